@@ -1,0 +1,16 @@
+{
+  "targets": [
+    {
+      "target_name": "waymark",
+      "sources": [
+        "native/addon.cc",
+        "native/pcap_port.cc",
+        "native/pcap_file.cc",
+        "native/interface_info.cc"
+      ],
+      "defines": ["NAPI_VERSION=8"],
+      "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions"],
+      "libraries": ["-lpcap"]
+    }
+  ]
+}

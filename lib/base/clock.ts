@@ -1,0 +1,34 @@
+// Where time comes from. Protocol machines never read a clock: they are given `now`. Only the owner of a loop (the
+// live pacer, replay, the simulator) holds a Clock and reads it once per turn.
+
+/** Milliseconds since an arbitrary start, monotonic, never negative. Fits an int32 for 24 days; consumers compare with subtraction. */
+export interface Clock {
+  nowMs(): number;
+}
+
+/** The machine's monotonic clock. */
+export class SystemClock implements Clock {
+  readonly #start = process.hrtime.bigint();
+  nowMs(): number {
+    return Number((process.hrtime.bigint() - this.#start) / 1_000_000n);
+  }
+}
+
+/** Time that moves only when told to: replay, tests, the simulator. */
+export class ManualClock implements Clock {
+  #nowMs: number;
+  constructor(startMs = 0) {
+    this.#nowMs = startMs;
+  }
+  nowMs(): number {
+    return this.#nowMs;
+  }
+  /** Move forward by `ms`; time never goes back. */
+  advance(ms: number): void {
+    if (ms > 0) this.#nowMs += ms;
+  }
+  /** Move forward to `ms`; an earlier value is ignored. */
+  moveTo(ms: number): void {
+    if (ms > this.#nowMs) this.#nowMs = ms;
+  }
+}

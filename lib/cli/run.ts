@@ -1,0 +1,76 @@
+import { existsSync, readFileSync } from "node:fs";
+import { Command, Option } from "commander";
+import type { Config } from "../control/config.ts";
+import { CommandError, type Context, loadConfig } from "./context.ts";
+
+const EXAMPLES = `
+Runs until SIGINT or SIGTERM, then removes the guard, puts device settings back and exits 0.
+Logs JSON lines to standard error. Needs root, or CAP_NET_RAW and CAP_NET_ADMIN.
+
+Examples:
+  waymark run -c /etc/waymark/west.yaml
+  waymark run -c west.yaml --log-level debug
+  waymark run -c lab.yaml --no-guard       # the kernel's stack sees the frames too: for labs`;
+
+const CAP_NET_ADMIN = 12;
+const CAP_NET_RAW = 13;
+
+export function runCommand(context: Context): Command {
+  return new Command("run")
+    .description("run the router on live interfaces")
+    .requiredOption("-c, --config <file>", "configuration file")
+    .option("--no-guard", "do not install the nftables guard that keeps the kernel's stack off our frames")
+    .addOption(
+      new Option("--log-level <level>", "overrides the configuration's log.level").choices([
+        "trace",
+        "debug",
+        "info",
+        "warn",
+        "error",
+        "fatal",
+        "silent",
+      ]),
+    )
+    .addHelpText("after", EXAMPLES)
+    .action(async ({ config: file, guard, logLevel }: { config: string; guard: boolean; logLevel?: string }) => {
+      const config = await loadConfig(context, file);
+      requireCapabilities(guard);
+      requireDevices(config);
+      const { createLog } = await import("../base/log.ts");
+      const { startRouter } = await context.loadRouter();
+      const stopped = nextSignal();
+      const router = await startRouter(config, { guard, log: createLog(logLevel ?? config.log.level) });
+      await stopped;
+      await router.close();
+    });
+}
+
+/** Resolves at the first SIGINT or SIGTERM; later ones change nothing, so that stopping is never cut short. */
+function nextSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
+  });
+}
+
+function requireCapabilities(guard: boolean): void {
+  const effective = BigInt(
+    `0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0"}`,
+  );
+  const has = (capability: number) => ((effective >> BigInt(capability)) & 1n) === 1n;
+  if (!has(CAP_NET_RAW))
+    throw new CommandError(
+      "no permission to capture and send frames: run as root, or with CAP_NET_RAW and CAP_NET_ADMIN",
+    );
+  if (guard && !has(CAP_NET_ADMIN)) {
+    throw new CommandError(
+      "no permission to install the guard: run as root or with CAP_NET_ADMIN, or start with --no-guard",
+    );
+  }
+}
+
+function requireDevices(config: Config): void {
+  const missing = config.interfaces.filter((item) => !existsSync(`/sys/class/net/${item.device}`));
+  if (missing.length === 0) return;
+  const what = missing.map((item) => `${item.device} (interface ${item.name})`).join(", ");
+  throw new CommandError(`there is no network device ${what}: \`ip link\` lists those that exist`);
+}

@@ -1,0 +1,204 @@
+// How a running router answers `waymark show`: HTTP with JSON on a unix socket that only its owner may open. GET
+// /sessions asks for "sessions". The answers are the caller's; this file keeps the door: permissions, a socket file left by a dead
+// router, limits on what a client may send, and errors as JSON. Nothing a client does can stop the router.
+
+import { lstatSync, unlinkSync } from "node:fs";
+import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
+import { connect } from "node:net";
+import { OperatorError } from "./operator-error.ts";
+
+const HEADER_BYTES_MAX = 4096;
+const REQUEST_TIMEOUT_MS = 5_000;
+const CLIENTS_MAX = 32;
+const ANSWER_TIMEOUT_MS = 10_000;
+
+/** The socket cannot be opened, or does not answer; the message says why and what to do. */
+export class AdminSocketError extends OperatorError {
+  override name = "AdminSocketError";
+}
+
+/** Returns what is asked for, or undefined where there is no such thing. It runs on the router's own event loop: be quick. */
+export type Answer = (resource: string, query: URLSearchParams) => object | undefined;
+
+export class AdminSocket {
+  readonly #path: string;
+  readonly #answer: Answer;
+  readonly #server: Server;
+
+  constructor(path: string, answer: Answer) {
+    this.#path = path;
+    this.#answer = answer;
+    this.#server = createServer(
+      {
+        maxHeaderSize: HEADER_BYTES_MAX,
+        requestTimeout: REQUEST_TIMEOUT_MS,
+        headersTimeout: REQUEST_TIMEOUT_MS,
+        connectionsCheckingInterval: 1_000,
+        keepAlive: false,
+      },
+      (message, response) => this.#respond(message, response),
+    );
+    this.#server.maxConnections = CLIENTS_MAX;
+    this.#server.on("clientError", (_, socket) => {
+      if (socket.writable)
+        socket.end(
+          `HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n${failure("not a request this router reads")}`,
+        );
+      else socket.destroy();
+    });
+  }
+
+  /** Begin to answer. Rejects with AdminSocketError where another router listens or the path cannot be used. */
+  async listen(): Promise<void> {
+    await clearStaleSocket(this.#path);
+    // The file is made inside listen(), so the mask gives it mode 0600 from its first moment.
+    const mask = process.umask(0o177);
+    try {
+      const listening = new Promise<void>((resolve, reject) => {
+        this.#server.once("error", reject);
+        this.#server.listen(this.#path, resolve);
+      });
+      process.umask(mask);
+      await listening;
+    } catch (error) {
+      throw new AdminSocketError(explainListenFailure(this.#path, error as NodeJS.ErrnoException), { cause: error });
+    } finally {
+      process.umask(mask);
+    }
+    this.#server.removeAllListeners("error");
+    // A failing accept (too many open files) costs that client its answer and nothing else.
+    this.#server.on("error", () => {});
+  }
+
+  /** Stop answering, end every client, remove the file. Safe to call twice. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+
+  #respond(message: IncomingMessage, response: ServerResponse): void {
+    message.resume();
+    response.on("error", () => {});
+    const [status, body] = this.#answerTo(message);
+    response.writeHead(status, { "content-type": "application/json", connection: "close" });
+    response.end(body);
+  }
+
+  #answerTo({ method, url = "" }: IncomingMessage): [status: number, body: string] {
+    if (method !== "GET") return [405, failure("only GET is answered here")];
+    const parsed = parseUrl(url);
+    if (parsed === null) return [400, failure("not a path")];
+    const resource = parsed.pathname.slice(1);
+    try {
+      const answer = this.#answer(resource, parsed.searchParams);
+      return answer === undefined
+        ? [404, failure(`this router has no ${resource} to show`)]
+        : [200, `${JSON.stringify(answer)}\n`];
+    } catch (error) {
+      return [500, failure(`the router could not answer: ${(error as Error).message}`)];
+    }
+  }
+}
+
+/** Ask the router that listens at `path` for `resource` ("sessions"). Rejects with AdminSocketError. */
+export function askRouter(path: string, resource: string): Promise<object> {
+  return new Promise((resolve, reject) => {
+    const fail = (message: string) => reject(new AdminSocketError(message));
+    const asking = request({ socketPath: path, path: `/${resource}`, agent: false }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on("data", (chunk: Buffer) => chunks.push(chunk));
+      response.on("error", () => fail(`the router at ${path} broke off its answer`));
+      response.on("end", () => {
+        const answer = parseObject(chunks);
+        if (answer === null) fail(`what listens at ${path} does not answer as a waymark router does`);
+        else if (response.statusCode === 200) resolve(answer);
+        else fail(String((answer as { error?: unknown }).error ?? `the router answered ${response.statusCode}`));
+      });
+    });
+    asking.setTimeout(ANSWER_TIMEOUT_MS, () => {
+      fail(`the router at ${path} gave no answer within ${ANSWER_TIMEOUT_MS / 1000} seconds`);
+      asking.destroy();
+    });
+    asking.on("error", (error: NodeJS.ErrnoException) => fail(explainAskFailure(path, error)));
+    asking.end();
+  });
+}
+
+function failure(error: string): string {
+  return `${JSON.stringify({ error })}\n`;
+}
+
+function parseUrl(url: string): URL | null {
+  try {
+    return new URL(url, "http://router");
+  } catch {
+    return null;
+  }
+}
+
+function parseObject(chunks: Buffer[]): object | null {
+  try {
+    const value: unknown = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+    return typeof value === "object" ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Remove a socket file that nobody listens at any more. Rejects where somebody does, or where it is no socket. */
+async function clearStaleSocket(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new AdminSocketError(`${path} is there and is not a socket: move it, or set control.socket to another path`);
+  }
+  if (await someoneListens(path)) {
+    throw new AdminSocketError(`another router listens at ${path}: stop it, or set control.socket to another path`);
+  }
+  unlinkSync(path);
+}
+
+/** Only a refused connection proves that nobody is there. */
+function someoneListens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path);
+    probe.on("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.on("error", (error: NodeJS.ErrnoException) =>
+      resolve(error.code !== "ECONNREFUSED" && error.code !== "ENOENT"),
+    );
+  });
+}
+
+function explainListenFailure(path: string, error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case "ENOENT":
+      return `the directory of ${path} does not exist: create it, or set control.socket to another path`;
+    case "EACCES":
+    case "EPERM":
+      return `no permission to listen at ${path}: run as root, or set control.socket to another path`;
+    case "EADDRINUSE":
+      return `another router listens at ${path}: stop it, or set control.socket to another path`;
+    default:
+      return `cannot listen at ${path}: ${error.message}`;
+  }
+}
+
+function explainAskFailure(path: string, error: NodeJS.ErrnoException): string {
+  switch (error.code) {
+    case "ENOENT":
+    case "ECONNREFUSED":
+      return `no router listens at ${path}: is it running? (waymark run -c FILE; -c or --socket says where)`;
+    case "EACCES":
+    case "EPERM":
+      return `no permission to ask the router at ${path}: ask as the user it runs as, usually root`;
+    case "ECONNRESET":
+      return `the router at ${path} broke off its answer`;
+    default:
+      return `cannot ask the router at ${path}: ${error.message}`;
+  }
+}

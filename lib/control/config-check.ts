@@ -1,0 +1,413 @@
+// What the keys of a configuration mean together: references, overlaps, ties, and what this version does not do. Each
+// function checks one section and reports every mistake it finds. Where a value had the wrong shape, that is reported
+// already: the draft has "", 0, an empty list or a null item there, and nothing is concluded from those.
+
+import {
+  formatAddress,
+  formatPrefix,
+  type InterfaceAddress,
+  type Prefix,
+  prefixesOverlap,
+  prefixHolds,
+  prefixMask,
+} from "./address-text.ts";
+import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
+import type { Draft, DraftList } from "./config-schema.ts";
+import type { ConfigSource, Path } from "./config-source.ts";
+import { nearest } from "./nearest.ts";
+
+/** Report to `source` what is wrong with `draft` as a whole. Returns the configuration; trust it only without errors. */
+export function checkMeaning(draft: Draft, source: ConfigSource): Config {
+  for (const list of [
+    draft.interfaces,
+    draft.tenants,
+    draft.services,
+    draft.peers,
+    draft.servicePolicies,
+    draft.securityPolicies,
+  ]) {
+    checkNames(list, source);
+  }
+  checkLimits(draft, source);
+  checkInterfaces(draft, source);
+  checkTenants(draft, source);
+  checkServices(draft, source);
+  const serviceRoutes = checkRoutes(draft, source);
+  checkPeers(draft, source);
+  checkSecurity(draft, source);
+  warnOfUnused(draft, source);
+  return {
+    ...draft.top,
+    interfaces: present(draft.interfaces),
+    tenants: present(draft.tenants),
+    services: present(draft.services),
+    serviceRoutes,
+    peers: present(draft.peers),
+  };
+}
+
+function checkNames(list: DraftList<{ readonly name: string }>, source: ConfigSource): void {
+  const seen = new Set<string>();
+  for (const [index, item] of list.items.entries()) {
+    if (item === null) continue;
+    if (seen.has(item.name))
+      source.error([list.key, index, "name"], `a second ${item.name} in ${list.key}`, "give each its own name");
+    seen.add(item.name);
+  }
+}
+
+function checkLimits(draft: Draft, source: ConfigSource): void {
+  const { holdFrames, holdFramesPerNeighbor } = draft.top.limits;
+  if (holdFramesPerNeighbor <= holdFrames) return;
+  const message = `hold-frames-per-neighbor (${holdFramesPerNeighbor}) is above hold-frames (${holdFrames})`;
+  source.error(["limits", "hold-frames-per-neighbor"], message, "lower it, or raise hold-frames");
+}
+
+function checkInterfaces(draft: Draft, source: ConfigSource): void {
+  const devices = new Map<string, string>();
+  const earlier: { name: string; address: InterfaceAddress }[] = [];
+  for (const [index, item] of draft.interfaces.items.entries()) {
+    if (item === null) continue;
+    const path: Path = ["interfaces", index];
+    const user = devices.get(item.device);
+    if (user !== undefined)
+      source.error(
+        [...path, "device"],
+        `device ${item.device} is already interface ${user}`,
+        "give each interface a device of its own",
+      );
+    if (item.device !== "") devices.set(item.device, item.name);
+
+    const own: typeof earlier = [];
+    for (const [at, address] of item.addresses.entries()) {
+      if (own.some((other) => other.address.address === address.address)) {
+        source.error([...path, "addresses", at], `${formatAddress(address.address)} stands here twice`, "remove one");
+      }
+      const clash = earlier.find((other) => prefixesOverlap(other.address, address));
+      if (clash !== undefined) {
+        source.error(
+          [...path, "addresses", at],
+          `${formatPrefix(address)} overlaps ${formatPrefix(clash.address)} of interface ${clash.name}`,
+          "give each interface a network of its own",
+        );
+      }
+      own.push({ name: item.name, address });
+    }
+    earlier.push(...own);
+
+    if (item.tenant !== null) checkReference(draft.tenants, item.tenant, "tenant", [...path, "tenant"], source);
+    checkNextHop(draft, item, item.gateway, [...path, "gateway"], source);
+    if (source.at([...path, "backend"]) === "af-packet") {
+      source.error(
+        [...path, "backend"],
+        "backend af-packet is not available in this version",
+        "write backend: libpcap",
+      );
+    }
+    if (item.kernel === "shared" && item.kernelAllow.length > 0) {
+      source.warning(
+        [...path, "kernel-allow"],
+        "kernel-allow changes nothing under kernel: shared",
+        "remove it, or write kernel: exclusive",
+        "key",
+      );
+    }
+  }
+}
+
+function checkTenants(draft: Draft, source: ConfigSource): void {
+  const claims = new Map<string, string>();
+  for (const [index, tenant] of draft.tenants.items.entries()) {
+    for (const [at, member] of (tenant?.members ?? []).entries()) {
+      const path: Path = ["tenants", index, "members", at];
+      checkReference(draft.interfaces, member.interface, "interface", [...path, "interface"], source);
+      for (const [which, prefix] of member.prefixes.entries()) {
+        const claim = `${member.interface} ${formatPrefix(prefix)}`;
+        const owner = claims.get(claim);
+        if (owner !== undefined) {
+          const message = `${formatPrefix(prefix)} on ${member.interface} is already a member of tenant ${owner}`;
+          source.error(
+            [...path, "prefixes", which],
+            message,
+            "give each tenant prefixes of its own; a longer prefix wins over a shorter one",
+          );
+        }
+        claims.set(claim, tenant!.name);
+      }
+    }
+  }
+}
+
+function checkServices(draft: Draft, source: ConfigSource): void {
+  const routed = new Set(
+    draft.serviceRoutes.items.map((route, index) => route?.service ?? source.at(["service-routes", index, "service"])),
+  );
+  const earlier = new Map<string, ServiceConfig[]>();
+  for (const [index, service] of draft.services.items.entries()) {
+    if (service === null) continue;
+    const path: Path = ["services", index];
+    for (const [at, tenant] of service.access.entries()) {
+      checkReference(draft.tenants, tenant, "tenant", [...path, "access", at], source);
+    }
+    for (const [at, prefix] of service.addresses.entries()) {
+      const key = formatPrefix(prefix);
+      const rivals = earlier.get(key) ?? [];
+      if (rivals.includes(service)) source.error([...path, "addresses", at], `${key} stands here twice`, "remove one");
+      const rival = rivals.find((other) => other.name !== service.name && servicesTie(other, service));
+      if (rival !== undefined) {
+        const message = `${key} ties with service ${rival.name}: same prefix, and transports that overlap`;
+        source.error(
+          [...path, "addresses", at],
+          message,
+          "give one of them a longer prefix, or transports that do not overlap",
+        );
+      }
+      earlier.set(key, [...rivals, service]);
+    }
+    if (service.name !== "" && !routed.has(service.name)) {
+      const message = `service ${service.name} has no service-route, so its sessions are dropped here`;
+      source.warning([...path, "name"], message, `add { service: ${service.name}, peer: NAME } to service-routes`);
+    }
+    const policy = source.at([...path, "policy"]);
+    if (typeof policy === "string") {
+      checkReference(draft.servicePolicies, policy, "service policy", [...path, "policy"], source);
+      source.warning(
+        [...path, "policy"],
+        "service policies are not available in this version: the first path is taken whatever its quality",
+        "remove the key to say so",
+      );
+    }
+  }
+}
+
+/** Whether some packet to a prefix of both would have no nearer service. */
+function servicesTie(a: ServiceConfig, b: ServiceConfig): boolean {
+  if (a.transports.length === 0 || b.transports.length === 0) return a.transports.length === b.transports.length;
+  return a.transports.some((one) => b.transports.some((other) => transportsTie(one, other)));
+}
+
+function transportsTie(a: Transport, b: Transport): boolean {
+  return a.protocol === b.protocol && a.rank === b.rank && a.from <= b.to && b.from <= a.to;
+}
+
+/** Returns the routes, each with its interface where only a target was written. */
+function checkRoutes(draft: Draft, source: ConfigSource): ServiceRouteConfig[] {
+  const seen = new Set<string>();
+  const routes: ServiceRouteConfig[] = [];
+  for (const [index, item] of draft.serviceRoutes.items.entries()) {
+    if (item === null) continue;
+    const path: Path = ["service-routes", index];
+    checkReference(draft.services, item.service, "service", [...path, "service"], source);
+    if (seen.has(item.service)) {
+      const message = `service ${item.service} has a service-route above, and this version takes the first`;
+      source.warning([...path, "service"], message, "remove one of the two");
+    }
+    if (item.service !== "") seen.add(item.service);
+
+    if (item.peer !== null) {
+      checkReference(draft.peers, item.peer, "peer", [...path, "peer"], source);
+      const local = (["interface", "gateway", "target"] as const).find((key) => item[key] !== null);
+      if (local !== undefined) {
+        const message = `a service-route toward a peer has no ${local}`;
+        source.error([...path, local], message, `remove peer or ${local}`, "key");
+      }
+      routes.push(item);
+      continue;
+    }
+    const route = { ...item, interface: item.interface ?? interfaceOfTarget(draft, item, path, source) };
+    if (route.interface === null) continue;
+    routes.push(route);
+    checkReference(draft.interfaces, route.interface, "interface", [...path, "interface"], source);
+    const out = find(draft.interfaces, route.interface);
+    if (out !== null) checkLocalRoute(draft, route, out, path, source);
+  }
+  return routes;
+}
+
+/** The interface that a route with nothing but a target (and a gateway) leaves by; null with an error reported. */
+function interfaceOfTarget(draft: Draft, route: ServiceRouteConfig, path: Path, source: ConfigSource): string | null {
+  if (route.target === null) {
+    if (["peer", "interface", "target"].every((key) => source.at([...path, key]) === undefined)) {
+      const mend = "add peer: NAME, or interface: NAME, or target: ADDRESS:PORT";
+      source.error(path, "a service-route needs a peer, an interface or a target", mend);
+    }
+    return null;
+  }
+  const nextHop = route.gateway ?? route.target.address;
+  const holder = present(draft.interfaces).find((item) => isOnLink(item, nextHop));
+  if (holder !== undefined) return holder.name;
+  source.error(
+    [...path, "target"],
+    `${formatAddress(nextHop)} is on-link on no interface`,
+    "add interface: NAME, and gateway: ADDRESS if it needs one",
+  );
+  return null;
+}
+
+function checkLocalRoute(
+  draft: Draft,
+  route: ServiceRouteConfig,
+  out: InterfaceConfig,
+  path: Path,
+  source: ConfigSource,
+): void {
+  if (route.gateway !== null) {
+    checkNextHop(draft, out, route.gateway, [...path, "gateway"], source);
+  } else if (route.target !== null && !isOnLink(out, route.target.address) && out.gateway === null) {
+    const message = `${formatAddress(route.target.address)} is not on-link on ${out.name}, which has no gateway`;
+    source.error([...path, "target"], message, `add gateway: ADDRESS here or to interface ${out.name}`);
+  } else if (route.target === null && out.gateway === null) {
+    const service = find(draft.services, route.service);
+    const onLink = (prefix: Prefix) => out.addresses.some((own) => prefixesOverlap(prefix, own));
+    if (service !== null && service.addresses.length > 0 && !service.addresses.some(onLink)) {
+      const message = `no address of service ${service.name} is on-link on ${out.name}, which has no gateway`;
+      source.warning([...path, "interface"], message, "add gateway: ADDRESS or target: ADDRESS");
+    }
+  }
+  if (route.target !== null) checkNotOwn(draft, route.target.address, [...path, "target"], source);
+}
+
+function checkPeers(draft: Draft, source: ConfigSource): void {
+  const owners = new Map<number, string>();
+  const used = new Map<string, string>();
+  let warnedOfVectors = false;
+  for (const [index, peer] of draft.peers.items.entries()) {
+    if (peer === null) continue;
+    for (const [at, peerPath] of peer.paths.entries()) {
+      if (peerPath.address === 0) continue;
+      const path: Path = ["peers", index, "paths", at];
+      const address = formatAddress(peerPath.address);
+      checkReference(draft.interfaces, peerPath.interface, "interface", [...path, "interface"], source);
+      const out = find(draft.interfaces, peerPath.interface);
+      if (out !== null && !isOnLink(out, peerPath.address) && out.gateway === null) {
+        const message = `${address} is not on-link on ${out.name}, which has no gateway`;
+        source.error(
+          [...path, "address"],
+          message,
+          `add gateway: ADDRESS to interface ${out.name}, or mend the address`,
+        );
+      }
+      checkNotOwn(draft, peerPath.address, [...path, "address"], source);
+      const owner = owners.get(peerPath.address);
+      const key = `${peerPath.interface} ${address}`;
+      if (owner !== undefined && owner !== peer.name) {
+        source.error(
+          [...path, "address"],
+          `${address} is already peer ${owner}`,
+          "give each peer addresses of its own",
+        );
+      } else if (used.has(key)) {
+        source.error([...path, "address"], `a second path from ${peerPath.interface} to ${address}`, "remove one");
+      }
+      owners.set(peerPath.address, peer.name);
+      used.set(key, peer.name);
+      if (at === 1) {
+        source.warning(
+          path,
+          `peer ${peer.name} has more than one path, and this version uses the first`,
+          "put the path to use first",
+        );
+      }
+      if (peerPath.vector !== null && !warnedOfVectors) {
+        warnedOfVectors = true;
+        source.warning(
+          [...path, "vector"],
+          "vectors are not available in this version: the first path of each peer is used",
+          "nothing to do while each peer has one path",
+        );
+      }
+      if (source.at([...path, "bfd"]) !== undefined) warnOfBfd([...path, "bfd"], source);
+    }
+  }
+}
+
+/** Fail closed: what should have been encrypted or signed must not leave in clear because this version cannot do it. */
+function checkSecurity(draft: Draft, source: ConfigSource): void {
+  for (const list of [draft.services, draft.peers]) {
+    for (const [index, item] of list.items.entries()) {
+      if (item === null || item.security === null) continue;
+      const message = `security ${item.security} is not available in this version: metadata and payload would travel in clear`;
+      source.error([list.key, index, "security"], message, "set security: none if that is acceptable");
+    }
+  }
+}
+
+function warnOfUnused(draft: Draft, source: ConfigSource): void {
+  if (source.at(["bfd"]) !== undefined) warnOfBfd(["bfd"], source);
+  if (draft.securityPolicies.items.length > 0) {
+    source.warning(
+      ["security-policies"],
+      "security policies are not available in this version: nothing is encrypted or signed",
+      "remove the key to say so",
+      "key",
+    );
+  }
+}
+
+function warnOfBfd(path: Path, source: ConfigSource): void {
+  source.warning(
+    path,
+    "path monitoring is not available in this version: every path is taken as up",
+    "remove the key to say so",
+    "key",
+  );
+}
+
+function checkReference(list: DraftList<unknown>, name: string, what: string, path: Path, source: ConfigSource): void {
+  if (name === "" || list.names.has(name)) return;
+  const known = [...list.names];
+  const near = nearest(name, known);
+  const shown = known.length > 10 ? `${known.slice(0, 10).join(", ")} and ${known.length - 10} more` : known.join(", ");
+  const mend =
+    known.length === 0
+      ? `add it to ${list.key}`
+      : `${near === null ? "" : `did you mean ${near}? `}known ${list.key}: ${shown}`;
+  source.error(path, `there is no ${what} ${name}`, mend);
+}
+
+/** A gateway must be a neighbor, and not ourselves. */
+function checkNextHop(
+  draft: Draft,
+  out: InterfaceConfig,
+  gateway: number | null,
+  path: Path,
+  source: ConfigSource,
+): void {
+  if (gateway === null) return;
+  if (!isOnLink(out, gateway)) {
+    const message = `gateway ${formatAddress(gateway)} is not on-link on ${out.name}`;
+    source.error(
+      path,
+      message,
+      `write an address inside ${out.addresses.map((own) => formatPrefix(networkOf(own))).join(" or ")}`,
+    );
+  } else checkNotOwn(draft, gateway, path, source);
+}
+
+function checkNotOwn(draft: Draft, address: number, path: Path, source: ConfigSource): void {
+  const owner = present(draft.interfaces).find((item) => item.addresses.some((own) => own.address === address));
+  if (owner !== undefined) {
+    source.error(
+      path,
+      `${formatAddress(address)} is this router's own address on ${owner.name}`,
+      "write the other station's address",
+    );
+  }
+}
+
+/** Also true where nothing is known of the interface's addresses. */
+function isOnLink(item: InterfaceConfig, address: number): boolean {
+  return item.addresses.length === 0 || item.addresses.some((own) => prefixHolds(own, address));
+}
+
+function networkOf(own: InterfaceAddress): Prefix {
+  return { address: own.address & prefixMask(own.length), length: own.length };
+}
+
+function find<T extends { readonly name: string }>(list: DraftList<T>, name: string): T | null {
+  return list.items.find((item) => item?.name === name && name !== "") ?? null;
+}
+
+function present<T>(list: DraftList<T>): T[] {
+  return list.items.filter((item) => item !== null);
+}

@@ -1,0 +1,496 @@
+// The shape of a configuration: every key, its form, its default and its bounds. A value of the wrong shape is
+// reported and left out of the draft, so that one look at a file finds its other mistakes too. What keys mean
+// together (references, overlaps, ties) is config-check.ts.
+
+import { z } from "zod";
+import {
+  parseHostAddress,
+  parseInterfaceAddress,
+  parsePortRange,
+  parsePrefix,
+  parseSocket,
+  TextError,
+} from "./address-text.ts";
+import type {
+  Config,
+  InterfaceConfig,
+  KernelAllow,
+  PeerConfig,
+  ServiceConfig,
+  ServiceRouteConfig,
+  TenantConfig,
+  Transport,
+} from "./config.ts";
+import { type ConfigSource, DEFAULT_SOCKET, type Path } from "./config-source.ts";
+import { nearest } from "./nearest.ts";
+
+/** One list of the configuration: by its index an item, or null where it is no map; and every name given in it. */
+export interface DraftList<T> {
+  readonly key: string;
+  readonly items: readonly (T | null)[];
+  readonly names: ReadonlySet<string>;
+}
+
+/** A configuration whose values have the right shape; where one had not, "", 0, an empty list or the default stands for it. */
+export interface Draft {
+  readonly top: Pick<Config, "authority" | "router" | "control" | "log" | "sessions" | "limits">;
+  readonly interfaces: DraftList<InterfaceConfig>;
+  readonly tenants: DraftList<TenantConfig>;
+  readonly services: DraftList<ServiceConfig>;
+  readonly serviceRoutes: DraftList<ServiceRouteConfig>;
+  readonly peers: DraftList<PeerConfig>;
+  readonly servicePolicies: DraftList<{ name: string }>;
+  readonly securityPolicies: DraftList<{ name: string }>;
+}
+
+/** Capacities: default, least, most. README.md beside this file says what each means and what happens when it is full. */
+export const CAPACITIES = {
+  "sessions.max": [262_144, 1, 1_000_000],
+  "limits.hold-frames": [256, 1, 16_384],
+  "limits.hold-frames-per-neighbor": [8, 1, 1024],
+  "limits.neighbors": [1024, 16, 65_536],
+  "limits.slow-path-per-turn": [256, 16, 65_536],
+  "limits.waypoint-pairs-per-path": [50_000, 16, 1_000_000],
+  "limits.fabric-chains": [256, 1, 4096],
+} as const satisfies Record<string, readonly [number, number, number]>;
+
+const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+
+/** IPv4's smallest datagram that every host takes (RFC 791): below it metadata has no room. */
+const MTU_MIN = 576;
+/** sockaddr_un's path, less its closing zero. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+// Leaves
+
+const text = (parse: (text: string) => string) => parsed(parse);
+
+function parsed<T>(parse: (text: string) => T) {
+  return z.string().transform((value, context): T => {
+    try {
+      return parse(value);
+    } catch (error) {
+      if (!(error instanceof TextError)) throw error;
+      context.addIssue({ code: "custom", message: error.message, params: { mend: error.mend } });
+      return z.NEVER;
+    }
+  });
+}
+
+function whole(min: number, max: number) {
+  return z.number().transform((value, context): number => {
+    if (Number.isInteger(value) && value >= min && value <= max) return value;
+    context.addIssue({
+      code: "custom",
+      message: `${value} is out of bounds`,
+      params: { mend: `write a whole number from ${min} to ${max}` },
+    });
+    return z.NEVER;
+  });
+}
+
+function capacity(key: keyof typeof CAPACITIES) {
+  const [value, min, max] = CAPACITIES[key];
+  return whole(min, max).default(value);
+}
+
+const name = text((value) => {
+  if (/^[A-Za-z0-9._-]{1,63}$/.test(value)) return value;
+  throw new TextError(
+    `${JSON.stringify(value.slice(0, 70))} is not a name`,
+    "write 1 to 63 letters, digits, dots, underscores or hyphens",
+  );
+});
+
+const device = text((value) => {
+  if (/^[A-Za-z0-9._-]{1,15}$/.test(value) && value !== "." && value !== "..") return value;
+  throw new TextError(
+    `${JSON.stringify(value.slice(0, 70))} is not the name of a network device`,
+    "write a name that `ip link` shows, such as eth1",
+  );
+});
+
+const socketPath = text((value) => {
+  if (!value.startsWith("/"))
+    throw new TextError(`${JSON.stringify(value)} is not an absolute path`, `write a path such as ${DEFAULT_SOCKET}`);
+  if (Buffer.byteLength(value) <= SOCKET_PATH_BYTES_MAX && !value.includes("\0")) return value;
+  throw new TextError("the path is too long for a unix socket", `write a path of up to ${SOCKET_PATH_BYTES_MAX} bytes`);
+});
+
+const mac = text((value) => {
+  const bytes = value.split(":").map((part) => (/^[0-9A-Fa-f]{2}$/.test(part) ? Number.parseInt(part, 16) : -1));
+  if (bytes.length !== 6 || bytes.includes(-1)) {
+    throw new TextError(
+      `${JSON.stringify(value)} is not a MAC address`,
+      "write six pairs of hex digits, such as 02:00:00:00:00:01",
+    );
+  }
+  if ((bytes[0] & 1) !== 0 || bytes.every((byte) => byte === 0)) {
+    throw new TextError(
+      `${value} cannot be a station's own MAC address`,
+      "write an address whose first byte is even, such as 02:00:00:00:00:01",
+    );
+  }
+  return value.toLowerCase();
+});
+
+const milliseconds = parsed((value) => {
+  const match = /^(\d{1,9})(ms|s)$/.exec(value);
+  if (match === null)
+    throw new TextError(
+      `${JSON.stringify(value)} is not a duration`,
+      "write a number with its unit, such as 500ms or 5s",
+    );
+  return Number(match[1]) * (match[2] === "s" ? 1000 : 1);
+});
+
+const PROTOCOLS: Record<string, number> = { icmp: 1, tcp: 6, udp: 17, gre: 47, esp: 50, ah: 51, sctp: 132 };
+
+const transport = parsed((value): Transport => {
+  const mend = "write tcp/443, udp/5000-5100, tcp, udp, icmp, gre, esp, ah, sctp or ip/NUMBER";
+  const [kind, detail, ...rest] = value.split("/");
+  if (rest.length > 0) throw new TextError(`${JSON.stringify(value)} is not a transport`, mend);
+  if (kind === "ip" && detail !== undefined && /^\d{1,3}$/.test(detail) && Number(detail) <= 255) {
+    return { protocol: Number(detail), from: 0, to: 65535, rank: 1 };
+  }
+  const protocol = Object.hasOwn(PROTOCOLS, kind) ? PROTOCOLS[kind] : -1;
+  if (protocol < 0) throw new TextError(`${JSON.stringify(value)} is not a transport`, mend);
+  if (detail === undefined) return { protocol, from: 0, to: 65535, rank: 1 };
+  if (kind !== "tcp" && kind !== "udp") throw new TextError(`${kind} has no ports here`, `write ${kind} alone`);
+  return { protocol, ...parsePortRange(detail), rank: 2 };
+});
+
+const kernelAllow = parsed((value): KernelAllow => {
+  const [kind, detail, ...rest] = value.split("/");
+  if (rest.length === 0 && (kind === "arp" || kind === "icmp" || kind === "tcp" || kind === "udp")) {
+    if (detail === undefined) return { kind, from: 0, to: 65535 };
+    if (kind === "tcp" || kind === "udp") return { kind, ...parsePortRange(detail) };
+  }
+  throw new TextError(
+    `${JSON.stringify(value)} cannot be left to the kernel`,
+    "write arp, icmp, tcp/22, udp/5000-5100, tcp or udp",
+  );
+});
+
+const security = name.transform((value) => (value === "none" ? null : value));
+
+// Sections. Each is built twice: exact, where a required key must be there and right, and lenient, where it then reads
+// as a value from which config-check.ts concludes nothing ("", 0, an empty list).
+
+type Need = <T>(schema: z.ZodType<T>, nothing: T) => z.ZodType<T>;
+
+const EXACT = sections((schema) => schema);
+const LENIENT = sections((schema, nothing) => schema.catch(() => nothing));
+
+function sections(need: Need) {
+  const list = z.array(z.unknown()).optional();
+  const limits = z.strictObject({
+    "hold-frames": capacity("limits.hold-frames"),
+    "hold-frames-per-neighbor": capacity("limits.hold-frames-per-neighbor"),
+    neighbors: capacity("limits.neighbors"),
+    "slow-path-per-turn": capacity("limits.slow-path-per-turn"),
+    "waypoint-pairs-per-path": capacity("limits.waypoint-pairs-per-path"),
+    "fabric-chains": capacity("limits.fabric-chains"),
+  });
+  const bfd = z.strictObject({
+    "desired-tx-interval": milliseconds.optional(),
+    "required-min-rx-interval": milliseconds.optional(),
+    multiplier: whole(1, 255).optional(),
+    "hold-down": milliseconds.optional(),
+  });
+  const key = z.union([z.string(), z.strictObject({ file: z.string() })]).optional();
+
+  const top = z.strictObject({
+    authority: need(name, ""),
+    router: need(name, ""),
+    control: z.strictObject({ socket: socketPath.default(DEFAULT_SOCKET) }).prefault({}),
+    log: z.strictObject({ level: z.enum(LOG_LEVELS).default("info") }).prefault({}),
+    sessions: z.strictObject({ max: capacity("sessions.max") }).prefault({}),
+    limits: limits.prefault({}),
+    interfaces: need(z.array(z.unknown()).min(1), []),
+    tenants: list,
+    services: list,
+    "service-routes": list,
+    peers: list,
+    bfd: bfd.optional(),
+    "service-policies": list,
+    "security-policies": list,
+  });
+
+  const interfaces = z.strictObject({
+    name: need(name, ""),
+    device: need(device, ""),
+    addresses: need(z.array(parsed(parseInterfaceAddress)).min(1), []),
+    tenant: name.optional(),
+    gateway: parsed(parseHostAddress).optional(),
+    kernel: z.enum(["exclusive", "shared"]).default("exclusive"),
+    "kernel-allow": z.array(kernelAllow).default([]),
+    backend: z.enum(["libpcap", "af-packet"]).default("libpcap"),
+    mac: mac.optional(),
+    mtu: whole(MTU_MIN, 65535).optional(),
+    promiscuous: z.boolean().default(false),
+  });
+
+  const member = z.strictObject({
+    interface: need(name, ""),
+    prefixes: need(z.array(parsed(parsePrefix)).min(1), []),
+  });
+  const tenants = z.strictObject({ name: need(name, ""), members: z.array(member).default([]) });
+
+  const services = z.strictObject({
+    name: need(name, ""),
+    addresses: need(z.array(parsed(parsePrefix)).min(1), []),
+    transports: z.array(transport).default([]),
+    access: need(z.array(name).min(1), []),
+    security: security.default(null),
+    policy: name.optional(),
+  });
+
+  const routes = z.strictObject({
+    service: need(name, ""),
+    peer: name.optional(),
+    interface: name.optional(),
+    gateway: parsed(parseHostAddress).optional(),
+    target: parsed(parseSocket).optional(),
+  });
+
+  const path = z.strictObject({
+    interface: need(name, ""),
+    address: need(parsed(parseHostAddress), 0),
+    vector: name.optional(),
+    bfd: bfd.optional(),
+  });
+  const peers = z.strictObject({
+    name: need(name, ""),
+    security: security.default(null),
+    paths: need(z.array(path).min(1), []),
+  });
+
+  const servicePolicies = z.strictObject({
+    name: need(name, ""),
+    strategy: z.enum(["hunt", "proportional"]).optional(),
+    resiliency: z.enum(["none", "failover", "revertible-failover"]).optional(),
+    "max-loss": z.number().optional(),
+    "max-latency": milliseconds.optional(),
+    "max-jitter": milliseconds.optional(),
+    "best-effort": z.boolean().optional(),
+    vectors: z.array(z.strictObject({ name: need(name, ""), priority: need(whole(0, 65535), 0) })).optional(),
+  });
+
+  const securityPolicies = z.strictObject({
+    name: need(name, ""),
+    encryption: z.enum(["none", "aes-cbc-128", "aes-cbc-256"]).optional(),
+    "encryption-key": key,
+    hmac: z.enum(["none", "sha1", "sha256", "sha256-128"]).optional(),
+    "hmac-key": key,
+    "hmac-mode": z.enum(["disabled", "regular", "time-based"]).optional(),
+    sign: z.enum(["metadata", "every-packet", "none"]).optional(),
+  });
+
+  return {
+    top: top.transform(({ authority, router, control, log, sessions, limits }) => ({
+      authority,
+      router,
+      control,
+      log,
+      sessions,
+      limits: {
+        holdFrames: limits["hold-frames"],
+        holdFramesPerNeighbor: limits["hold-frames-per-neighbor"],
+        neighbors: limits.neighbors,
+        slowPathPerTurn: limits["slow-path-per-turn"],
+        waypointPairsPerPath: limits["waypoint-pairs-per-path"],
+        fabricChains: limits["fabric-chains"],
+      },
+    })),
+    interfaces: interfaces.transform(
+      ({ "kernel-allow": kernelAllow, ...raw }): InterfaceConfig => ({
+        ...raw,
+        kernelAllow,
+        tenant: raw.tenant ?? null,
+        gateway: raw.gateway ?? null,
+        backend: "libpcap", // config-check.ts refuses another
+        mac: raw.mac ?? null,
+        mtu: raw.mtu ?? null,
+      }),
+    ),
+    tenants,
+    services: services.transform(({ policy: _, ...service }): ServiceConfig => service),
+    routes: routes.transform(
+      (raw): ServiceRouteConfig => ({
+        service: raw.service,
+        peer: raw.peer ?? null,
+        interface: raw.interface ?? null,
+        gateway: raw.gateway ?? null,
+        target: raw.target ?? null,
+      }),
+    ),
+    peers: peers.transform(
+      (raw): PeerConfig => ({
+        ...raw,
+        paths: raw.paths.map(({ interface: out, address, vector }) => ({
+          interface: out,
+          address,
+          vector: vector ?? null,
+        })),
+      }),
+    ),
+    servicePolicies,
+    securityPolicies,
+  };
+}
+
+/** Read the shapes, reporting every wrong one to `source`. Returns null where the file is no map at all. */
+export function readDraft(source: ConfigSource): Draft | null {
+  const value = source.value;
+  if (value === undefined) return null;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    const what = value === null ? "the file is empty" : "the file is not a map of keys";
+    source.error([], what, "begin with authority: NAME and router: NAME");
+    return null;
+  }
+  return {
+    top: decode(source, [], EXACT.top, LENIENT.top)!,
+    interfaces: readList(source, "interfaces", EXACT.interfaces, LENIENT.interfaces),
+    tenants: readList(source, "tenants", EXACT.tenants, LENIENT.tenants),
+    services: readList(source, "services", EXACT.services, LENIENT.services),
+    serviceRoutes: readList(source, "service-routes", EXACT.routes, LENIENT.routes),
+    peers: readList(source, "peers", EXACT.peers, LENIENT.peers),
+    servicePolicies: readList(source, "service-policies", EXACT.servicePolicies, LENIENT.servicePolicies),
+    securityPolicies: readList(source, "security-policies", EXACT.securityPolicies, LENIENT.securityPolicies),
+  };
+}
+
+function readList<T>(source: ConfigSource, key: string, exact: z.ZodType<T>, lenient: z.ZodType<T>): DraftList<T> {
+  const list = source.at([key]);
+  const raw: unknown[] = Array.isArray(list) ? list : [];
+  const names = raw.map((_, index) => source.at([key, index, "name"])).filter((value) => typeof value === "string");
+  return { key, items: raw.map((_, index) => decode(source, [key, index], exact, lenient)), names: new Set(names) };
+}
+
+/** The value at `path` in the shape of `exact`; what is not is reported and left out. Null where it is no map at all. */
+function decode<T>(source: ConfigSource, path: Path, exact: z.ZodType<T>, lenient: z.ZodType<T>): T | null {
+  const value = source.at(path);
+  const result = exact.safeParse(value);
+  if (result.success) return result.data;
+  const rest = structuredClone(value);
+  for (const issue of result.error.issues) {
+    const inside = issue.path as Path;
+    if (issue.code === "unrecognized_keys") {
+      const known = keysAt(exact, inside);
+      for (const key of issue.keys) {
+        const near = nearest(key, known);
+        const mend = near === null ? `remove it; the keys here are ${known.join(", ")}` : `did you mean ${near}?`;
+        source.error([...path, ...inside, key], "unknown key", mend, "key");
+        removeKey(rest, [...inside, key]);
+      }
+    } else {
+      const at = [...path, ...inside];
+      source.error(at, ...judge(issue, at, source.at(at)));
+      removeKey(rest, inside);
+    }
+  }
+  return lenient.safeParse(rest).data ?? null;
+}
+
+/** Remove the last named key on `path` from `value`; a wrong item of a list takes its list with it. */
+function removeKey(value: unknown, path: Path): void {
+  const last = path.findLastIndex((step) => typeof step === "string");
+  let holder = value;
+  for (const step of path.slice(0, Math.max(last, 0)))
+    holder = (holder as Record<string | number, unknown> | undefined)?.[step];
+  if (last >= 0 && typeof holder === "object" && holder !== null)
+    delete (holder as Record<string, unknown>)[path[last]];
+}
+
+/** What is wrong with `value` at `path`, and how to mend it. */
+function judge(issue: z.core.$ZodIssue, path: Path, value: unknown): [string, string] {
+  const key = path.findLast((step) => typeof step === "string") ?? "";
+  const example = EXAMPLES[key];
+  const write = example === undefined ? "see the configuration reference" : `write ${key}: ${example}`;
+  switch (issue.code) {
+    case "custom":
+      return [issue.message, String(issue.params?.mend ?? write)];
+    case "too_small":
+      return ["the list is empty", write];
+    case "invalid_union":
+      return ["neither hex text nor a file", `write ${key}: HEX or ${key}: { file: PATH }`];
+    case "invalid_value": {
+      const near = nearest(String(value), issue.values.map(String));
+      const hint = near === null ? "" : `; did you mean ${near}?`;
+      return ["not a value that this key takes", `write one of ${issue.values.join(", ")}${hint}`];
+    }
+    case "invalid_type": {
+      if (value === undefined) return [`${key} is missing`, `add ${key}: ${example ?? "VALUE"}`];
+      const wanted = TYPE_NAMES[issue.expected] ?? issue.expected;
+      const mend = wanted === "text" && typeof value !== "object" ? "put it in quotes if it is meant as text" : write;
+      return [`${kindOf(value)} where ${wanted} belongs`, mend];
+    }
+    default:
+      return [issue.message, write];
+  }
+}
+
+const TYPE_NAMES: Record<string, string> = {
+  string: "text",
+  number: "a number",
+  boolean: "true or false",
+  array: "a list",
+  object: "a map of keys",
+};
+
+function kindOf(value: unknown): string {
+  if (value === null) return "nothing";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object") return "a map of keys";
+  return typeof value === "string" ? "text" : `the ${typeof value} ${String(value)}`;
+}
+
+/** What to write where a key is missing or has a value of another kind. */
+const EXAMPLES: Record<string, string> = {
+  authority: "acme",
+  router: "west",
+  control: `{ socket: ${DEFAULT_SOCKET} }`,
+  log: "{ level: info }",
+  sessions: "{ max: 262144 }",
+  max: "262144",
+  limits: "{ neighbors: 1024 }",
+  interfaces: "[{ name: lan0, device: eth1, addresses: [10.1.0.1/24] }]",
+  tenants: "[{ name: corp }]",
+  services: "[{ name: app, addresses: [10.2.0.0/24], access: [corp] }]",
+  "service-routes": "[{ service: app, peer: east }]",
+  peers: "[{ name: east, paths: [{ interface: wan0, address: 198.18.0.2 }] }]",
+  name: "NAME",
+  device: "eth1",
+  addresses: "[10.1.0.0/24]",
+  "kernel-allow": "[arp, tcp/22]",
+  mtu: "1500",
+  promiscuous: "false",
+  members: "[{ interface: lan0, prefixes: [10.1.0.0/24] }]",
+  prefixes: "[10.1.0.0/24]",
+  transports: "[tcp/443, udp/5000-5100]",
+  access: "[corp]",
+  service: "NAME",
+  interface: "NAME",
+  address: "198.18.0.2",
+  paths: "[{ interface: wan0, address: 198.18.0.2 }]",
+};
+
+/** The keys that `schema` knows in the map at `path`. */
+function keysAt(schema: z.ZodType, path: Path): string[] {
+  let at: unknown = inner(schema);
+  for (const step of path) {
+    if (at instanceof z.ZodObject) at = inner(at.shape[step]);
+    else if (at instanceof z.ZodArray) at = inner(at.element);
+  }
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
+}
+
+/** The object or list schema inside wrappers for defaults, options and transforms. */
+function inner(schema: unknown): unknown {
+  if (schema instanceof z.ZodPipe) return inner(schema.in);
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault) {
+    return inner(schema.unwrap());
+  }
+  return schema;
+}

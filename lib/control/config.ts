@@ -1,0 +1,124 @@
+// The configuration: what the operator writes, checked, as the shapes the rest of the house reads. Text in, and either
+// a Config or every mistake at once with its line, column and mend. README.md beside this file is the reference of
+// keys. Three steps: YAML to plain values (config-source.ts), values to shapes (config-schema.ts), shapes to meaning
+// (config-check.ts). compile.ts turns a Config into tables; nothing behind it needs to doubt what stands here.
+
+import type { InterfaceAddress, Prefix } from "./address-text.ts";
+import { checkMeaning } from "./config-check.ts";
+import { readDraft } from "./config-schema.ts";
+import { ConfigSource, type Problem } from "./config-source.ts";
+
+export type { InterfaceAddress, Prefix } from "./address-text.ts";
+export { formatProblem, type Problem } from "./config-source.ts";
+
+export interface Config {
+  readonly authority: string;
+  readonly router: string;
+  readonly control: { readonly socket: string };
+  readonly log: { readonly level: LogLevel };
+  readonly sessions: { readonly max: number };
+  readonly limits: Limits;
+  readonly interfaces: readonly InterfaceConfig[];
+  readonly tenants: readonly TenantConfig[];
+  readonly services: readonly ServiceConfig[];
+  readonly serviceRoutes: readonly ServiceRouteConfig[];
+  readonly peers: readonly PeerConfig[];
+}
+
+export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+
+/** Capacities fixed at start; README.md says what happens when each is full. */
+export interface Limits {
+  readonly holdFrames: number;
+  readonly holdFramesPerNeighbor: number;
+  readonly neighbors: number;
+  readonly slowPathPerTurn: number;
+  readonly waypointPairsPerPath: number;
+  readonly fabricChains: number;
+}
+
+export interface InterfaceConfig {
+  readonly name: string;
+  /** Linux network device. */
+  readonly device: string;
+  /** At least one; prefixes of different interfaces do not overlap. */
+  readonly addresses: readonly InterfaceAddress[];
+  /** Tenant of sources that no tenant's members name. */
+  readonly tenant: string | null;
+  /** On-link; for next hops that are not. */
+  readonly gateway: number | null;
+  readonly kernel: "exclusive" | "shared";
+  readonly kernelAllow: readonly KernelAllow[];
+  readonly backend: "libpcap";
+  /** For replay and explain, which have no device to ask; lower case. */
+  readonly mac: string | null;
+  /** Lowers the device's. */
+  readonly mtu: number | null;
+  readonly promiscuous: boolean;
+}
+
+/** What the kernel's own stack may still receive: for tcp and udp by destination port. */
+export interface KernelAllow {
+  readonly kind: "arp" | "icmp" | "tcp" | "udp";
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface TenantConfig {
+  readonly name: string;
+  /** Sources that are this tenant by address; the longest prefix of an interface decides. */
+  readonly members: readonly { readonly interface: string; readonly prefixes: readonly Prefix[] }[];
+}
+
+export interface ServiceConfig {
+  readonly name: string;
+  /** At least one. */
+  readonly addresses: readonly Prefix[];
+  /** Empty = every protocol. */
+  readonly transports: readonly Transport[];
+  /** Tenants; at least one. */
+  readonly access: readonly string[];
+  /** The security policy for payload; null for none. */
+  readonly security: string | null;
+}
+
+export interface Transport {
+  /** IP protocol number. */
+  readonly protocol: number;
+  /** Destination ports; 0..65535 where no range was given. */
+  readonly from: number;
+  readonly to: number;
+  /** Which of two services with one prefix is nearer: 2 a port range, 1 the protocol; 0 is a service without transports. */
+  readonly rank: number;
+}
+
+/** Either `peer` or `interface` is set, never both. */
+export interface ServiceRouteConfig {
+  readonly service: string;
+  readonly peer: string | null;
+  /** Where a route with only a target was written, the interface that has the target on-link. */
+  readonly interface: string | null;
+  readonly gateway: number | null;
+  /** Destination NAT; port 0 keeps the packet's. */
+  readonly target: { readonly address: number; readonly port: number } | null;
+}
+
+export interface PeerConfig {
+  readonly name: string;
+  /** The security policy of this adjacency; null for none. */
+  readonly security: string | null;
+  /** At least one. */
+  readonly paths: readonly { readonly interface: string; readonly address: number; readonly vector: string | null }[];
+}
+
+/**
+ * Read a configuration. `config` is null when any problem is an error; `problems` holds every error and warning in
+ * file order. `file` is only printed. Never throws.
+ */
+export function parseConfig(text: string, file: string): { config: Config | null; problems: Problem[] } {
+  const source = new ConfigSource(text, file);
+  const draft = readDraft(source);
+  const config = draft === null ? null : checkMeaning(draft, source);
+  const problems = source.problems();
+  return { config: problems.some((problem) => problem.severity === "error") ? null : config, problems };
+}

@@ -1,0 +1,60 @@
+// Every number the router counts, under one flat name each: the engine's counters, the sessions' totals, each
+// interface's port statistics. `waymark show counters` and `waymark replay` print this object.
+
+import { COUNTERS } from "../engine/counters.ts";
+import type { PortStats } from "../io/port.ts";
+import { DROP_TX_ERROR, DROP_TX_FULL, verdictName } from "../wire/verdict.ts";
+import type { Router } from "./router-parts.ts";
+
+const SESSION_COUNTERS = [
+  { name: "sessions.active", sentence: "Sessions open now." },
+  { name: "sessions.opened", sentence: "Sessions opened since start." },
+  { name: "sessions.closed", sentence: "Sessions that ended since start, for whatever reason." },
+  { name: "sessions.evicted", sentence: "Half-open sessions that made room for a new one when the table was full." },
+] as const;
+
+const PORT_COUNTERS: Record<keyof PortStats, string> = {
+  rxFrames: "Frames received on the interface.",
+  rxBytes: "Bytes received on the interface, Ethernet headers included.",
+  txFrames: "Frames sent on the interface.",
+  txBytes: "Bytes sent on the interface, Ethernet headers included.",
+  rxKernelDrops: "Frames that the kernel's capture ring had no room for.",
+  txFull: "Frames that the device's transmit queue would not take; also in drop.tx-full.",
+  txErrors: "Frames that the device refused; also in drop.tx-error.",
+  superFrames: "Frames received that stand for several on the wire.",
+  segments: "Frames sent that were cut from super-frames.",
+  partialChecksums: "Frames sent whose checksum a local sender had left unfinished.",
+};
+
+/** Name and sentence of every counter; `<interface>` stands for each interface's name. */
+export const counterReference: readonly { readonly name: string; readonly sentence: string }[] = [
+  ...COUNTERS,
+  ...SESSION_COUNTERS,
+  ...Object.entries(PORT_COUNTERS).map(([field, sentence]) => ({
+    name: `interface.<interface>.${kebab(field)}`,
+    sentence,
+  })),
+];
+
+/** All counters of a router as one flat object, zeros included. */
+export function readCounters(router: Router): Record<string, number> {
+  const counters = router.counters.publish(true);
+  const { sessions } = router;
+  counters["sessions.active"] = sessions.table.count;
+  counters["sessions.opened"] = sessions.openedTotal;
+  counters["sessions.closed"] = sessions.closedTotal;
+  counters["sessions.evicted"] = sessions.evictedTotal;
+  router.ports.forEach((port, row) => {
+    const stats = port.stats();
+    counters[`drop.${verdictName(DROP_TX_FULL)}`] += stats.txFull;
+    counters[`drop.${verdictName(DROP_TX_ERROR)}`] += stats.txErrors;
+    for (const [field, value] of Object.entries(stats)) {
+      counters[`interface.${router.interfaces[row].name}.${kebab(field)}`] = value;
+    }
+  });
+  return counters;
+}
+
+function kebab(camel: string): string {
+  return camel.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}

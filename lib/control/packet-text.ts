@@ -1,0 +1,74 @@
+// A packet as a person writes it for `waymark explain`: "tcp 10.1.0.2:40000 > 10.2.0.2:443".
+
+import { parseHostAddress, parsePort, TextError } from "./address-text.ts";
+import { nearest } from "./nearest.ts";
+
+/** The packet to explain. An ICMP packet is an echo request; its ports are 0. */
+export interface PacketDescription {
+  /** IP protocol: 1, 6 or 17. */
+  readonly protocol: number;
+  readonly source: number;
+  readonly destination: number;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  /** The TCP flags byte; 0 for other protocols. */
+  readonly tcpFlags: number;
+}
+
+const PROTOCOLS: Record<string, number> = { icmp: 1, tcp: 6, udp: 17 };
+const TCP_FLAGS: Record<string, number> = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32 };
+const SYN = TCP_FLAGS.syn;
+
+/** Read `tcp|udp ADDRESS:PORT > ADDRESS:PORT` or `icmp ADDRESS > ADDRESS`; TCP flags may follow, without them a SYN is meant. Throws TextError. */
+export function parsePacket(text: string): PacketDescription {
+  const words = text
+    .replaceAll(">", " > ")
+    .split(/[\s,]+/)
+    .filter((word) => word !== "");
+  const [kind = "", source = "", arrow = "", destination = "", ...flags] = words.map((word) => word.toLowerCase());
+  const protocol = Object.hasOwn(PROTOCOLS, kind) ? PROTOCOLS[kind] : 0;
+  if (protocol === 0)
+    throw new TextError(`${JSON.stringify(kind)} is not tcp, udp or icmp`, `begin with one of them: ${EXAMPLE}`);
+  if (arrow !== ">" || destination === "")
+    throw new TextError("a packet goes from one address > to another", `write ${EXAMPLE}`);
+  if (kind !== "tcp" && flags.length > 0) throw new TextError(`${kind} has no flags`, `remove ${flags.join(" ")}`);
+  const from = parseEnd(source, kind);
+  const to = parseEnd(destination, kind);
+  return {
+    protocol,
+    source: from.address,
+    destination: to.address,
+    sourcePort: from.port,
+    destinationPort: to.port,
+    tcpFlags: kind === "tcp" ? parseFlags(flags) : 0,
+  };
+}
+
+const EXAMPLE = "'tcp 10.1.0.2:40000 > 10.2.0.2:443'";
+
+function parseEnd(text: string, kind: string): { address: number; port: number } {
+  const colon = text.indexOf(":");
+  const hasPort = colon >= 0 && colon === text.lastIndexOf(":"); // two colons: parseHostAddress tells of IPv6
+  if (kind === "icmp") {
+    if (hasPort) throw new TextError("icmp has no ports", `write ${text.slice(0, colon)}`);
+    return { address: parseHostAddress(text), port: 0 };
+  }
+  if (hasPort) return { address: parseHostAddress(text.slice(0, colon)), port: parsePort(text.slice(colon + 1)) };
+  parseHostAddress(text); // a bad address is the greater mistake
+  throw new TextError(`${text} has no port`, `write ${text}:PORT`);
+}
+
+function parseFlags(words: readonly string[]): number {
+  let flags = 0;
+  for (const word of words) {
+    if (!Object.hasOwn(TCP_FLAGS, word)) {
+      const near = nearest(word, Object.keys(TCP_FLAGS));
+      throw new TextError(
+        `${JSON.stringify(word)} is not a TCP flag`,
+        near === null ? `write ${Object.keys(TCP_FLAGS).join(", ")}` : `did you mean ${near}?`,
+      );
+    }
+    flags |= TCP_FLAGS[word];
+  }
+  return flags === 0 ? SYN : flags;
+}

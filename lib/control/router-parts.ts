@@ -1,0 +1,26 @@
+// What a built router consists of, for the parts of control/ that look at a running one (show, metrics, explain).
+
+import type { Clock } from "../base/clock.ts";
+import type { Egress } from "../engine/egress.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { SlowPath } from "../engine/slow-path.ts";
+import type { Port } from "../io/port.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import type { Sessions } from "../session/open.ts";
+import type { Policy } from "../session/policy.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import type { Config } from "./config.ts";
+
+export interface Router {
+  readonly config: Config;
+  readonly clock: Clock;
+  /** ports[i] carries interfaces[i]. */
+  readonly ports: readonly Port[];
+  readonly interfaces: readonly RouterInterface[];
+  readonly policy: Policy;
+  readonly sessions: Sessions;
+  readonly egress: Egress;
+  readonly slow: SlowPath;
+  readonly engine: Engine;
+  readonly counters: CounterSet;
+}

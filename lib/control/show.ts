@@ -1,0 +1,282 @@
+// What `waymark show` prints: the router's JSON answers as text in fixed columns. The answers' shapes below are a
+// contract with whoever reads --json; router.ts produces them, and nothing here changes them on the way.
+
+import type { PortStats } from "../io/port.ts";
+
+/** Forward is from the session's initiator, reverse toward it. Addresses with a port are `10.1.0.2:40000`. */
+export interface SessionsAnswer {
+  readonly sessions: readonly {
+    readonly uuid: string;
+    readonly tenant: string;
+    readonly service: string;
+    readonly protocol: string;
+    readonly source: string;
+    readonly destination: string;
+    /** Null for a session that leaves by this router's own route. */
+    readonly peer: string | null;
+    readonly path: string | null;
+    readonly waypoint: { readonly local: string; readonly remote: string } | null;
+    readonly state: string;
+    readonly encrypted: boolean;
+    readonly packets: { readonly forward: number; readonly reverse: number };
+    readonly bytes: { readonly forward: number; readonly reverse: number };
+    readonly ageMs: number;
+    readonly idleMs: number;
+  }[];
+}
+
+export interface PeersAnswer {
+  readonly peers: readonly {
+    readonly name: string;
+    readonly paths: readonly { readonly interface: string; readonly address: string; readonly state: string }[];
+  }[];
+}
+
+export interface PathsAnswer {
+  readonly paths: readonly {
+    readonly peer: string;
+    readonly interface: string;
+    readonly local: string;
+    readonly remote: string;
+    readonly vector: string | null;
+    readonly state: string;
+    readonly sessions: number;
+    readonly waypointPairs: { readonly inUse: number; readonly capacity: number };
+  }[];
+}
+
+export interface ServicesAnswer {
+  readonly services: readonly {
+    readonly name: string;
+    readonly addresses: readonly string[];
+    /** Empty = every protocol. */
+    readonly transports: readonly string[];
+    readonly access: readonly string[];
+    readonly routes: readonly string[];
+    readonly sessions: number;
+  }[];
+}
+
+export interface InterfacesAnswer {
+  readonly interfaces: readonly {
+    readonly name: string;
+    readonly device: string;
+    readonly mac: string;
+    readonly mtu: number;
+    readonly linkUp: boolean;
+    readonly addresses: readonly string[];
+    readonly tenant: string | null;
+    readonly stats: Readonly<PortStats>;
+  }[];
+}
+
+export interface NeighborsAnswer {
+  readonly neighbors: readonly {
+    readonly interface: string;
+    readonly address: string;
+    /** Null until the neighbor has answered. */
+    readonly mac: string | null;
+    readonly state: string;
+    readonly ageMs: number;
+    /** Frames that wait for it. */
+    readonly held: number;
+  }[];
+}
+
+/** Counter name → value. */
+export type CountersAnswer = Readonly<Record<string, number>>;
+
+/** What a running router can be asked for, with the printer of its answer. */
+const PRINTERS = {
+  sessions: printSessions,
+  peers: printPeers,
+  paths: printPaths,
+  services: printServices,
+  interfaces: printInterfaces,
+  neighbors: printNeighbors,
+  counters: printCounters,
+} as const;
+
+export type ShowResource = keyof typeof PRINTERS;
+
+export const SHOW_RESOURCES = Object.keys(PRINTERS) as ShowResource[];
+
+/** The router's answer for `resource` as text that ends in a newline. Throws TypeError where the answer has another shape. */
+export function printAnswer(resource: ShowResource, answer: object): string {
+  return (PRINTERS[resource] as (answer: object) => string)(answer);
+}
+
+function printSessions({ sessions }: SessionsAnswer): string {
+  return printTable(
+    "sessions",
+    [
+      "UUID",
+      "TENANT",
+      "SERVICE",
+      "PROTO",
+      "SOURCE",
+      "DESTINATION",
+      "PEER",
+      "WAYPOINT",
+      "STATE",
+      "PACKETS",
+      "BYTES",
+      "AGE",
+      "IDLE",
+    ],
+    sessions.map((session) => [
+      session.uuid,
+      session.tenant,
+      session.service,
+      session.protocol,
+      session.source,
+      session.destination,
+      session.peer ?? "-",
+      session.waypoint === null ? "-" : `${session.waypoint.local}>${session.waypoint.remote}`,
+      session.state,
+      `${session.packets.forward}/${session.packets.reverse}`,
+      `${session.bytes.forward}/${session.bytes.reverse}`,
+      printDuration(session.ageMs),
+      printDuration(session.idleMs),
+    ]),
+  );
+}
+
+function printPeers({ peers }: PeersAnswer): string {
+  return printTable(
+    "peers",
+    ["PEER", "INTERFACE", "ADDRESS", "STATE"],
+    peers.flatMap((peer) => peer.paths.map((path) => [peer.name, path.interface, path.address, path.state])),
+  );
+}
+
+function printPaths({ paths }: PathsAnswer): string {
+  return printTable(
+    "paths",
+    ["PEER", "INTERFACE", "LOCAL", "REMOTE", "VECTOR", "STATE", "SESSIONS", "WAYPOINT-PAIRS"],
+    paths.map((path) => [
+      path.peer,
+      path.interface,
+      path.local,
+      path.remote,
+      path.vector ?? "-",
+      path.state,
+      path.sessions,
+      `${path.waypointPairs.inUse}/${path.waypointPairs.capacity}`,
+    ]),
+  );
+}
+
+function printServices({ services }: ServicesAnswer): string {
+  return printTable(
+    "services",
+    ["SERVICE", "ADDRESSES", "TRANSPORTS", "ACCESS", "ROUTES", "SESSIONS"],
+    services.map((service) => [
+      service.name,
+      service.addresses.join(","),
+      service.transports.length === 0 ? "every" : service.transports.join(","),
+      service.access.join(","),
+      service.routes.length === 0 ? "-" : service.routes.join(","),
+      service.sessions,
+    ]),
+  );
+}
+
+function printInterfaces({ interfaces }: InterfacesAnswer): string {
+  return printTable(
+    "interfaces",
+    [
+      "INTERFACE",
+      "DEVICE",
+      "MAC",
+      "MTU",
+      "LINK",
+      "ADDRESSES",
+      "TENANT",
+      "RX-FRAMES",
+      "RX-BYTES",
+      "TX-FRAMES",
+      "TX-BYTES",
+      "LOST",
+    ],
+    interfaces.map(({ stats, ...item }) => [
+      item.name,
+      item.device,
+      item.mac,
+      item.mtu,
+      item.linkUp ? "up" : "down",
+      item.addresses.join(","),
+      item.tenant ?? "-",
+      stats.rxFrames,
+      stats.rxBytes,
+      stats.txFrames,
+      stats.txBytes,
+      stats.rxKernelDrops + stats.txFull + stats.txErrors,
+    ]),
+  );
+}
+
+function printNeighbors({ neighbors }: NeighborsAnswer): string {
+  return printTable(
+    "neighbors",
+    ["INTERFACE", "ADDRESS", "MAC", "STATE", "AGE", "HELD"],
+    neighbors.map((neighbor) => [
+      neighbor.interface,
+      neighbor.address,
+      neighbor.mac ?? "-",
+      neighbor.state,
+      printDuration(neighbor.ageMs),
+      neighbor.held,
+    ]),
+  );
+}
+
+/** Counters in the given order, values flush right. */
+export function printCounters(counters: CountersAnswer): string {
+  return printTable("counters", ["COUNTER", "VALUE"], Object.entries(counters));
+}
+
+/** The reference of counters: each name and its sentence. */
+export function printCounterReference(
+  reference: readonly { readonly name: string; readonly sentence: string }[],
+): string {
+  return printTable(
+    "counters",
+    ["COUNTER", "MEANING"],
+    reference.map(({ name, sentence }) => [name, sentence]),
+  );
+}
+
+/** Columns as wide as their widest cell, two spaces apart; numbers flush right. */
+function printTable(what: string, heads: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  if (rows.length === 0) return `no ${what}\n`;
+  const widths = heads.map((head, column) =>
+    rows.reduce((width, row) => Math.max(width, String(row[column]).length), head.length),
+  );
+  const lines = [heads, ...rows].map((row) =>
+    row
+      .map((cell, column) => {
+        const flushRight = typeof rows[0][column] === "number";
+        return flushRight ? String(cell).padStart(widths[column]) : String(cell).padEnd(widths[column]);
+      })
+      .join("  ")
+      .trimEnd(),
+  );
+  return `${lines.join("\n")}\n`;
+}
+
+/** `250ms`, `12s`, `4m05s`, `3h07m`, `2d05h`. */
+function printDuration(ms: number): string {
+  if (ms < 1000) return `${Math.max(0, Math.round(ms))}ms`;
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 60) return `${seconds}s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes}m${twoDigits(seconds % 60)}s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${hours}h${twoDigits(minutes % 60)}m`;
+  return `${Math.floor(hours / 24)}d${twoDigits(hours % 24)}h`;
+}
+
+function twoDigits(value: number): string {
+  return String(value).padStart(2, "0");
+}

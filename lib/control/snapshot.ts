@@ -1,0 +1,217 @@
+// A running router as plain JSON: what the control socket answers to `show`. The shapes are in show.ts; they are a
+// contract, so a field is added here only together with its line there.
+
+import { MAC_SHIFT } from "../peer/neighbor.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import { idleMs } from "../session/expire.ts";
+import { tcpStateName } from "../session/tcp-state.ts";
+import { FLOW_DESTINATION, FLOW_NEW_PORTS, FLOW_PORTS, FLOW_SHIFT } from "../table/flow-table.ts";
+import { SIDE_SENDING } from "../table/session-table.ts";
+import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { formatAddress, formatPrefix, formatSocket } from "./address-text.ts";
+import type { ServiceRouteConfig, Transport } from "./config.ts";
+import { readCounters } from "./metrics.ts";
+import type { Router } from "./router-parts.ts";
+import type {
+  InterfacesAnswer,
+  NeighborsAnswer,
+  PathsAnswer,
+  PeersAnswer,
+  ServicesAnswer,
+  SessionsAnswer,
+} from "./show.ts";
+
+const PROTOCOL_NAMES = new Map([
+  [PROTOCOL_ICMP, "icmp"],
+  [PROTOCOL_TCP, "tcp"],
+  [PROTOCOL_UDP, "udp"],
+]);
+
+/** The answer to `show <resource>`, undefined when there is no such resource. */
+export function snapshot(router: Router, resource: string): object | undefined {
+  if (resource === "sessions") return sessions(router);
+  if (resource === "peers") return peers(router);
+  if (resource === "paths") return paths(router);
+  if (resource === "services") return services(router);
+  if (resource === "interfaces") return interfaces(router);
+  if (resource === "neighbors") return neighbors(router);
+  if (resource === "counters") return readCounters(router);
+  return undefined;
+}
+
+function sessions(router: Router): SessionsAnswer {
+  const { table } = router.sessions;
+  const answer: SessionsAnswer["sessions"][number][] = [];
+  for (let row = 0; row < table.capacity && answer.length < table.count; row++) {
+    if (table.isLive(row)) answer.push(session(router, row));
+  }
+  return { sessions: answer };
+}
+
+function session(router: Router, row: number): SessionsAnswer["sessions"][number] {
+  const { table, flows, paths } = router.sessions;
+  const nowMs = router.clock.nowMs();
+  const [source, destination, ports, protocol] = table.context.subarray(row * 4, row * 4 + 4);
+  const forward = table.forwardFlow[row];
+  const reverse = table.reverseFlow[row];
+  const path: PeerPath | undefined = paths[table.downstream.path[row]] ?? paths[table.upstream.path[row]];
+  return {
+    uuid: uuidText(table.uuid.subarray(row * 4, row * 4 + 4)),
+    tenant: router.policy.tenants[table.tenant[row]].name,
+    service: router.policy.services[table.service[row]].name,
+    protocol: protocolName(protocol),
+    source: formatSocket(source, ports >>> 16),
+    destination: formatSocket(destination, ports & 0xffff),
+    peer: path?.peerName ?? null,
+    path: path === undefined ? null : pathText(router, path),
+    waypoint: path === undefined ? null : waypoint(router, row, path),
+    state: stateName(router, row, protocol),
+    encrypted: false,
+    packets: { forward: flows.packets(forward), reverse: flows.packets(reverse) },
+    bytes: { forward: flows.bytes(forward), reverse: flows.bytes(reverse) },
+    ageMs: (nowMs - table.openedMs[row]) | 0,
+    idleMs: idleMs(router.sessions, row, nowMs),
+  };
+}
+
+/** The waypoint pair on the session's hop over `path`: the downstream one, or at its egress router the upstream one. */
+function waypoint(router: Router, row: number, path: PeerPath): { local: string; remote: string } {
+  const { table, flows } = router.sessions;
+  const base = table.forwardFlow[row] << FLOW_SHIFT;
+  const downstream = table.downstream.path[row] >= 0;
+  const ports = flows.words[base + (downstream ? FLOW_NEW_PORTS : FLOW_PORTS)];
+  const local = downstream ? path.local : flows.words[base + FLOW_DESTINATION];
+  return {
+    local: formatSocket(local, downstream ? ports >>> 16 : ports & 0xffff),
+    remote: formatSocket(path.remote, downstream ? ports & 0xffff : ports >>> 16),
+  };
+}
+
+function stateName(router: Router, row: number, protocol: number): string {
+  const { table } = router.sessions;
+  if (protocol === PROTOCOL_TCP) return tcpStateName(table.tcpState[row]);
+  const sending = table.upstream.state[row] === SIDE_SENDING || table.downstream.state[row] === SIDE_SENDING;
+  return sending ? "opening" : "established";
+}
+
+function peers(router: Router): PeersAnswer {
+  return {
+    peers: router.config.peers.map(({ name }) => ({
+      name,
+      paths: router.sessions.paths
+        .filter((path) => path.peerName === name)
+        .map((path) => ({
+          interface: router.interfaces[path.interfaceId].name,
+          address: formatAddress(path.remote),
+          state: stateOf(path),
+        })),
+    })),
+  };
+}
+
+function paths(router: Router): PathsAnswer {
+  return {
+    paths: router.sessions.paths.map((path) => ({
+      peer: path.peerName,
+      interface: router.interfaces[path.interfaceId].name,
+      local: formatAddress(path.local),
+      remote: formatAddress(path.remote),
+      vector: path.vector === "" ? null : path.vector,
+      state: stateOf(path),
+      sessions: path.sessions,
+      waypointPairs: {
+        inUse: path.ports(PROTOCOL_TCP).inUse + path.ports(PROTOCOL_UDP).inUse,
+        capacity: 2 * router.config.limits.waypointPairsPerPath,
+      },
+    })),
+  };
+}
+
+function services(router: Router): ServicesAnswer {
+  const { table } = router.sessions;
+  const counts = new Map<number, number>();
+  for (let row = 0; row < table.capacity; row++) {
+    if (table.isLive(row)) counts.set(table.service[row], (counts.get(table.service[row]) ?? 0) + 1);
+  }
+  return {
+    services: router.config.services.map((service, row) => ({
+      name: service.name,
+      addresses: service.addresses.map(formatPrefix),
+      transports: service.transports.map(transportText),
+      access: service.access,
+      routes: router.config.serviceRoutes.filter((route) => route.service === service.name).map(routeText),
+      sessions: counts.get(row) ?? 0,
+    })),
+  };
+}
+
+function interfaces(router: Router): InterfacesAnswer {
+  return {
+    interfaces: router.config.interfaces.map((item, row) => {
+      const info = router.ports[row].info();
+      return {
+        name: item.name,
+        device: item.device,
+        mac: macText(info.mac),
+        mtu: router.interfaces[row].mtu,
+        linkUp: info.linkUp,
+        addresses: item.addresses.map(formatPrefix),
+        tenant: item.tenant,
+        stats: router.ports[row].stats(),
+      };
+    }),
+  };
+}
+
+function neighbors(router: Router): NeighborsAnswer {
+  const table = router.sessions.neighbors;
+  return {
+    neighbors: Array.from(table.rows(), (row) => ({
+      interface: router.interfaces[table.interfaceId[row]].name,
+      address: formatAddress(table.address[row]),
+      mac: table.usable[row] === 1 ? neighborMac(table.macs, row << MAC_SHIFT) : null,
+      state: table.stateName(row),
+      ageMs: table.ageMs(row, router.clock.nowMs()),
+      held: router.egress.heldFor(row),
+    })),
+  };
+}
+
+function stateOf(path: PeerPath): string {
+  return path.up ? "up" : "down";
+}
+
+function pathText(router: Router, path: PeerPath): string {
+  return `${router.interfaces[path.interfaceId].name} ${formatAddress(path.remote)}`;
+}
+
+export function protocolName(protocol: number): string {
+  return PROTOCOL_NAMES.get(protocol) ?? `ip/${protocol}`;
+}
+
+function transportText({ protocol, from, to, rank }: Transport): string {
+  const name = protocolName(protocol);
+  if (rank < 2) return name;
+  return from === to ? `${name}/${from}` : `${name}/${from}-${to}`;
+}
+
+export function routeText(route: ServiceRouteConfig): string {
+  if (route.peer !== null) return `peer ${route.peer}`;
+  const gateway = route.gateway === null ? "" : ` gateway ${formatAddress(route.gateway)}`;
+  const target = route.target === null ? "" : ` target ${formatSocket(route.target.address, route.target.port)}`;
+  return `interface ${route.interface}${gateway}${target}`;
+}
+
+export function uuidText(words: Int32Array): string {
+  const hex = Array.from(words, (word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+function macText(mac: Uint8Array): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}
+
+function neighborMac(macs: Int32Array, at: number): string {
+  const words = [macs[at] >>> 24, macs[at] >>> 16, macs[at] >>> 8, macs[at], macs[at + 1] >>> 24, macs[at + 1] >>> 16];
+  return macText(Uint8Array.from(words));
+}

@@ -1,0 +1,34 @@
+// Every counter of the engine, by number. The drop reasons come first, so that a drop verdict v is counter v - DROP.
+
+import { DROP, DROP_REASONS } from "../wire/verdict.ts";
+
+const names = DROP_REASONS.map((reason) => ({ name: `drop.${reason.name}`, sentence: reason.sentence }));
+
+function counter(name: string, sentence: string): number {
+  return names.push({ name, sentence }) - 1;
+}
+
+export const FRAMES_RECEIVED = counter("frames.received", "Frames taken from all interfaces.");
+export const FRAMES_FORWARDED = counter("frames.forwarded", "Frames that left again as part of a session; a super-frame counts once.");
+export const FRAMES_CONSUMED = counter("frames.consumed", "Frames that were meant for the router and go no further: ARP, control messages, fabric fragments.");
+export const FRAMES_HELD = counter("frames.held", "Frames that waited for a neighbor's address.");
+export const METADATA_RECEIVED = counter("metadata.received", "Packets that arrived with session metadata.");
+export const METADATA_SENT = counter("metadata.sent", "Packets that left with session metadata.");
+export const METADATA_GENERATED = counter("metadata.generated", "Packets made only to carry metadata or a control message, for want of traffic.");
+export const METADATA_MARKED = counter("metadata.false-positive-marked", "Payloads that looked like metadata and left behind a false-positive marker.");
+export const METADATA_UNMARKED = counter("metadata.false-positive-unmarked", "False-positive markers taken off.");
+export const FABRIC_FRAGMENTS_SENT = counter("fabric.fragments-sent", "Fabric fragments sent, for packets that did not fit the path with what was added to them.");
+export const FABRIC_REASSEMBLED = counter("fabric.reassembled", "Packets put together from fabric fragments.");
+export const TCP_RESETS_SENT = counter("tcp.resets-sent", "Resets that answered TCP segments of unknown sessions.");
+export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded messages sent.");
+export const ARP_REQUESTS_SENT = counter("arp.requests-sent", "ARP requests sent.");
+export const ARP_REPLIES_SENT = counter("arp.replies-sent", "ARP requests for our addresses answered.");
+export const SLOW_PATH_PACKETS = counter("slow-path.packets", "Packets that opened, answered or changed a session.");
+
+/** Name and sentence of every counter, in order. */
+export const COUNTERS: readonly { readonly name: string; readonly sentence: string }[] = names;
+
+/** The counter of a drop verdict. */
+export function dropCounter(verdict: number): number {
+  return verdict - DROP;
+}

@@ -1,0 +1,151 @@
+// Packets the router makes itself: ARP, TCP resets, ICMP time exceeded, and the packets that carry metadata or a
+// control message between routers for want of traffic. All are written to one scratch memory in a ring of slots, so
+// that several can be queued before a flush.
+
+import { getI32, getU16 } from "../base/bytes.ts";
+import { HEADROOM } from "../io/port.ts";
+import { ARP_REQUEST, writeArp } from "../wire/arp.ts";
+import { BROADCAST_HIGH, BROADCAST_LOW, ETHERNET_SOURCE, getMacHigh, getMacLow, writeEthernet } from "../wire/ethernet.ts";
+import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, ETHERTYPE_ARP, ETHERTYPE_IPV4, KEY_DESTINATION, KEY_PORTS, KEY_SOURCE, PROTOCOL_ICMP, PROTOCOL_TCP } from "../wire/flow-key.ts";
+import { writeIcmp } from "../wire/icmp.ts";
+import { IPV4_HEADER, writeIpv4 } from "../wire/ipv4.ts";
+import { completeChecksum } from "../wire/offload.ts";
+import { ACK, FIN, getTcpAcknowledgment, getTcpFlags, getTcpSequence, RST, SYN, TCP_HEADER, writeTcp } from "../wire/tcp.ts";
+import { UDP_HEADER, writeUdp } from "../wire/udp.ts";
+
+const SLOTS = 256;
+const TTL = 64;
+const DONT_FRAGMENT = 0x4000;
+/** RFC 1812 4.3.2.3: as much of the packet as fits 576 bytes; the header and 8 bytes are what every sender needs. */
+const ICMP_QUOTE_MAX = 576 - IPV4_HEADER - 8;
+/** ICMP errors and resets sent per second at most, all interfaces together (RFC 1812 4.3.2.8). */
+const ANSWERS_PER_SECOND = 1000;
+
+export class Generator {
+  readonly bytes: Uint8Array;
+  /** Where the frame made last lies in `bytes`. */
+  offset = 0;
+  length = 0;
+  #slot = 0;
+  #answersLeft = ANSWERS_PER_SECOND;
+  #answersSinceMs = 0;
+  readonly #slotBytes: number;
+  readonly #flush: () => void;
+
+  /** Frames of up to `frameBytesMax`; `flush` sends what is queued, and is called before a slot is used again. */
+  constructor(frameBytesMax: number, flush: () => void) {
+    this.#slotBytes = (HEADROOM + frameBytesMax + 63) & ~63;
+    this.bytes = new Uint8Array(SLOTS * this.#slotBytes);
+    this.#flush = flush;
+  }
+
+  /** An ARP message from `sender`. Requests go to `targetHigh:targetLow` (broadcast when 0), replies to the asker. */
+  arp(operation: number, macHigh: number, macLow: number, sender: number, targetHigh: number, targetLow: number, target: number): void {
+    const at = this.#next();
+    const broadcast = operation === ARP_REQUEST && targetHigh === 0 && targetLow === 0;
+    const body = writeEthernet(
+      this.bytes,
+      at,
+      broadcast ? BROADCAST_HIGH : targetHigh,
+      broadcast ? BROADCAST_LOW : targetLow,
+      macHigh,
+      macLow,
+      ETHERTYPE_ARP,
+    );
+    const asks = operation === ARP_REQUEST;
+    this.length = writeArp(this.bytes, body, operation, macHigh, macLow, sender, asks ? 0 : targetHigh, asks ? 0 : targetLow, target) - at;
+  }
+
+  /**
+   * A packet without payload of its own for a session between routers: `metadata`'s first `metadataLength` bytes behind
+   * a TCP (ACK, the given numbers) or UDP header. The Ethernet addresses are left to the egress.
+   */
+  carrier(protocol: number, source: number, destination: number, ports: number, sequence: number, acknowledgment: number, metadata: Uint8Array, metadataLength: number): void {
+    const at = this.#next();
+    const { bytes } = this;
+    const l3 = writeEthernet(bytes, at, 0, 0, 0, 0, ETHERTYPE_IPV4);
+    const l4Length = (protocol === PROTOCOL_TCP ? TCP_HEADER : UDP_HEADER) + metadataLength;
+    const l4 = writeIpv4(bytes, l3, 0, IPV4_HEADER + l4Length, 0, DONT_FRAGMENT, TTL, protocol, source, destination);
+    const payload =
+      protocol === PROTOCOL_TCP
+        ? writeTcp(bytes, l4, ports >>> 16, ports & 0xffff, sequence, acknowledgment, ACK, 0)
+        : writeUdp(bytes, l4, ports >>> 16, ports & 0xffff, l4Length);
+    for (let i = 0; i < metadataLength; i++) bytes[payload + i] = metadata[i];
+    this.length = payload + metadataLength - at;
+    completeChecksum(bytes, at);
+  }
+
+  /** The reset that answers a TCP segment of no session (RFC 9293 3.10.7.1), back to the station it came from. False when it is a reset itself, or too many were sent. */
+  reset(frame: Uint8Array, frameOffset: number, key: Int32Array, nowMs: number): boolean {
+    const from = key[AT_L4];
+    const flags = getTcpFlags(frame, from);
+    if ((flags & RST) !== 0 || !this.#mayAnswer(nowMs)) return false;
+    const at = this.#next();
+    const { bytes } = this;
+    const l3 = this.#backTo(frame, frameOffset, at);
+    const l4 = writeIpv4(bytes, l3, 0, IPV4_HEADER + TCP_HEADER, 0, DONT_FRAGMENT, TTL, PROTOCOL_TCP, key[KEY_DESTINATION], key[KEY_SOURCE]);
+    const ports = key[KEY_PORTS];
+    const acknowledges = (flags & ACK) !== 0;
+    const length = key[AT_END] - key[AT_PAYLOAD] + ((flags & SYN) !== 0 ? 1 : 0) + ((flags & FIN) !== 0 ? 1 : 0);
+    this.length =
+      writeTcp(
+        bytes,
+        l4,
+        ports & 0xffff,
+        ports >>> 16,
+        acknowledges ? getTcpAcknowledgment(frame, from) : 0,
+        acknowledges ? 0 : getTcpSequence(frame, from) + length,
+        acknowledges ? RST : RST | ACK,
+        0,
+      ) - at;
+    completeChecksum(bytes, at);
+    return true;
+  }
+
+  /** ICMP time exceeded (RFC 792 type 11, code 0) about a packet, from our address `source`, back to the station it came from. */
+  timeExceeded(frame: Uint8Array, frameOffset: number, key: Int32Array, source: number, nowMs: number): boolean {
+    if (!this.#mayAnswer(nowMs)) return false;
+    const at = this.#next();
+    const { bytes } = this;
+    const quoted = Math.min(key[AT_END] - key[AT_L3], ICMP_QUOTE_MAX);
+    const l3 = this.#backTo(frame, frameOffset, at);
+    const l4 = writeIpv4(bytes, l3, 0, IPV4_HEADER + 8 + quoted, 0, 0, TTL, PROTOCOL_ICMP, source, key[KEY_SOURCE]);
+    for (let i = 0; i < quoted; i++) bytes[l4 + 8 + i] = frame[key[AT_L3] + i];
+    writeIcmp(bytes, l4, 11, 0, 0, l4 + 8 + quoted);
+    this.length = l4 + 8 + quoted - at;
+    return true;
+  }
+
+  /** Room for one more frame of the caller's making, with headroom in front. Sets `offset`. */
+  reserve(): number {
+    return this.#next();
+  }
+
+  #next(): number {
+    this.#slot = (this.#slot + 1) % SLOTS;
+    if (this.#slot === 0) this.#flush();
+    this.offset = this.#slot * this.#slotBytes + HEADROOM;
+    return this.offset;
+  }
+
+  /** An Ethernet header from us to whoever sent `frame`. */
+  #backTo(frame: Uint8Array, frameOffset: number, at: number): number {
+    return writeEthernet(
+      this.bytes,
+      at,
+      getMacHigh(frame, frameOffset + ETHERNET_SOURCE),
+      getMacLow(frame, frameOffset + ETHERNET_SOURCE),
+      getU16(frame, frameOffset),
+      getI32(frame, frameOffset + 2),
+      ETHERTYPE_IPV4,
+    );
+  }
+
+  #mayAnswer(nowMs: number): boolean {
+    if (nowMs - this.#answersSinceMs >= 1000) {
+      this.#answersSinceMs = nowMs;
+      this.#answersLeft = ANSWERS_PER_SECOND;
+    }
+    return this.#answersLeft > 0 && this.#answersLeft-- > 0;
+  }
+}

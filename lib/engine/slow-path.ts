@@ -1,0 +1,650 @@
+// The slow path: everything about a packet that is not "look up, apply plan". Lead packets open sessions, metadata is
+// taken off and put on, control messages do their work, ARP is answered. The order of the functions is the order of a
+// packet's way: miss → open → session packet → metadata → TCP → send. Each returns OK (the frame is on its way out) or
+// the drop reason to count. Frames are borrowed and changed in place.
+
+import { FRAME_CHECKSUM_PARTIAL, FrameBatch } from "../io/port.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import { isOwnAddress } from "../peer/router-interface.ts";
+import { Classification, classifyMetadata, classifyPacket } from "../session/classify.ts";
+import { armTimer, isExpired } from "../session/expire.ts";
+import * as handshake from "../session/metadata-handshake.ts";
+import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
+import type { Policy } from "../session/policy.ts";
+import { ForwardMetadata, readContext, readForwardMetadata, readUuid, type SessionMetadata } from "../session/session-metadata.ts";
+import { isTcpOver, nextTcpState, TCP_ESTABLISHED } from "../session/tcp-state.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import {
+  FLOW_LAST_SEEN,
+  FLOW_NEW_DESTINATION,
+  FLOW_NEW_PORTS,
+  FLOW_NEW_SOURCE,
+  FLOW_NEXT_HOP,
+  FLOW_PLAN,
+  FLOW_SESSION,
+  FLOW_SHIFT,
+  GENERATION_MASK,
+  OP_FROM_PEER,
+  OP_INSERT_UDP,
+  OP_REMOVE_UDP,
+  OP_TO_PEER,
+  planEgress,
+} from "../table/flow-table.ts";
+import { type HandshakeColumns, SIDE_SENDING } from "../table/session-table.ts";
+import { ARP_REPLY, ARP_REQUEST, ARP_SENDER_MAC, checkArp, getArpOperation, getArpSenderIp, getArpTargetIp } from "../wire/arp.ts";
+import { ipv4HeaderIsRight, l4IsRight } from "../wire/checksum.ts";
+import { getMacHigh, getMacLow } from "../wire/ethernet.ts";
+import {
+  ANY_MAC,
+  AT_END,
+  AT_L3,
+  AT_L4,
+  AT_PAYLOAD,
+  decodeFrame,
+  ETHERNET_HEADER,
+  KEY_DESTINATION,
+  KEY_PORTS,
+  KEY_PROTOCOL,
+  KEY_SOURCE,
+  PROTOCOL_ICMP,
+  PROTOCOL_TCP,
+  startsWithCookie,
+  TRAIT_COOKIE,
+  TRAITS,
+} from "../wire/flow-key.ts";
+import { getIcmpType, ICMP_ECHO } from "../wire/icmp.ts";
+import { isFalsePositiveMarker, type MetadataWriter, ParsedMetadata, parseMetadata, writeFalsePositiveMarker } from "../wire/metadata.ts";
+import {
+  ATTRIBUTE_CONTROL,
+  ATTRIBUTE_DISABLE_FORWARD,
+  ATTRIBUTE_FORWARD_CONTEXT_IPV4,
+  ATTRIBUTE_FRAGMENT,
+  ATTRIBUTE_HEALTH_CHECK,
+  ATTRIBUTE_REVERSE_CONTEXT_IPV4,
+  ATTRIBUTE_UUID,
+  CONTROL_DELETE_SESSION,
+  CONTROL_DISABLE_METADATA,
+  CONTROL_ENABLE_METADATA,
+  CONTROL_KEEP_ALIVE,
+  CONTROL_SESSION_EXISTS,
+  METADATA_BASE_LENGTH,
+} from "../wire/metadata-attributes.ts";
+import { completeChecksum, isChecksumPartial, segmentFrame, superFrameError } from "../wire/offload.ts";
+import { ACK, findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, SYN } from "../wire/tcp.ts";
+import {
+    CONSUMED,
+  DROP_CONTROL_UNKNOWN,
+  DROP_EXCEEDS_MTU,
+  DROP_FRAME_TOO_LONG,
+  DROP_ICMP_TYPE,
+  DROP_IP_CHECKSUM,
+  DROP_LOCAL_ADDRESS,
+  DROP_METADATA_CHECKSUM,
+  DROP_METADATA_CONTEXT,
+  DROP_METADATA_MISSING,
+  DROP_METADATA_UNEXPECTED,
+  DROP_NOT_A_PEER,
+  DROP_TCP_MID_FLOW,
+  DROP_TTL,
+  DROP_UDP_CHECKSUM,
+  DROP_UNKNOWN_SESSION,
+  OK,
+} from "../wire/verdict.ts";
+import {
+  ARP_REPLIES_SENT,
+  FABRIC_FRAGMENTS_SENT,
+  FABRIC_REASSEMBLED,
+  FRAMES_FORWARDED,
+  ICMP_SENT,
+  METADATA_GENERATED,
+  METADATA_MARKED,
+  METADATA_RECEIVED,
+  METADATA_SENT,
+  METADATA_UNMARKED,
+  SLOW_PATH_PACKETS,
+  TCP_RESETS_SENT,
+} from "./counters.ts";
+import type { Egress } from "./egress.ts";
+import type { FabricFragments } from "./fabric-fragments.ts";
+import { hidesCookie, segmentSizeOf } from "./fast-path.ts";
+import type { Generator } from "./generate.ts";
+import { rewrite } from "./rewrite.ts";
+import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "./splice.ts";
+
+/** Of #arrive: the packet is on its way as part of another session. */
+const HANDLED = -1;
+
+/** Told of each decision about a lead packet: explain, and nothing else. */
+export type Observer = (step: "open" | "metadata", verdict: number, classification: Classification, session: number) => void;
+
+export class SlowPath {
+  readonly #interfaces: readonly RouterInterface[];
+  readonly #policy: Policy;
+  readonly #sessions: Sessions;
+  readonly #metadata: SessionMetadata;
+  readonly #writer: MetadataWriter;
+  readonly #egress: Egress;
+  readonly #generator: Generator;
+  readonly #fragments: FabricFragments;
+  readonly #counters: CounterSet;
+  readonly #parsed = new ParsedMetadata();
+  readonly #forward = new ForwardMetadata();
+  readonly #request = new OpenRequest();
+  readonly #words = new Int32Array(4);
+  readonly #marker = new Uint8Array(METADATA_BASE_LENGTH);
+  readonly #classification = new Classification();
+  /** One reassembled frame, or one segment of a super-frame, with its own key row. */
+  readonly #piece = new FrameBatch(new Uint8Array(0), 1);
+  readonly #pieceKey: Int32Array;
+  observer: Observer | null = null;
+
+  constructor(parts: {
+    interfaces: readonly RouterInterface[];
+    policy: Policy;
+    sessions: Sessions;
+    metadata: SessionMetadata;
+    writer: MetadataWriter;
+    egress: Egress;
+    generator: Generator;
+    fragments: FabricFragments;
+    counters: CounterSet;
+    keyRowWords: number;
+  }) {
+    this.#interfaces = parts.interfaces;
+    this.#policy = parts.policy;
+    this.#sessions = parts.sessions;
+    this.#metadata = parts.metadata;
+    this.#writer = parts.writer;
+    this.#egress = parts.egress;
+    this.#generator = parts.generator;
+    this.#fragments = parts.fragments;
+    this.#counters = parts.counters;
+    this.#pieceKey = new Int32Array(parts.keyRowWords);
+    writeFalsePositiveMarker(this.#marker, 0);
+  }
+
+  /** A packet of no flow: a lead packet from a plain network, or from a peer with metadata. */
+  miss(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    this.#counters.increment(SLOW_PATH_PACKETS);
+    const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
+    if (isOwnAddress(ingress, key[KEY_DESTINATION])) return this.#waypointPacket(batch, i, key, ingress, nowMs);
+    const verdict = this.#openFromPlain(batch, key, nowMs);
+    if (verdict === DROP_TCP_MID_FLOW && this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs)) {
+      this.#counters.increment(TCP_RESETS_SENT);
+      this.#egress.sendAsIs(ingress.id, this.#generator.bytes, this.#generator.offset, this.#generator.length);
+    }
+    if (verdict !== OK) return verdict;
+    return this.session(batch, i, key, this.#sessions.table.forwardFlow[this.#sessions.opened], nowMs);
+  }
+
+  /** Open the session of a lead packet from a plain network (protocol sheet 2.4). */
+  #openFromPlain(batch: FrameBatch, key: Int32Array, nowMs: number): number {
+    const verdict = this.#mayOpen(batch.bytes, key);
+    const outcome = verdict !== OK ? verdict : this.#openSession(key, nowMs);
+    this.observer?.("open", outcome, this.#classification, outcome === OK ? this.#sessions.opened : -1);
+    return outcome;
+  }
+
+  #mayOpen(bytes: Uint8Array, key: Int32Array): number {
+    const protocol = key[KEY_PROTOCOL] & 0xff;
+    const verdict = classifyPacket(this.#policy, key, this.#classification);
+    if (verdict !== OK) return verdict;
+    if (!ipv4HeaderIsRight(bytes, key[AT_L3])) return DROP_IP_CHECKSUM;
+    if (protocol === PROTOCOL_TCP && (getTcpFlags(bytes, key[AT_L4]) & (SYN | ACK)) !== SYN) return DROP_TCP_MID_FLOW;
+    if (protocol === PROTOCOL_ICMP && getIcmpType(bytes, key[AT_L4]) !== ICMP_ECHO) return DROP_ICMP_TYPE;
+    return OK;
+  }
+
+  #openSession(key: Int32Array, nowMs: number): number {
+    const request = this.#request;
+    for (let k = 0; k < 4; k++) request.key[k] = key[k];
+    request.context[0] = key[KEY_SOURCE];
+    request.context[1] = key[KEY_DESTINATION];
+    request.context[2] = key[KEY_PORTS];
+    request.context[3] = key[KEY_PROTOCOL] & 0xff;
+    this.#sessions.newUuid(request.uuid);
+    request.interfaceId = key[KEY_PROTOCOL] >>> 8;
+    request.upstreamPath = -1;
+    request.sourceRouter = 0;
+    return this.#openClassified(nowMs);
+  }
+
+  /** The request is filled but for what classification found. */
+  #openClassified(nowMs: number): number {
+    const request = this.#request;
+    request.tenant = this.#classification.tenant;
+    request.service = this.#classification.service;
+    request.route = this.#classification.route;
+    return this.#sessions.open(request, nowMs);
+  }
+
+  /** A packet to one of our own addresses that no flow knows. */
+  #waypointPacket(batch: FrameBatch, i: number, key: Int32Array, ingress: RouterInterface, nowMs: number): number {
+    const path = this.#pathFrom(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
+    if (path < 0) {
+      const hasPeers = this.#sessions.paths.some((candidate) => candidate.interfaceId === ingress.id);
+      return hasPeers ? DROP_NOT_A_PEER : DROP_LOCAL_ADDRESS;
+    }
+    if ((key[TRAITS] & TRAIT_COOKIE) === 0) return DROP_UNKNOWN_SESSION;
+    const verdict = this.#readMetadata(batch, i, key, nowMs);
+    if (verdict !== OK) return verdict;
+    const parsed = this.#parsed;
+    if (isFalsePositiveMarker(parsed)) return DROP_UNKNOWN_SESSION;
+    if (parsed.has(ATTRIBUTE_CONTROL)) return DROP_UNKNOWN_SESSION;
+    if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_HEALTH_CHECK)) {
+      this.#askForMetadata(key, path, nowMs);
+      return DROP_UNKNOWN_SESSION;
+    }
+    return this.#openFromPeer(batch, i, key, path, nowMs);
+  }
+
+  /** Open the session that a peer's metadata, already parsed, describes, and take this packet on. */
+  #openFromPeer(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
+    const verdict = this.#acceptFromPeer(batch, key, path, nowMs);
+    this.observer?.("metadata", verdict, this.#classification, verdict === OK ? this.#sessions.opened : -1);
+    if (verdict !== OK) return verdict;
+    return this.session(batch, i, key, this.#sessions.table.forwardFlow[this.#sessions.opened], nowMs);
+  }
+
+  #acceptFromPeer(batch: FrameBatch, key: Int32Array, path: number, nowMs: number): number {
+    const forward = this.#forward;
+    const verdict = readForwardMetadata(batch.bytes, this.#parsed, forward);
+    if (verdict !== OK) return verdict;
+    if (wireProtocol(forward.context[3]) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
+    const classified = classifyMetadata(this.#policy, forward.tenant, forward.service, forward.context, this.#classification);
+    if (classified !== OK) return classified;
+    const request = this.#request;
+    for (let k = 0; k < 4; k++) request.key[k] = key[k];
+    request.context.set(forward.context);
+    request.uuid.set(forward.uuid);
+    request.interfaceId = key[KEY_PROTOCOL] >>> 8;
+    request.upstreamPath = path;
+    request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
+    const opened = this.#openClassified(nowMs);
+    // A session the sender had long before us (it re-sent its metadata in mid-flow) is past TCP's handshake.
+    if (opened === OK && forward.context[3] === PROTOCOL_TCP && (getTcpFlags(batch.bytes, key[AT_L4]) & SYN) === 0) {
+      this.#sessions.table.tcpState[this.#sessions.opened] = TCP_ESTABLISHED;
+    }
+    return opened;
+  }
+
+  /** A packet of a known flow that the fast path would not take. */
+  session(batch: FrameBatch, i: number, key: Int32Array, flow: number, nowMs: number): number {
+    this.#counters.increment(SLOW_PATH_PACKETS);
+    const { flows, table } = this.#sessions;
+    const base = flow << FLOW_SHIFT;
+    const plan = flows.words[base + FLOW_PLAN];
+    const session = flows.words[base + FLOW_SESSION];
+    const forward = table.forwardFlow[session] === flow;
+    if ((plan & GENERATION_MASK) !== flows.generation) {
+      const verdict = this.#sessions.recheck(session);
+      if (verdict !== OK) return verdict;
+    }
+    if (forward && this.#isNewConversation(batch, key, session)) {
+      this.#sessions.close(session, nowMs);
+      return this.miss(batch, i, key, nowMs);
+    }
+
+    const superFrame = batch.segmentSize[i] !== 0;
+    if (superFrame && (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return DROP_FRAME_TOO_LONG;
+    if (!superFrame && isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END])) completeChecksum(batch.bytes, batch.offset[i]);
+
+    if ((plan & OP_FROM_PEER) !== 0) {
+      const verdict = this.#arrive(batch, i, key, session, forward, nowMs);
+      if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
+    }
+    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
+    if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch.bytes, key, session, forward);
+
+    const verdict = this.#leave(batch, i, key, flow, session, forward, nowMs);
+    this.#sessions.settle(session);
+    armTimer(this.#sessions, session, nowMs);
+    return verdict;
+  }
+
+  /** A SYN that begins another conversation on the addresses and ports of one that is over. */
+  #isNewConversation(batch: FrameBatch, key: Int32Array, session: number): boolean {
+    return (
+      (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP &&
+      isTcpOver(this.#sessions.table.tcpState[session]) &&
+      (key[TRAITS] & TRAIT_COOKIE) === 0 &&
+      (getTcpFlags(batch.bytes, key[AT_L4]) & (SYN | ACK)) === SYN
+    );
+  }
+
+  /** What a packet from a peer brings: take its metadata off, or note that it has none. OK = go on with the bare packet. */
+  #arrive(batch: FrameBatch, i: number, key: Int32Array, session: number, forward: boolean, nowMs: number): number {
+    const { table } = this.#sessions;
+    if ((key[TRAITS] & TRAIT_COOKIE) !== 0) {
+      const verdict = this.#readMetadata(batch, i, key, nowMs);
+      if (verdict !== OK) return verdict;
+      const parsed = this.#parsed;
+      if (isFalsePositiveMarker(parsed)) {
+        this.#counters.increment(METADATA_UNMARKED);
+        removeBeforePayload(batch, i, key, parsed.totalLength);
+      } else {
+        this.#counters.increment(METADATA_RECEIVED);
+        if (parsed.has(ATTRIBUTE_CONTROL)) return this.#control(batch, session, forward, nowMs);
+        const meant = forward
+          ? this.#forwardMetadata(batch, i, key, session, nowMs)
+          : this.#reverseMetadata(batch, session, nowMs);
+        if (meant !== OK) return meant;
+        if (parsed.has(ATTRIBUTE_HEALTH_CHECK)) this.#sendControl(session, !forward, CONTROL_SESSION_EXISTS, nowMs);
+        removeBeforePayload(batch, i, key, parsed.totalLength);
+        return OK;
+      }
+    }
+    // Without metadata: the responder has been heard; an initiator that still waits believes nothing.
+    if (forward) {
+      if (table.upstream.state[session] === SIDE_SENDING) handshake.heardBareForward(table.upstream, session);
+    } else if (table.downstream.state[session] === SIDE_SENDING) {
+      return DROP_METADATA_MISSING;
+    }
+    return OK;
+  }
+
+  /**
+   * Parse the metadata of a packet into #parsed. A fabric fragment goes to its chain; the packet it completes is taken
+   * from the start again. A wrong checksum means that nothing in it is believed.
+   */
+  #readMetadata(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const verdict = parseMetadata(batch.bytes, key[AT_PAYLOAD], key[AT_END], this.#parsed);
+    if (verdict !== OK) return verdict;
+    if (this.#parsed.has(ATTRIBUTE_FRAGMENT)) {
+      const added = this.#fragments.add(batch, i, key, this.#parsed, this.#piece, nowMs);
+      if (added !== OK) return added;
+      this.#counters.increment(FABRIC_REASSEMBLED);
+      return this.#reassembled(key[KEY_PROTOCOL] >>> 8, nowMs);
+    }
+    return l4IsRight(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]) ? OK : DROP_METADATA_CHECKSUM;
+  }
+
+  /** Take the reassembled packet in #piece through the slow path. Never OK: the fragment that completed it is done with. */
+  #reassembled(interfaceId: number, nowMs: number): number {
+    const piece = this.#piece;
+    const key = this.#pieceKey;
+    const decoded = decodeFrame(piece.bytes, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key);
+    if (decoded !== OK) return decoded;
+    const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
+    const verdict = flow < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, flow, nowMs);
+    // What was queued lies in the chain's memory, which the next fragment may use.
+    this.#egress.flush();
+    return verdict === OK ? CONSUMED : verdict;
+  }
+
+  /** Forward metadata on a known flow: the peer has not heard us yet, or sends it again (4.2). */
+  #forwardMetadata(batch: FrameBatch, i: number, key: Int32Array, session: number, nowMs: number): number {
+    const parsed = this.#parsed;
+    const { table } = this.#sessions;
+    // Header attributes alone (a health check) ride on a packet that says nothing about the handshake.
+    if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) return OK;
+    if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
+    readUuid(batch.bytes, parsed, this.#words);
+    if (!table.hasUuid(session, this.#words)) {
+      // Another session took over the waypoint tuple.
+      const path = table.upstream.path[session];
+      this.#sessions.close(session, nowMs);
+      const taken = this.#openFromPeer(batch, i, key, path, nowMs);
+      return taken === OK ? HANDLED : taken;
+    }
+    handshake.heardForwardMetadata(table.upstream, session, nowMs);
+    this.generateIfDue(session, nowMs);
+    return OK;
+  }
+
+  /** Reverse metadata: the backward message. It must speak of this session. */
+  #reverseMetadata(batch: FrameBatch, session: number, nowMs: number): number {
+    const parsed = this.#parsed;
+    const { table } = this.#sessions;
+    if (!parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) {
+      return table.downstream.state[session] === SIDE_SENDING ? DROP_METADATA_MISSING : OK;
+    }
+    if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
+    readUuid(batch.bytes, parsed, this.#words);
+    if (!table.hasUuid(session, this.#words) || !this.#isMirror(batch.bytes, session)) return DROP_METADATA_UNEXPECTED;
+    handshake.heardReverseMetadata(table.downstream, session, nowMs);
+    this.generateIfDue(session, nowMs);
+    return OK;
+  }
+
+  /** Whether the parsed reverse context is the session's own with its ends swapped. */
+  #isMirror(bytes: Uint8Array, session: number): boolean {
+    const { context } = this.#sessions.table;
+    const at = session * 4;
+    const said = this.#words;
+    readContext(bytes, this.#parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), said);
+    return said[0] === context[at + 1] && said[1] === context[at] && said[2] === swapPorts(context[at + 2]) && said[3] === context[at + 3];
+  }
+
+  /** A control message on a session's flow: do what it says, forward nothing (protocol sheet 3.4). */
+  #control(batch: FrameBatch, session: number, forward: boolean, nowMs: number): number {
+    const parsed = this.#parsed;
+    const { table } = this.#sessions;
+    const side = forward ? table.upstream : table.downstream;
+    const reason = batch.bytes[parsed.offsetOf(ATTRIBUTE_CONTROL)];
+    if (reason === CONTROL_DELETE_SESSION) {
+      this.#sessions.close(session, nowMs);
+      return CONSUMED;
+    }
+    if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) handshake.heardDisable(side, session);
+    else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(side, session);
+    else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;
+    this.#sessions.settle(session);
+    armTimer(this.#sessions, session, nowMs);
+    return CONSUMED;
+  }
+
+  #followTcp(bytes: Uint8Array, key: Int32Array, session: number, forward: boolean): void {
+    const { table } = this.#sessions;
+    const l4 = key[AT_L4];
+    const flags = getTcpFlags(bytes, l4);
+    table.tcpState[session] = nextTcpState(table.tcpState[session], flags, forward);
+    const length = key[AT_END] - key[AT_PAYLOAD];
+    const at = session * 4 + (forward ? 0 : 2);
+    table.tcpNumbers[at] = getTcpSequence(bytes, l4) + length + ((flags & SYN) !== 0 ? 1 : 0);
+    table.tcpNumbers[at + 1] = getTcpAcknowledgment(bytes, l4);
+    // What one end can receive is what the other may send.
+    if ((flags & SYN) !== 0) table.segmentSize[session * 2 + (forward ? 1 : 0)] = findMss(bytes, l4);
+  }
+
+  /** Rewrite, put on what this side's peer must still hear, and send. */
+  #leave(batch: FrameBatch, i: number, key: Int32Array, flow: number, session: number, forward: boolean, nowMs: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const side = forward ? table.downstream : table.upstream;
+    const attach = side.state[session] === SIDE_SENDING;
+    const base = flow << FLOW_SHIFT;
+    const plan = flows.words[base + FLOW_PLAN];
+    const { bytes } = batch;
+    if (batch.segmentSize[i] !== 0) {
+      const { mtu } = this.#interfaces[planEgress(plan)];
+      const size = segmentSizeOf(bytes, batch.offset[i], key, batch.segmentSize[i], mtu, table, session, flow);
+      batch.segmentSize[i] = size;
+      if (attach || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, size))) {
+        return this.#leaveInSegments(batch, i, key, flow, session, forward, nowMs);
+      }
+    }
+    const packetLength = key[AT_END] - key[AT_L3];
+
+    if ((plan & OP_REMOVE_UDP) !== 0) {
+      if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_UDP_CHECKSUM;
+      removeUdpHeader(batch, i, key, table.context[session * 4 + 3]);
+    }
+    const partial = batch.segmentSize[i] !== 0 && isChecksumPartial(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+    rewrite(bytes, key[AT_L3], key[AT_L4], flows.words, base, partial);
+    if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
+    if (attach) {
+      const path = paths[side.path[session]];
+      const length = forward ? this.#metadata.writeForward(session, path) : this.#metadata.writeReverse(session, path);
+      insertBeforePayload(batch, i, key, this.#writer.buffer, length);
+      this.#counters.increment(METADATA_SENT);
+    } else if ((plan & OP_TO_PEER) !== 0 && startsWithCookie(bytes, key[AT_PAYLOAD], key[AT_END])) {
+      insertBeforePayload(batch, i, key, this.#marker, METADATA_BASE_LENGTH);
+      this.#counters.increment(METADATA_MARKED);
+    }
+    if (side.path[session] >= 0) handshake.answered(side, session);
+    flows.touch(flow, packetLength, nowMs);
+    return this.#transmit(batch, i, key, flow, partial, nowMs);
+  }
+
+  /** A super-frame that must carry metadata or a marker: segment it first, every segment is a packet of its own. */
+  #leaveInSegments(batch: FrameBatch, i: number, key: Int32Array, flow: number, session: number, forward: boolean, nowMs: number): number {
+    const { bytes } = batch;
+    const offset = batch.offset[i];
+    const size = batch.segmentSize[i];
+    const error = superFrameError(bytes, offset, isChecksumPartial(bytes, key[AT_L3], key[AT_L4], key[AT_END]));
+    const segment = this.#piece;
+    segment.bytes = this.#generator.bytes;
+    segment.segmentSize[0] = 0;
+    let verdict = OK;
+    for (let index = 0; ; index++) {
+      const at = this.#generator.reserve();
+      const length = segmentFrame(bytes, offset, size, index, error, segment.bytes, at);
+      if (length === 0) return verdict;
+      segment.offset[0] = at;
+      segment.length[0] = length;
+      const decoded = decodeFrame(segment.bytes, at, length, key[KEY_PROTOCOL] >>> 8, ANY_MAC, 0, this.#pieceKey);
+      verdict = decoded !== OK ? decoded : this.#leave(segment, 0, this.#pieceKey, flow, session, forward, nowMs);
+    }
+  }
+
+  /** Hand the finished packet to the egress, cut to fabric fragments when what was added made it too long for the path. */
+  #transmit(batch: FrameBatch, i: number, key: Int32Array, flow: number, partial: boolean, nowMs: number): number {
+    const { words } = this.#sessions.flows;
+    const base = flow << FLOW_SHIFT;
+    const plan = words[base + FLOW_PLAN];
+    const egress = planEgress(plan);
+    const hop = words[base + FLOW_NEXT_HOP];
+    const { bytes } = batch;
+    const offset = batch.offset[i];
+    const mtu = this.#interfaces[egress].mtu;
+    const segmentSize = batch.segmentSize[i];
+    if (key[AT_END] - key[AT_L3] > mtu && segmentSize === 0) {
+      if ((plan & OP_TO_PEER) === 0) return DROP_EXCEEDS_MTU;
+      const pieces = this.#fragments.split(batch, i, key, mtu, (memory, at, length) => {
+        this.#egress.send(egress, hop, memory, at, length, 0, 0, nowMs);
+      });
+      if (pieces === 0) return DROP_EXCEEDS_MTU;
+      this.#counters.add(FABRIC_FRAGMENTS_SENT, pieces);
+      this.#counters.increment(FRAMES_FORWARDED);
+      return OK;
+    }
+    this.#counters.increment(FRAMES_FORWARDED);
+    this.#egress.send(egress, hop, bytes, offset, key[AT_END] - offset, partial ? FRAME_CHECKSUM_PARTIAL : 0, segmentSize, nowMs);
+    return OK;
+  }
+
+  #ttlExceeded(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
+    const isPlain = this.#pathFrom(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]) < 0;
+    if (isPlain && this.#generator.timeExceeded(batch.bytes, batch.offset[i], key, ingress.addresses[0].address, nowMs)) {
+      this.#counters.increment(ICMP_SENT);
+      this.#egress.sendAsIs(ingress.id, this.#generator.bytes, this.#generator.offset, this.#generator.length);
+    }
+    return DROP_TTL;
+  }
+
+  /** The session's timer fired: expire it, or generate the packet its handshake waits for. */
+  timer(session: number, nowMs: number): void {
+    if (isExpired(this.#sessions, session, nowMs)) {
+      this.#sessions.close(session, nowMs);
+      return;
+    }
+    this.generateIfDue(session, nowMs);
+    armTimer(this.#sessions, session, nowMs);
+  }
+
+  /** For want of traffic that could carry it: reverse metadata to the initiator, or "I have heard you" to the responder (4.3). */
+  generateIfDue(session: number, nowMs: number): void {
+    const { upstream, downstream } = this.#sessions.table;
+    if (handshake.generationDueInMs(upstream, session, nowMs, true) === 0) {
+      const path = this.#sessions.paths[upstream.path[session]];
+      this.#sendCarrier(session, true, this.#metadata.writeDisableForward(session, path), nowMs);
+      handshake.generated(upstream, session, nowMs);
+    }
+    if (handshake.generationDueInMs(downstream, session, nowMs, false) === 0) {
+      if (this.#hasForwardedSince(session, downstream.unansweredSinceMs[session])) {
+        handshake.answered(downstream, session);
+        return;
+      }
+      this.#sendControl(session, false, CONTROL_DISABLE_METADATA, nowMs);
+      handshake.generated(downstream, session, nowMs);
+    }
+  }
+
+  /** Whether bare forward packets went out on the fast path meanwhile: they are the answer. */
+  #hasForwardedSince(session: number, sinceMs: number): boolean {
+    const { flows, table } = this.#sessions;
+    return ((flows.words[(table.forwardFlow[session] << FLOW_SHIFT) + FLOW_LAST_SEEN] - sinceMs) | 0) > 0;
+  }
+
+  #sendControl(session: number, towardUpstream: boolean, reason: number, nowMs: number): void {
+    const { upstream, downstream } = this.#sessions.table;
+    const side: HandshakeColumns = towardUpstream ? upstream : downstream;
+    if (!this.#sessions.paths[side.path[session]].mayAnswer(nowMs)) return;
+    this.#sendCarrier(session, towardUpstream, this.#metadata.writeControl(reason), nowMs);
+  }
+
+  /** Send the writer's metadata alone in a packet of the session's own waypoint tuple. */
+  #sendCarrier(session: number, towardUpstream: boolean, metadataLength: number, nowMs: number): void {
+    const { flows, table } = this.#sessions;
+    const flow = towardUpstream ? table.reverseFlow[session] : table.forwardFlow[session];
+    const words = flows.words;
+    const base = flow << FLOW_SHIFT;
+    const sent = session * 4 + (towardUpstream ? 2 : 0);
+    const received = session * 4 + (towardUpstream ? 0 : 2);
+    this.#generator.carrier(
+      wireProtocol(table.context[session * 4 + 3]),
+      words[base + FLOW_NEW_SOURCE],
+      words[base + FLOW_NEW_DESTINATION],
+      words[base + FLOW_NEW_PORTS],
+      table.tcpNumbers[sent] || table.tcpNumbers[received + 1],
+      table.tcpNumbers[received],
+      this.#writer.buffer,
+      metadataLength,
+    );
+    this.#sendGenerated(planEgress(words[base + FLOW_PLAN]), words[base + FLOW_NEXT_HOP], nowMs);
+  }
+
+  /** A health check about a session we do not know: ask its sender for metadata, on the tuple swapped (4.5). */
+  #askForMetadata(key: Int32Array, pathRow: number, nowMs: number): void {
+    const path = this.#sessions.paths[pathRow];
+    if (!path.mayAnswer(nowMs)) return;
+    const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA);
+    this.#generator.carrier(key[KEY_PROTOCOL] & 0xff, path.local, path.remote, swapPorts(key[KEY_PORTS]), 0, 0, this.#writer.buffer, length);
+    this.#sendGenerated(path.interfaceId, path.nextHop, nowMs);
+  }
+
+  #sendGenerated(egress: number, hop: number, nowMs: number): void {
+    this.#counters.increment(METADATA_GENERATED);
+    this.#egress.send(egress, hop, this.#generator.bytes, this.#generator.offset, this.#generator.length, 0, 0, nowMs);
+  }
+
+  /** An ARP message: answer for our addresses, learn neighbors we asked for (RFC 826). */
+  arp(batch: FrameBatch, i: number, interfaceId: number, nowMs: number): number {
+    const { bytes } = batch;
+    const at = batch.offset[i] + ETHERNET_HEADER;
+    const verdict = checkArp(bytes, at, batch.length[i] - ETHERNET_HEADER);
+    if (verdict !== OK) return verdict;
+    const ingress = this.#interfaces[interfaceId];
+    const sender = getArpSenderIp(bytes, at);
+    const target = getArpTargetIp(bytes, at);
+    const high = getMacHigh(bytes, at + ARP_SENDER_MAC);
+    const low = getMacLow(bytes, at + ARP_SENDER_MAC);
+    const resolved = this.#sessions.neighbors.learn(interfaceId, sender, high, low, ingress.macHigh, ingress.macLow, nowMs);
+    if (resolved >= 0) this.#egress.releaseHeld(resolved, nowMs);
+    if (getArpOperation(bytes, at) === ARP_REQUEST && isOwnAddress(ingress, target)) {
+      this.#generator.arp(ARP_REPLY, ingress.macHigh, ingress.macLow, target, high, low, sender);
+      this.#egress.sendAsIs(interfaceId, this.#generator.bytes, this.#generator.offset, this.#generator.length);
+      this.#counters.increment(ARP_REPLIES_SENT);
+    }
+    return CONSUMED;
+  }
+
+  /** Row of the path whose remote end is `source` and whose local end is `destination`, -1 = none. */
+  #pathFrom(interfaceId: number, source: number, destination: number): number {
+    for (const path of this.#sessions.paths) {
+      if (path.interfaceId === interfaceId && path.remote === source && path.local === destination) return path.row;
+    }
+    return -1;
+  }
+}

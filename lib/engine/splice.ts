@@ -1,0 +1,126 @@
+// Bytes put in or taken out between a packet's headers and its payload: metadata, markers, the UDP header around
+// protocols without ports. The payload never moves: the headers in front of it slide into the headroom, or back.
+// Checksums are updated, not made anew, so that a wrong one stays wrong:
+//
+//   T = H + P        the sum behind an L4 checksum: T = ~checksum; H = pseudo header and header; P = payload
+//   T' = H' + M + P  with M the bytes between; when M has an odd length every byte of P changes its place in its word,
+//                    and P's sum has its two bytes swapped (RFC 1071 section 2 B)
+//
+// All functions change the frame's row in `batch` and the decoded `key` row to what the frame is afterwards.
+
+import { getU16, setU16 } from "../base/bytes.ts";
+import type { FrameBatch } from "../io/port.ts";
+import { applyDelta, deltaU16, fold, l4Checksum, l4ChecksumOffset, pseudoHeaderSum, sumWords } from "../wire/checksum.ts";
+import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, PROTOCOL_UDP } from "../wire/flow-key.ts";
+
+const UDP_HEADER = 8;
+
+/** Put the first `length` bytes of `inserted` in front of the L4 payload of a TCP or UDP packet whose checksum is whole. Needs `length` bytes of headroom. */
+export function insertBeforePayload(batch: FrameBatch, i: number, key: Int32Array, inserted: Uint8Array, length: number): void {
+  const bytes = batch.bytes;
+  const sum = sumWords(inserted, 0, length, 0);
+  resize(batch, i, key, length, sum);
+  const at = key[AT_PAYLOAD] - length;
+  for (let k = 0; k < length; k++) bytes[at + k] = inserted[k];
+  key[AT_PAYLOAD] = at;
+}
+
+/** Take `length` bytes out from the start of the L4 payload of a TCP or UDP packet. */
+export function removeBeforePayload(batch: FrameBatch, i: number, key: Int32Array, length: number): void {
+  const at = key[AT_PAYLOAD];
+  const sum = sumWords(batch.bytes, at, at + length, 0);
+  resize(batch, i, key, -length, sum);
+  key[AT_PAYLOAD] = at + length;
+}
+
+/** Slide Ethernet, IPv4 and L4 header by `-growth` bytes and set lengths and checksums for `growth` bytes more of payload, which add up to `sum`. */
+function resize(batch: FrameBatch, i: number, key: Int32Array, growth: number, sum: number): void {
+  const bytes = batch.bytes;
+  const offset = batch.offset[i];
+  const l4Old = key[AT_L4];
+  const payload = key[AT_PAYLOAD];
+  const protocol = bytes[key[AT_L3] + 9];
+  const field = l4Old + l4ChecksumOffset(protocol);
+  const stored = getU16(bytes, field);
+  const covered = protocol === PROTOCOL_UDP ? getU16(bytes, l4Old + 4) : key[AT_END] - l4Old;
+  const headerBefore = headerSum(bytes, key[AT_L3], l4Old, payload, covered, stored);
+
+  bytes.copyWithin(offset - growth, offset, payload);
+  batch.offset[i] = offset - growth;
+  batch.length[i] += growth;
+  key[AT_L3] -= growth;
+  key[AT_L4] -= growth;
+  const l3 = key[AT_L3];
+  const l4 = key[AT_L4];
+  setTotalLength(bytes, l3, key[AT_END] - l3);
+  if (protocol === PROTOCOL_UDP) setU16(bytes, l4 + 4, covered + growth);
+  if (protocol === PROTOCOL_UDP && stored === 0) return;
+
+  const headerAfter = headerSum(bytes, l3, l4, payload - growth, covered + growth, stored);
+  let rest = subtract(~stored & 0xffff, headerBefore);
+  if (growth < 0) rest = subtract(rest, fold(sum));
+  if ((growth & 1) !== 0) rest = swapBytes(rest);
+  const total = growth > 0 ? fold(headerAfter + fold(sum) + rest) : fold(headerAfter + rest);
+  const checksum = ~total & 0xffff;
+  setU16(bytes, l4 + l4ChecksumOffset(protocol), checksum === 0 && protocol === PROTOCOL_UDP ? 0xffff : checksum);
+}
+
+/** Folded sum of pseudo header and L4 header, the checksum field (which holds `stored`) left out. */
+function headerSum(bytes: Uint8Array, l3: number, l4: number, payload: number, l4Length: number, stored: number): number {
+  return fold(sumWords(bytes, l4, payload, pseudoHeaderSum(bytes, l3, l4Length)) - stored);
+}
+
+/** a - b in ones' complement. */
+function subtract(a: number, b: number): number {
+  return fold(a + (~b & 0xffff));
+}
+
+function swapBytes(sum: number): number {
+  return ((sum << 8) & 0xff00) | (sum >>> 8);
+}
+
+/** Store a new IPv4 total length and update the header checksum by the change. */
+function setTotalLength(bytes: Uint8Array, l3: number, total: number): void {
+  const old = getU16(bytes, l3 + 2);
+  setU16(bytes, l3 + 2, total);
+  setU16(bytes, l3 + 10, applyDelta(getU16(bytes, l3 + 10), deltaU16(old, total)));
+}
+
+/**
+ * Put a UDP header with `ports` around everything behind the IPv4 header, which then says UDP: protocols without ports
+ * between routers (protocol sheet 2.5). The UDP checksum is real; the message's own is not touched.
+ */
+export function insertUdpHeader(batch: FrameBatch, i: number, key: Int32Array, ports: number): void {
+  const bytes = batch.bytes;
+  moveHeaders(batch, i, key, UDP_HEADER, PROTOCOL_UDP);
+  const l4 = key[AT_L4];
+  setU16(bytes, l4, ports >>> 16);
+  setU16(bytes, l4 + 2, ports);
+  setU16(bytes, l4 + 4, key[AT_END] - l4);
+  setU16(bytes, l4 + 6, 0);
+  setU16(bytes, l4 + 6, l4Checksum(bytes, key[AT_L3], l4, key[AT_END]));
+  key[AT_PAYLOAD] = l4 + UDP_HEADER;
+}
+
+/** Take that UDP header off again and give the packet back its protocol. */
+export function removeUdpHeader(batch: FrameBatch, i: number, key: Int32Array, protocol: number): void {
+  moveHeaders(batch, i, key, -UDP_HEADER, protocol);
+  key[AT_PAYLOAD] = key[AT_L4];
+}
+
+/** Slide Ethernet and IPv4 header by `-growth`; total length and protocol change, the header checksum with them. */
+function moveHeaders(batch: FrameBatch, i: number, key: Int32Array, growth: number, protocol: number): void {
+  const bytes = batch.bytes;
+  const offset = batch.offset[i];
+  bytes.copyWithin(offset - growth, offset, key[AT_L4]);
+  batch.offset[i] = offset - growth;
+  batch.length[i] += growth;
+  key[AT_L3] -= growth;
+  key[AT_L4] -= growth;
+  const l3 = key[AT_L3];
+  setTotalLength(bytes, l3, key[AT_END] - l3);
+  const old = bytes[l3 + 9];
+  bytes[l3 + 9] = protocol;
+  // TTL and protocol share a word; only the low byte changes.
+  setU16(bytes, l3 + 10, applyDelta(getU16(bytes, l3 + 10), deltaU16(old, protocol)));
+}

@@ -1,0 +1,10 @@
+// The public API: build a router over ports of your own, or run the ones the commands run.
+
+export { type Clock, ManualClock, SystemClock } from "./base/clock.ts";
+export { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
+export { type Config, formatProblem, parseConfig, type Problem } from "./control/config.ts";
+export { counterReference, readCounters } from "./control/metrics.ts";
+export { snapshot } from "./control/snapshot.ts";
+export { MemoryPort } from "./io/memory-port.ts";
+export { FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats, type WakingPort } from "./io/port.ts";
+export { buildRouter, explainPacket, replayCaptures, type Router, startRouter } from "./router.ts";

@@ -1,0 +1,112 @@
+// The seam between the engine and whatever carries frames: libpcap, memory, a capture file. Five calls and one
+// layout; test/contract/port-contract.ts is the definition in executable form, and every port passes it.
+
+/** Bytes kept free in front of every received frame: metadata slides the headers left into it, the payload never moves. */
+export const HEADROOM = 512;
+
+/** A flag column bit: the L4 checksum field holds only the pseudo-header sum (a local sender left the rest to hardware). */
+export const FRAME_CHECKSUM_PARTIAL = 1;
+/** A flag column bit: the frame was captured only in part. */
+export const FRAME_TRUNCATED = 2;
+
+/** In the segmentSize column: a super-frame whose sender's segment size is not known. */
+export const SEGMENT_SIZE_UNKNOWN = 0xffff;
+
+/**
+ * Columns that describe frames in one memory. `offset[i]`..`offset[i]+length[i]` is frame i, an Ethernet frame without
+ * FCS. `segmentSize[i]` is 0, or the TCP payload bytes per segment of a super-frame (a frame that stands for several
+ * on the wire; 0xFFFF = a super-frame whose sender's segment size is unknown). Shared with native/batch.h.
+ */
+export class FrameBatch {
+  bytes: Uint8Array;
+  readonly offset: Int32Array;
+  readonly length: Int32Array;
+  readonly flags: Int32Array;
+  readonly segmentSize: Int32Array;
+  /** Frames in the batch. */
+  count = 0;
+  readonly capacity: number;
+
+  constructor(bytes: Uint8Array, capacity: number) {
+    this.bytes = bytes;
+    this.capacity = capacity;
+    this.offset = new Int32Array(capacity);
+    this.length = new Int32Array(capacity);
+    this.flags = new Int32Array(capacity);
+    this.segmentSize = new Int32Array(capacity);
+  }
+}
+
+/** What a port is, fixed while it is open (linkUp may change). */
+export interface PortInfo {
+  /** The configuration's interface name. */
+  readonly name: string;
+  /** The device's MAC address, 6 bytes. */
+  readonly mac: Uint8Array;
+  /** Largest IP packet in bytes. */
+  readonly mtu: number;
+  readonly linkUp: boolean;
+}
+
+/** Totals since open. Received and sent are frames; the drops are named by who lost them. */
+export interface PortStats {
+  rxFrames: number;
+  rxBytes: number;
+  txFrames: number;
+  txBytes: number;
+  /** Lost by the kernel because this process did not fetch them in time. */
+  rxKernelDrops: number;
+  /** Refused by the device's transmit queue. */
+  txFull: number;
+  /** Refused for another reason (link down, message too long). */
+  txErrors: number;
+  /** Super-frames received, and frames made of super-frames on transmit. */
+  superFrames: number;
+  segments: number;
+  /** Partial checksums found on receive (and completed before transmit). */
+  partialChecksums: number;
+}
+
+export interface Port {
+  info(): PortInfo;
+
+  /**
+   * Fill `batch` from its start with up to `batch.capacity` waiting frames and set `batch.count`; never blocks. The port
+   * sets batch.bytes to its own memory. Frames are borrowed until the next rx of the same port; the caller may change
+   * them in place and use HEADROOM bytes in front of each. Returns the count.
+   */
+  rx(batch: FrameBatch): number;
+
+  /**
+   * Send frames from..to-1 of `batch`, in order; the port is done with the bytes when it returns. A super-frame is
+   * segmented and a partial checksum completed unless the device does it. `segmentSize` 0xFFFF means: by the port's MTU.
+   * Returns how many of them were sent; the rest are counted in stats (txFull, txErrors), never silently lost.
+   */
+  tx(batch: FrameBatch, from: number, to: number): number;
+
+  stats(): PortStats;
+
+  /** Release everything, put device settings back. Safe to call twice. */
+  close(): void;
+}
+
+/** A port whose owner wants to be woken instead of polling. */
+export interface WakingPort extends Port {
+  /** Call `wake` (on the event loop, level-triggered) while frames wait to be received. */
+  onReadable(wake: () => void): void;
+}
+
+export function emptyStats(): PortStats {
+  return {
+    rxFrames: 0,
+    rxBytes: 0,
+    txFrames: 0,
+    txBytes: 0,
+    rxKernelDrops: 0,
+    txFull: 0,
+    txErrors: 0,
+    superFrames: 0,
+    segments: 0,
+    partialChecksums: 0,
+  };
+}

@@ -1,0 +1,188 @@
+// Neighbors: IPv4 address on an interface → MAC address (RFC 826, aging in the manner of RFC 4861 section 7.3). A
+// machine without I/O: `want` and `learn` change states, `due` says which requests to send, the engine sends them.
+//
+//   INCOMPLETE ──learn──► REACHABLE ──30 s──► PROBING ──3 unanswered──► INCOMPLETE ──3 unanswered──► FAILED
+//                             ▲───────learn──────┘ (still forwards)                    └──want, 1 s later──► INCOMPLETE
+//
+// Rows are referenced by flows (acquire/release); only a row nobody references is given to another address. Full: want
+// returns -1 and the packet is dropped (drop.neighbor-table-full).
+
+export const NEIGHBOR_FREE = 0;
+export const NEIGHBOR_INCOMPLETE = 1;
+export const NEIGHBOR_REACHABLE = 2;
+export const NEIGHBOR_PROBING = 3;
+export const NEIGHBOR_FAILED = 4;
+
+const STATE_NAMES = ["free", "incomplete", "reachable", "probing", "failed"];
+
+/** Requests this far apart (RFC 4861 RETRANS_TIMER), and so many before giving up (MAX_MULTICAST_SOLICIT). */
+const RETRY_MS = 1000;
+const TRIES_MAX = 3;
+/** An answer is trusted this long (RFC 4861 REACHABLE_TIME). */
+const REACHABLE_MS = 30_000;
+/** Nobody forwarded through the neighbor for this long: it is not refreshed until somebody does. */
+const IDLE_MS = 60_000;
+
+/** Words per row of `macs`. */
+export const MAC_WORDS = 4;
+export const MAC_SHIFT = 2;
+
+export class NeighborTable {
+  readonly capacity: number;
+  /**
+   * Per row the 12 bytes an Ethernet header begins with, as three words (neighbor's MAC, then our MAC), and in word 3
+   * when a packet last used it (ms). The fast path reads and writes here.
+   */
+  readonly macs: Int32Array;
+  /** 1 while frames may be sent to the row's MAC. */
+  readonly usable: Uint8Array;
+  readonly interfaceId: Uint8Array;
+  readonly address: Int32Array;
+  readonly state: Uint8Array;
+  readonly #references: Int32Array;
+  readonly #tries: Uint8Array;
+  readonly #nextMs: Float64Array;
+  readonly #confirmedMs: Float64Array;
+  readonly #rows = new Map<number, number>();
+  #used = 0;
+
+  constructor(capacity: number) {
+    this.capacity = capacity;
+    this.macs = new Int32Array(capacity * MAC_WORDS);
+    this.usable = new Uint8Array(capacity);
+    this.interfaceId = new Uint8Array(capacity);
+    this.address = new Int32Array(capacity);
+    this.state = new Uint8Array(capacity);
+    this.#references = new Int32Array(capacity);
+    this.#tries = new Uint8Array(capacity);
+    this.#nextMs = new Float64Array(capacity);
+    this.#confirmedMs = new Float64Array(capacity);
+  }
+
+  get count(): number {
+    return this.#rows.size;
+  }
+
+  /** The row of an address, or -1. */
+  find(interfaceId: number, address: number): number {
+    return this.#rows.get(keyOf(interfaceId, address)) ?? -1;
+  }
+
+  /**
+   * The row of an address that a packet must reach; a new or failed one begins to resolve. Returns -1 when the table is
+   * full of referenced rows. Forward only while usable[row] is 1.
+   */
+  want(interfaceId: number, address: number, nowMs: number): number {
+    let row = this.find(interfaceId, address);
+    if (row < 0) {
+      row = this.#take(nowMs);
+      if (row < 0) return -1;
+      this.#rows.set(keyOf(interfaceId, address), row);
+      this.interfaceId[row] = interfaceId;
+      this.address[row] = address;
+      this.#enter(row, NEIGHBOR_INCOMPLETE, nowMs);
+    }
+    this.retry(row, nowMs);
+    return row;
+  }
+
+  /** Call when a packet needs row: a failed neighbor is asked again, at most once per second. */
+  retry(row: number, nowMs: number): void {
+    this.macs[(row << MAC_SHIFT) + 3] = nowMs;
+    if (this.state[row] === NEIGHBOR_FAILED && nowMs >= this.#nextMs[row]) this.#enter(row, NEIGHBOR_INCOMPLETE, nowMs);
+  }
+
+  acquire(row: number): void {
+    this.#references[row]++;
+  }
+
+  release(row: number): void {
+    this.#references[row]--;
+  }
+
+  /**
+   * An ARP message says that `address` is at the MAC (first 2 bytes, last 4). Only addresses somebody wants are
+   * learned. Returns the row when it has just become usable (held frames can go), else -1.
+   */
+  learn(interfaceId: number, address: number, macHigh: number, macLow: number, ownHigh: number, ownLow: number, nowMs: number): number {
+    const row = this.find(interfaceId, address);
+    if (row < 0) return -1;
+    const at = row << MAC_SHIFT;
+    this.macs[at] = (macHigh << 16) | (macLow >>> 16);
+    this.macs[at + 1] = (macLow << 16) | ownHigh;
+    this.macs[at + 2] = ownLow;
+    this.#confirmedMs[row] = nowMs;
+    const wasUsable = this.usable[row] === 1;
+    this.#enter(row, NEIGHBOR_REACHABLE, nowMs + REACHABLE_MS);
+    return wasUsable ? -1 : row;
+  }
+
+  /**
+   * Move every row whose time has come. `ask(row, unicast)` for each request to send, `failed(row)` when a neighbor was
+   * given up. Bounded by the table's capacity; call some ten times a second.
+   */
+  due(nowMs: number, ask: (row: number, unicast: boolean) => void, failed: (row: number) => void): void {
+    for (const row of this.#rows.values()) {
+      if (nowMs < this.#nextMs[row]) continue;
+      const state = this.state[row];
+      if (state === NEIGHBOR_REACHABLE) {
+        if (this.#idleMs(row, nowMs) > IDLE_MS) continue;
+        this.#enter(row, NEIGHBOR_PROBING, nowMs);
+      }
+      if (this.state[row] === NEIGHBOR_PROBING && this.#tries[row] === TRIES_MAX) this.#enter(row, NEIGHBOR_INCOMPLETE, nowMs);
+      if (this.state[row] === NEIGHBOR_INCOMPLETE && this.#tries[row] === TRIES_MAX) {
+        this.#enter(row, NEIGHBOR_FAILED, nowMs + RETRY_MS);
+        failed(row);
+      }
+      if (this.state[row] === NEIGHBOR_FAILED) continue;
+      this.#tries[row]++;
+      this.#nextMs[row] = nowMs + RETRY_MS;
+      ask(row, this.state[row] === NEIGHBOR_PROBING);
+    }
+  }
+
+  /** Rows in use, for show. */
+  rows(): Iterable<number> {
+    return this.#rows.values();
+  }
+
+  stateName(row: number): string {
+    return STATE_NAMES[this.state[row]];
+  }
+
+  /** Milliseconds since the last answer; -1 when there was none. */
+  ageMs(row: number, nowMs: number): number {
+    return this.#confirmedMs[row] === 0 ? -1 : nowMs - this.#confirmedMs[row];
+  }
+
+  #idleMs(row: number, nowMs: number): number {
+    return (nowMs - this.macs[(row << MAC_SHIFT) + 3]) | 0;
+  }
+
+  #enter(row: number, state: number, nextMs: number): void {
+    this.state[row] = state;
+    this.#tries[row] = 0;
+    this.#nextMs[row] = nextMs;
+    this.usable[row] = state === NEIGHBOR_REACHABLE || state === NEIGHBOR_PROBING ? 1 : 0;
+  }
+
+  /** A row never used, or the unreferenced one that was idle longest. */
+  #take(nowMs: number): number {
+    if (this.#used < this.capacity) return this.#used++;
+    let oldest = -1;
+    for (const row of this.#rows.values()) {
+      // An incomplete one may have frames waiting for it.
+      if (this.#references[row] > 0 || this.state[row] === NEIGHBOR_INCOMPLETE) continue;
+      if (oldest < 0 || this.#idleMs(row, nowMs) > this.#idleMs(oldest, nowMs)) oldest = row;
+    }
+    if (oldest >= 0) {
+      this.#rows.delete(keyOf(this.interfaceId[oldest], this.address[oldest]));
+      this.#confirmedMs[oldest] = 0;
+    }
+    return oldest;
+  }
+}
+
+function keyOf(interfaceId: number, address: number): number {
+  return interfaceId * 0x1_0000_0000 + (address >>> 0);
+}

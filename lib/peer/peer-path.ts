@@ -1,0 +1,69 @@
+import { PROTOCOL_TCP } from "../wire/flow-key.ts";
+import { PortPool } from "../table/port-pool.ts";
+
+// One local waypoint address ↔ one remote waypoint address: the way to a peer. Its port pairs are its own, because a
+// pair must be unique only within (local address, remote address, protocol) (protocol sheet 2.3).
+
+/** Control messages a router answers per second and path (protocol sheet 4.5). */
+const CONTROL_ANSWERS_PER_SECOND = 10;
+
+export class PeerPath {
+  /** Row number in the router's list of paths. */
+  readonly row: number;
+  readonly peerName: string;
+  readonly interfaceId: number;
+  readonly local: number;
+  readonly remote: number;
+  readonly vector: string;
+  /** The text of `local`: how metadata names our end of the path (attribute 19). */
+  readonly pathId: Uint8Array;
+  /** Neighbor row of the next hop on the way to `remote`. */
+  readonly nextHop: number;
+  readonly tcpPorts: PortPool;
+  readonly udpPorts: PortPool;
+  /** Taken as up until paths are monitored. Who changes it bumps the flow table's generation. */
+  up = true;
+  /** Live sessions over this path. */
+  sessions = 0;
+  #answersLeft = CONTROL_ANSWERS_PER_SECOND;
+  #answersSinceMs = 0;
+
+  constructor(options: {
+    row: number;
+    peerName: string;
+    interfaceId: number;
+    local: number;
+    remote: number;
+    vector: string;
+    pathId: Uint8Array;
+    nextHop: number;
+    portPairs: number;
+  }) {
+    this.row = options.row;
+    this.peerName = options.peerName;
+    this.interfaceId = options.interfaceId;
+    this.local = options.local;
+    this.remote = options.remote;
+    this.vector = options.vector;
+    this.pathId = options.pathId;
+    this.nextHop = options.nextHop;
+    this.tcpPorts = new PortPool(options.portPairs);
+    this.udpPorts = new PortPool(options.portPairs);
+  }
+
+  /** The pairs for sessions of `protocol` on the wire. */
+  ports(protocol: number): PortPool {
+    return protocol === PROTOCOL_TCP ? this.tcpPorts : this.udpPorts;
+  }
+
+  /** True when one more control message may be answered in this second. */
+  mayAnswer(nowMs: number): boolean {
+    if (nowMs - this.#answersSinceMs >= 1000) {
+      this.#answersSinceMs = nowMs;
+      this.#answersLeft = CONTROL_ANSWERS_PER_SECOND;
+    }
+    if (this.#answersLeft === 0) return false;
+    this.#answersLeft--;
+    return true;
+  }
+}

@@ -1,0 +1,42 @@
+// An interface of the router as the planes above see it: addresses, MAC, MTU. Made once at start by control/compile.ts.
+
+export interface RouterInterface {
+  /** Row number; also the ingress interface in a flow key. */
+  readonly id: number;
+  readonly name: string;
+  readonly device: string;
+  readonly addresses: readonly { readonly address: number; readonly length: number }[];
+  /** Where packets go whose destination is not on-link; null = nowhere. */
+  readonly gateway: number | null;
+  /** Row of the tenant of sources that no member prefix matches, -1 = none. */
+  readonly tenant: number;
+  /** Take frames for any station: captures made elsewhere. */
+  readonly acceptAnyMac: boolean;
+  /** First 2 and last 4 bytes of the port's MAC address */
+  readonly macHigh: number;
+  readonly macLow: number;
+  /** Largest IP packet in bytes. */
+  readonly mtu: number;
+}
+
+/** The network mask of a prefix length, as int32. */
+export function maskOf(length: number): number {
+  return length === 0 ? 0 : -1 << (32 - length);
+}
+
+/** Whether `address` is the router's own on this interface. */
+export function isOwnAddress(at: RouterInterface, address: number): boolean {
+  return at.addresses.some((own) => own.address === address);
+}
+
+/** The router's own address in the subnet of `neighbor`, or its first address. The source of ARP and of waypoint packets. */
+export function sourceAddressFor(at: RouterInterface, neighbor: number): number {
+  const subnet = at.addresses.find((own) => ((own.address ^ neighbor) & maskOf(own.length)) === 0);
+  return (subnet ?? at.addresses[0]).address;
+}
+
+/** The address to resolve for a packet to `destination` leaving here: itself when on-link, else the gateway; null = no way. */
+export function nextHopAddress(at: RouterInterface, destination: number): number | null {
+  const onLink = at.addresses.some((own) => ((own.address ^ destination) & maskOf(own.length)) === 0);
+  return onLink ? destination : at.gateway;
+}

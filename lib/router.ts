@@ -1,0 +1,249 @@
+// The composition root: the only file that names concrete parts. A router is the same engine over different ports: live
+// devices (`startRouter`), capture files (`replayCaptures`), memory (`explainPacket`, tests). A second I/O backend is
+// one line here.
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type Clock, ManualClock, SystemClock } from "./base/clock.ts";
+import type { Log } from "./base/log.ts";
+import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
+import { AdminSocket } from "./control/admin-socket.ts";
+import { compileInterfaces, compilePaths, compilePolicy } from "./control/compile.ts";
+import type { Config, InterfaceConfig } from "./control/config.ts";
+import { type Explanation, explain } from "./control/explain.ts";
+import { buildGuard, installGuard, removeGuard } from "./control/kernel-guard.ts";
+import { readCounters } from "./control/metrics.ts";
+import { OperatorError } from "./control/operator-error.ts";
+import type { PacketDescription } from "./control/packet-text.ts";
+import type { Router } from "./control/router-parts.ts";
+import { snapshot } from "./control/snapshot.ts";
+import { COUNTERS } from "./engine/counters.ts";
+import { Egress } from "./engine/egress.ts";
+import { Engine } from "./engine/engine.ts";
+import { FabricFragments } from "./engine/fabric-fragments.ts";
+import { FastPath } from "./engine/fast-path.ts";
+import { Generator } from "./engine/generate.ts";
+import { pace } from "./engine/pace.ts";
+import { SlowPath } from "./engine/slow-path.ts";
+import { TxQueue } from "./engine/tx-queue.ts";
+import { AnsweringPort } from "./io/answering-port.ts";
+import { LivePort } from "./io/live-port.ts";
+import { MemoryPort } from "./io/memory-port.ts";
+import type { Port } from "./io/port.ts";
+import { ReplayPort, startTogether } from "./io/replay-port.ts";
+import { NeighborTable } from "./peer/neighbor.ts";
+import { Sessions } from "./session/open.ts";
+import { SessionMetadata } from "./session/session-metadata.ts";
+import { CounterSet } from "./table/counter-set.ts";
+import { FlowTable } from "./table/flow-table.ts";
+import { FragmentTable } from "./table/fragment-table.ts";
+import { HoldQueue } from "./table/hold-queue.ts";
+import { SessionTable } from "./table/session-table.ts";
+import { TimerWheel } from "./table/timer-wheel.ts";
+import { ETHERNET_HEADER, KEY_ROW_WORDS } from "./wire/flow-key.ts";
+import { MetadataWriter } from "./wire/metadata.ts";
+
+export type { Router } from "./control/router-parts.ts";
+
+/** Frames a port hands over per turn. */
+const BATCH_FRAMES = 128;
+/** Room for every attribute with the longest names. */
+const METADATA_BYTES = 512;
+
+/** Build a router over open ports, ports[i] for config.interfaces[i]. Nothing runs until the engine is turned. */
+export function buildRouter(
+  config: Config,
+  ports: readonly Port[],
+  options: { clock: Clock; random: RandomSource; acceptAnyMac: boolean },
+): Router {
+  const { clock, random } = options;
+  const { limits } = config;
+  const interfaces = compileInterfaces(config, ports.map((port) => port.info()), options.acceptAnyMac);
+  const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
+  const neighbors = new NeighborTable(limits.neighbors);
+  const paths = compilePaths(config, interfaces, neighbors);
+  const policy = compilePolicy(config, interfaces, paths);
+  const counters = new CounterSet(COUNTERS);
+  const table = new SessionTable(config.sessions.max);
+  const flows = new FlowTable(config.sessions.max * 2, random.nextI32());
+  const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
+  const sessions = new Sessions({ table, flows, wheel, neighbors, interfaces, paths, random });
+  const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
+  const hold = new HoldQueue({ slots: limits.holdFrames, perKey: limits.holdFramesPerNeighbor, slotBytes: frameBytes });
+  const egress = new Egress({ queues, neighbors, interfaces, hold, counters });
+  const generator = new Generator(frameBytes, () => egress.flush());
+  const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
+  const fragmentTable = new FragmentTable({ chains: limits.fabricChains });
+  const slow = new SlowPath({
+    interfaces,
+    policy,
+    sessions,
+    metadata: new SessionMetadata(writer, table, policy, config.router),
+    writer,
+    egress,
+    generator,
+    fragments: new FabricFragments(fragmentTable, writer, generator, random.nextI32()),
+    counters,
+    keyRowWords: KEY_ROW_WORDS,
+  });
+  const engine = new Engine({
+    ports,
+    interfaces,
+    fast: new FastPath({ flows, sessions: table, neighbors, queues, interfaces }),
+    slow,
+    egress,
+    generator,
+    neighbors,
+    fragments: fragmentTable,
+    wheel,
+    counters,
+    keyRowWords: KEY_ROW_WORDS,
+    batchFrames: BATCH_FRAMES,
+    slowPathPerTurn: limits.slowPathPerTurn,
+  });
+  return { config, clock, ports, interfaces, policy, sessions, egress, slow, engine, counters };
+}
+
+/** Run the router on live devices until close(). Throws OperatorError, with everything put back, when it cannot start. */
+export async function startRouter(config: Config, options: { guard: boolean; log: Log }): Promise<{ router: Router; close(): Promise<void> }> {
+  const { log } = options;
+  const undo: (() => void | Promise<void>)[] = [];
+  const close = async () => {
+    for (const step of undo.splice(0).reverse()) await step();
+  };
+  try {
+    if (options.guard) {
+      // Before the first capture, so that the kernel never acts on a frame that is ours.
+      installGuard(buildGuard(config));
+      undo.push(() => removeGuard(config.interfaces.map(({ device }) => device)));
+    } else {
+      log.warn("started without the guard: the kernel's own stack sees and may answer the same frames");
+    }
+    const ports = config.interfaces.map((item) => {
+      const port = openLivePort(item, log);
+      undo.push(() => port.close());
+      return port;
+    });
+    const clock = new SystemClock();
+    const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false });
+    const socket = new AdminSocket(config.control.socket, (resource) => snapshot(router, resource));
+    await socket.listen();
+    undo.push(() => socket.close());
+    const stopTime = pace(router.engine, ports, clock);
+    undo.push(stopTime);
+    undo.push(watchPorts(ports, log));
+    log.info({ router: config.router, interfaces: config.interfaces.map(({ name }) => name) }, "forwarding");
+    return { router, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function openLivePort(item: InterfaceConfig, log: Log): LivePort {
+  try {
+    const port = new LivePort({ name: item.name, device: item.device, promiscuous: item.promiscuous });
+    if (port.offloadError !== undefined) log.warn({ interface: item.name, error: port.offloadError.message }, "receive offloads stay on");
+    return port;
+  } catch (error) {
+    throw new OperatorError(`interface ${item.name}, device ${item.device}: ${(error as Error).message}`);
+  }
+}
+
+/** Say once, aloud, when a device is lost or its link changes. */
+function watchPorts(ports: readonly LivePort[], log: Log): () => void {
+  const states = ports.map((port) => port.info().linkUp);
+  const lost = new Set<LivePort>();
+  const timer = setInterval(() => {
+    ports.forEach((port, row) => {
+      const { name, linkUp } = port.info();
+      if (linkUp !== states[row]) log.warn({ interface: name }, linkUp ? "link is up" : "link is down");
+      states[row] = linkUp;
+      if (port.fault !== undefined && !lost.has(port)) {
+        lost.add(port);
+        log.error({ interface: name, error: port.fault.message }, "the device can no longer be read; restart when it is back");
+      }
+    });
+  }, 1000);
+  return () => clearInterval(timer);
+}
+
+/**
+ * Run the engine on capture files: frames enter in timestamp order on a virtual clock, what leaves interface IF is
+ * written to txDir/IF.pcap. ARP is answered for every address, so that frames find their way. Returns the counters.
+ */
+export async function replayCaptures(
+  config: Config,
+  options: { rx: readonly { interface: string; file: string }[]; txDir: string; seed: number; anyLinkType?: boolean },
+): Promise<Record<string, number>> {
+  mkdirSync(options.txDir, { recursive: true });
+  const clock = new ManualClock();
+  const captures: ReplayPort[] = [];
+  try {
+    for (const item of config.interfaces) {
+      const rx = options.rx.find((capture) => capture.interface === item.name);
+      captures.push(
+        new ReplayPort({
+          name: item.name,
+          mac: macOf(config, item),
+          mtu: item.mtu ?? 1500,
+          clock,
+          txPath: join(options.txDir, `${item.name}.pcap`),
+          ...(rx === undefined ? {} : { rxPath: rx.file }),
+          ...(options.anyLinkType === true ? { anyLinkType: true } : {}),
+        }),
+      );
+    }
+    startTogether(captures);
+    const ports = captures.map((capture) => new AnsweringPort(capture));
+    const router = buildRouter(config, ports, { clock, random: new SeededRandom(options.seed), acceptAnyMac: true });
+    for (;;) {
+      const next = Math.min(...captures.map((capture) => capture.nextMs()));
+      if (next === Number.POSITIVE_INFINITY) break;
+      passTime(router, clock, next);
+      while (router.engine.turn(clock.nowMs()) > 0);
+    }
+    const damaged = captures.find((capture) => capture.fault !== undefined)?.fault;
+    if (damaged !== undefined) throw new OperatorError(`${damaged.message} (what came before it was replayed)`);
+    return readCounters(router);
+  } catch (error) {
+    throw error instanceof OperatorError ? error : new OperatorError((error as Error).message);
+  } finally {
+    for (const capture of captures) capture.close();
+  }
+}
+
+const STEP_MS = 100;
+/** Longer silences are crossed in one step after this much time in small ones. */
+const SMALL_STEPS_MS = 20_000;
+
+/** Let time pass until `targetMs` with the engine's timers served on the way. */
+function passTime(router: Router, clock: ManualClock, targetMs: number): void {
+  const end = Math.min(targetMs, clock.nowMs() + SMALL_STEPS_MS);
+  while (clock.nowMs() + STEP_MS < end) {
+    clock.advance(STEP_MS);
+    while (router.engine.turn(clock.nowMs()) > 0);
+  }
+  clock.moveTo(targetMs);
+  // Whatever expired meanwhile is gone before the next packet is looked at.
+  for (let before = -1; before !== router.sessions.table.count; ) {
+    before = router.sessions.table.count;
+    router.engine.tick(clock.nowMs());
+  }
+}
+
+/** Say what would happen to a packet: one real engine, nobody's network. */
+export function explainPacket(config: Config, options: { interface: string; packet: PacketDescription }): Explanation {
+  const clock = new ManualClock(1);
+  const memory = config.interfaces.map((item) => new MemoryPort({ name: item.name, mac: macOf(config, item), mtu: item.mtu ?? 1500 }));
+  const ports = memory.map((port) => new AnsweringPort(port));
+  const small = { ...config, sessions: { ...config.sessions, max: Math.min(config.sessions.max, 1024) } };
+  const router = buildRouter(small, ports, { clock, random: new SeededRandom(1), acceptAnyMac: true });
+  return explain(router, memory, clock, options.interface, options.packet);
+}
+
+/** The configured MAC address, or a locally administered one by the interface's place. */
+export function macOf(config: Config, item: InterfaceConfig): Uint8Array {
+  if (item.mac !== null) return Uint8Array.from(item.mac.split(":"), (byte) => Number.parseInt(byte, 16));
+  return Uint8Array.of(0x02, 0x57, 0x4d, 0, 0, config.interfaces.indexOf(item) + 1);
+}

@@ -1,0 +1,325 @@
+// Opening and closing sessions: allocate the waypoint ports, build both flows and compile their rewrite plans. A
+// session is opened whole or not at all; both flows stand before the lead packet leaves (protocol sheet 2.4 steps 6 to 8).
+//
+//            upstream side                     this router                    downstream side
+//   initiator (plain) or previous waypoint  ◄── forward flow ──►  server (plain) or next waypoint
+//
+// The same code opens a session at its ingress (plain → peer), at its egress (peer → plain), at a middle router (peer →
+// peer: new port pair, same identifier and context) and between two plain networks of one router.
+
+import type { RandomSource } from "../base/random.ts";
+import type { NeighborTable } from "../peer/neighbor.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import { nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
+import {
+  EGRESS_SHIFT,
+  FLOW_DELTAS,
+  FLOW_LAST_SEEN,
+  FLOW_NEW_DESTINATION,
+  FLOW_NEW_PORTS,
+  FLOW_NEW_SOURCE,
+  FLOW_NEXT_HOP,
+  FLOW_PLAN,
+  FLOW_SESSION,
+  FLOW_SHIFT,
+  type FlowTable,
+  GENERATION_MASK,
+  OP_FROM_PEER,
+  OP_INSERT_UDP,
+  OP_REMOVE_UDP,
+  OP_SLOW,
+  OP_TO_PEER,
+} from "../table/flow-table.ts";
+import { SIDE_SENDING, type SessionTable } from "../table/session-table.ts";
+import type { TimerWheel } from "../table/timer-wheel.ts";
+import { addDelta, deltaI32 } from "../wire/checksum.ts";
+import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import {
+  DROP_FLOW_CONFLICT,
+  DROP_NEIGHBOR_TABLE_FULL,
+  DROP_NO_RETURN_ROUTE,
+  DROP_NO_ROUTE,
+  DROP_PATH_DOWN,
+  DROP_SESSION_TABLE_FULL,
+  DROP_WAYPOINT_PORTS,
+  OK,
+} from "../wire/verdict.ts";
+import { HalfOpenList } from "./half-open-list.ts";
+import type { ServiceRoute } from "./policy.ts";
+import { isTcpHalfOpen, isTcpSteady } from "./tcp-state.ts";
+
+/** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
+const TTL_DELTA = 0xfeff;
+
+/** What a session is opened from; the owner reuses one. */
+export class OpenRequest {
+  /** The forward flow's key as it arrives here. */
+  readonly key = new Int32Array(4);
+  /** The original 5-tuple: source, destination, ports, protocol. */
+  readonly context = new Int32Array(4);
+  readonly uuid = new Int32Array(4);
+  interfaceId = 0;
+  /** Row of the peer path it arrived by, -1 from a plain network. */
+  upstreamPath = -1;
+  tenant = -1;
+  service = -1;
+  route: ServiceRoute | null = null;
+  /** Row in the name table of the router where the session entered the fabric. */
+  sourceRouter = 0;
+}
+
+export class Sessions {
+  readonly table: SessionTable;
+  readonly flows: FlowTable;
+  readonly wheel: TimerWheel;
+  readonly neighbors: NeighborTable;
+  readonly interfaces: readonly RouterInterface[];
+  readonly paths: readonly PeerPath[];
+  readonly #halfOpen: HalfOpenList;
+  readonly #random: RandomSource;
+  /** The session opened last, valid after open returned OK. */
+  opened = -1;
+  /** Totals since start. */
+  openedTotal = 0;
+  closedTotal = 0;
+  evictedTotal = 0;
+
+  constructor(parts: {
+    table: SessionTable;
+    flows: FlowTable;
+    wheel: TimerWheel;
+    neighbors: NeighborTable;
+    interfaces: readonly RouterInterface[];
+    paths: readonly PeerPath[];
+    random: RandomSource;
+  }) {
+    this.table = parts.table;
+    this.flows = parts.flows;
+    this.wheel = parts.wheel;
+    this.neighbors = parts.neighbors;
+    this.interfaces = parts.interfaces;
+    this.paths = parts.paths;
+    this.#halfOpen = new HalfOpenList(parts.table.capacity);
+    this.#random = parts.random;
+  }
+
+  /** Fill `uuid` with a fresh RFC 4122 version 4 identifier (122 random bits). */
+  newUuid(uuid: Int32Array): void {
+    for (let i = 0; i < 4; i++) uuid[i] = this.#random.nextI32();
+    uuid[1] = (uuid[1] & 0xffff0fff) | 0x4000;
+    uuid[2] = (uuid[2] & 0x3fffffff) | 0x80000000;
+  }
+
+  /** Open the session `request` describes. Returns OK (its row is in `opened`) or a drop reason with nothing changed. */
+  open(request: OpenRequest, nowMs: number): number {
+    const { context } = request;
+    const route = request.route;
+    const ingress = this.interfaces[request.interfaceId];
+    const upstream = request.upstreamPath < 0 ? null : this.paths[request.upstreamPath];
+    const carriedAs = context[3] === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
+
+    // Where packets go next, both ways.
+    let downstream: PeerPath | null = null;
+    let egressId: number;
+    let target = context[1];
+    let targetPorts = context[2];
+    let forwardHop: number;
+    if (route === null) return DROP_NO_ROUTE;
+    if (route.kind === "peer") {
+      const row = route.paths.find((candidate) => this.paths[candidate].up);
+      if (row === undefined) return DROP_PATH_DOWN;
+      downstream = this.paths[row];
+      egressId = downstream.interfaceId;
+      forwardHop = downstream.nextHop;
+    } else {
+      egressId = route.interfaceId;
+      if (route.target !== null) {
+        target = route.target.address;
+        if (route.target.port !== 0) targetPorts = (context[2] & 0xffff0000) | route.target.port;
+      }
+      const address = route.gateway ?? nextHopAddress(this.interfaces[egressId], target);
+      if (address === null) return DROP_NO_ROUTE;
+      forwardHop = this.neighbors.want(egressId, address, nowMs);
+      if (forwardHop < 0) return DROP_NEIGHBOR_TABLE_FULL;
+    }
+    let reverseHop: number;
+    if (upstream !== null) {
+      reverseHop = upstream.nextHop;
+    } else {
+      const address = nextHopAddress(ingress, context[0]);
+      if (address === null) return DROP_NO_RETURN_ROUTE;
+      reverseHop = this.neighbors.want(request.interfaceId, address, nowMs);
+      if (reverseHop < 0) return DROP_NEIGHBOR_TABLE_FULL;
+    }
+
+    if (downstream === null && !this.#clearWay(egressId, target, context[0], swapPorts(targetPorts), context[3], request.upstreamPath, nowMs)) {
+      return DROP_FLOW_CONFLICT;
+    }
+    const session = this.#allocate(nowMs);
+    if (session < 0) return DROP_SESSION_TABLE_FULL;
+    let portRow = -1;
+    if (downstream !== null) {
+      portRow = downstream.ports(carriedAs).allocate(nowMs);
+      if (portRow < 0) {
+        this.table.free(session);
+        return DROP_WAYPOINT_PORTS;
+      }
+    }
+
+    // The tuple on each side, written in the forward direction, as packets carry it there.
+    const key = request.key;
+    const outSource = downstream === null ? context[0] : downstream.local;
+    const outDestination = downstream === null ? target : downstream.remote;
+    const outPorts = downstream === null ? targetPorts : downstream.ports(carriedAs).ports(portRow);
+    const outProtocol = downstream === null ? context[3] : carriedAs;
+    // A session's key before the rewrite: the decoder gives ICMP its identifier as ports.
+    const forward = this.flows.insert(key[0], key[1], key[2], key[3]);
+    const reverse = this.flows.insert(outDestination, outSource, swapPorts(outPorts), (egressId << 8) | outProtocol);
+    if (forward < 0 || reverse < 0) {
+      // Both tables are twice the session table, so this is a taken key: the packet of a peer that reuses it, or a loop.
+      if (forward >= 0) this.flows.remove(forward);
+      if (reverse >= 0) this.flows.remove(reverse);
+      if (downstream !== null) downstream.ports(carriedAs).release(portRow, nowMs);
+      this.table.free(session);
+      return DROP_FLOW_CONFLICT;
+    }
+    const carried = context[3] !== carriedAs;
+    const fromPeer = upstream === null ? 0 : OP_FROM_PEER;
+    const toPeer = downstream === null ? 0 : OP_TO_PEER;
+    const enters = carried && upstream === null && downstream !== null;
+    const leaves = carried && upstream !== null && downstream === null;
+    this.#plan(forward, session, outSource, outDestination, outPorts, egressId, forwardHop,
+      fromPeer | toPeer | (enters ? OP_INSERT_UDP : 0) | (leaves ? OP_REMOVE_UDP : 0), nowMs);
+    this.#plan(reverse, session, key[1], key[0], swapPorts(key[2]), request.interfaceId, reverseHop,
+      (downstream === null ? 0 : OP_FROM_PEER) | (upstream === null ? 0 : OP_TO_PEER) |
+      (enters ? OP_REMOVE_UDP : 0) | (leaves ? OP_INSERT_UDP : 0), nowMs);
+
+    const table = this.table;
+    table.tenant[session] = request.tenant;
+    table.service[session] = request.service;
+    table.forwardFlow[session] = forward;
+    table.reverseFlow[session] = reverse;
+    table.portRow[session] = portRow;
+    table.uuid.set(request.uuid, session * 4);
+    table.context.set(context, session * 4);
+    table.sourceRouter[session] = request.sourceRouter;
+    table.openedMs[session] = nowMs;
+    table.upstream.start(session, request.upstreamPath);
+    table.downstream.start(session, downstream === null ? -1 : downstream.row);
+    if (upstream !== null) upstream.sessions++;
+    if (downstream !== null) downstream.sessions++;
+    this.openedTotal++;
+    this.opened = session;
+    return OK;
+  }
+
+  /** End a session: both flows go, its port pair goes to quarantine, its neighbors are released. */
+  close(session: number, nowMs: number): void {
+    const { table, flows } = this;
+    for (const flow of [table.forwardFlow[session], table.reverseFlow[session]]) {
+      this.neighbors.release(flows.words[(flow << FLOW_SHIFT) + FLOW_NEXT_HOP]);
+      flows.remove(flow);
+    }
+    const downstream = table.downstream.path[session];
+    if (downstream >= 0) {
+      const path = this.paths[downstream];
+      path.ports(wireProtocol(table.context[session * 4 + 3])).release(table.portRow[session], nowMs);
+      path.sessions--;
+    }
+    const upstream = table.upstream.path[session];
+    if (upstream >= 0) this.paths[upstream].sessions--;
+    this.wheel.cancel(session);
+    this.#halfOpen.remove(session);
+    table.free(session);
+    this.closedTotal++;
+  }
+
+  /**
+   * Call after anything about the session changed: decides whether its packets need the slow path, and whether it is
+   * half-open.
+   */
+  settle(session: number): void {
+    const { table } = this;
+    const protocol = table.context[session * 4 + 3];
+    const tcp = protocol === PROTOCOL_TCP;
+    const state = table.tcpState[session];
+    const slow =
+      (tcp && !isTcpSteady(state)) ||
+      (!tcp && protocol !== PROTOCOL_UDP) ||
+      table.upstream.state[session] === SIDE_SENDING ||
+      table.downstream.state[session] === SIDE_SENDING;
+    const words = this.flows.words;
+    const forward = (table.forwardFlow[session] << FLOW_SHIFT) + FLOW_PLAN;
+    const reverse = (table.reverseFlow[session] << FLOW_SHIFT) + FLOW_PLAN;
+    words[forward] = slow ? words[forward] | OP_SLOW : words[forward] & ~OP_SLOW;
+    words[reverse] = slow ? words[reverse] | OP_SLOW : words[reverse] & ~OP_SLOW;
+    if (tcp && isTcpHalfOpen(state)) this.#halfOpen.add(session);
+    else this.#halfOpen.remove(session);
+  }
+
+  /**
+   * A flow of the session carries an old generation: something about paths changed. Returns OK with both flows
+   * current, or DROP_PATH_DOWN while its path is down (the session stays, protocol sheet 7.1 "none").
+   */
+  recheck(session: number): number {
+    const { table, flows } = this;
+    const downstream = table.downstream.path[session];
+    const upstream = table.upstream.path[session];
+    if ((downstream >= 0 && !this.paths[downstream].up) || (upstream >= 0 && !this.paths[upstream].up)) return DROP_PATH_DOWN;
+    for (const flow of [table.forwardFlow[session], table.reverseFlow[session]]) {
+      const at = (flow << FLOW_SHIFT) + FLOW_PLAN;
+      flows.words[at] = (flows.words[at] & ~GENERATION_MASK) | flows.generation;
+    }
+    return OK;
+  }
+
+  /** A free row; when there is none, the oldest half-open session makes room. */
+  #allocate(nowMs: number): number {
+    const row = this.table.allocate();
+    if (row >= 0) return row;
+    const oldest = this.#halfOpen.oldest();
+    if (oldest < 0) return -1;
+    this.close(oldest, nowMs);
+    this.evictedTotal++;
+    return this.table.allocate();
+  }
+
+  /**
+   * The replies of a plain server come on this key. When another session has it: the same neighbor began anew, so the
+   * old one goes; a session of someone else stays, and the new one is refused.
+   */
+  #clearWay(interfaceId: number, source: number, destination: number, ports: number, protocol: number, upstreamPath: number, nowMs: number): boolean {
+    const flow = this.flows.find(source, destination, ports, (interfaceId << 8) | protocol);
+    if (flow < 0) return true;
+    const other = this.flows.words[(flow << FLOW_SHIFT) + FLOW_SESSION];
+    if (this.table.upstream.path[other] !== upstreamPath) return false;
+    this.close(other, nowMs);
+    return true;
+  }
+
+  #plan(flow: number, session: number, source: number, destination: number, ports: number, egress: number, hop: number, ops: number, nowMs: number): void {
+    const words = this.flows.words;
+    const base = flow << FLOW_SHIFT;
+    const addresses = addDelta(deltaI32(words[base], source), deltaI32(words[base + 1], destination));
+    const l3 = addDelta(addresses, TTL_DELTA);
+    const l4 = addDelta(addresses, deltaI32(words[base + 2], ports));
+    words[base + FLOW_NEW_SOURCE] = source;
+    words[base + FLOW_NEW_DESTINATION] = destination;
+    words[base + FLOW_NEW_PORTS] = ports;
+    words[base + FLOW_DELTAS] = (l3 << 16) | l4;
+    words[base + FLOW_PLAN] = ops | this.flows.generation | (egress << EGRESS_SHIFT);
+    words[base + FLOW_NEXT_HOP] = hop;
+    words[base + FLOW_SESSION] = session;
+    words[base + FLOW_LAST_SEEN] = nowMs;
+    this.neighbors.acquire(hop);
+  }
+}
+
+/** What carries a session of this protocol between routers: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
+export function wireProtocol(protocol: number): number {
+  return protocol === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
+}
+
+export function swapPorts(ports: number): number {
+  return (ports << 16) | (ports >>> 16);
+}

@@ -1,0 +1,148 @@
+// What a session says to a peer, and what a peer's metadata says of a session: the bridge between the session table's
+// columns and the metadata codec. Which attributes go where: protocol sheet 3.5.
+
+import { getI32 } from "../base/bytes.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import type { SessionTable } from "../table/session-table.ts";
+import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
+import {
+  ATTRIBUTE_CONTROL,
+  ATTRIBUTE_DESTINATION_ROUTER,
+  ATTRIBUTE_DISABLE_FORWARD,
+  ATTRIBUTE_FORWARD_CONTEXT_IPV4,
+  ATTRIBUTE_PATH_ID,
+  ATTRIBUTE_REVERSE_CONTEXT_IPV4,
+  ATTRIBUTE_SECURITY_ID,
+  ATTRIBUTE_SECURITY_POLICY,
+  ATTRIBUTE_SERVICE,
+  ATTRIBUTE_SOURCE_ROUTER,
+  ATTRIBUTE_TENANT,
+  ATTRIBUTE_UUID,
+  CONTROL_DISABLE_METADATA,
+} from "../wire/metadata-attributes.ts";
+import { DROP_METADATA_CONTEXT, OK } from "../wire/verdict.ts";
+import { NameTable } from "./name-table.ts";
+import { swapPorts } from "./open.ts";
+import type { Policy } from "./policy.ts";
+
+/** Attribute 16 while an adjacency has no keys: there is no key version yet. */
+const NO_KEY_VERSION = 0;
+/** Attribute 15 of a session whose payload is not encrypted. */
+const NO_POLICY = new TextEncoder().encode("none");
+
+/** The names and numbers a session's metadata is written from. */
+export class SessionMetadata {
+  readonly #writer: MetadataWriter;
+  readonly #table: SessionTable;
+  readonly #policy: Policy;
+  /** Row 0 is this router's own name. */
+  readonly names: NameTable;
+
+  constructor(writer: MetadataWriter, table: SessionTable, policy: Policy, routerName: string) {
+    this.#writer = writer;
+    this.#table = table;
+    this.#policy = policy;
+    this.names = new NameTable(1024, routerName);
+  }
+
+  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. */
+  writeForward(session: number, path: PeerPath): number {
+    const writer = this.#writer;
+    const table = this.#table;
+    const at = session * 4;
+    const { context } = table;
+    writer.begin();
+    writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    writer.contextIpv4(ATTRIBUTE_FORWARD_CONTEXT_IPV4, context[at], context[at + 1], context[at + 2], context[at + 3]);
+    writer.uuid(ATTRIBUTE_UUID, table.uuid, at);
+    writer.text(ATTRIBUTE_TENANT, this.#policy.tenants[table.tenant[session]].nameBytes);
+    writer.text(ATTRIBUTE_SERVICE, this.#policy.services[table.service[session]].nameBytes);
+    writer.text(ATTRIBUTE_SOURCE_ROUTER, this.names.bytes(table.sourceRouter[session]));
+    writer.text(ATTRIBUTE_SECURITY_POLICY, NO_POLICY);
+    writer.text(ATTRIBUTE_PATH_ID, path.pathId);
+    return writer.end();
+  }
+
+  /** Reverse metadata of `session` for the hop over `path`: the context as the server's packets have it, before any NAT of ours. */
+  writeReverse(session: number, path: PeerPath): number {
+    this.#writer.begin();
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    this.#reversePayload(session, path);
+    return this.#writer.end();
+  }
+
+  /** "Stop sending metadata" with the reverse metadata beside it, for want of a reverse packet (protocol sheet 4.3). */
+  writeDisableForward(session: number, path: PeerPath): number {
+    this.#writer.begin();
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    this.#writer.flag(ATTRIBUTE_DISABLE_FORWARD);
+    this.#writer.u8(ATTRIBUTE_CONTROL, CONTROL_DISABLE_METADATA);
+    this.#reversePayload(session, path);
+    return this.#writer.end();
+  }
+
+  /** A control message (attribute 24) with nothing else. */
+  writeControl(reason: number): number {
+    this.#writer.begin();
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    this.#writer.u8(ATTRIBUTE_CONTROL, reason);
+    return this.#writer.end();
+  }
+
+  #reversePayload(session: number, path: PeerPath): void {
+    const writer = this.#writer;
+    const at = session * 4;
+    const { context, uuid } = this.#table;
+    writer.contextIpv4(ATTRIBUTE_REVERSE_CONTEXT_IPV4, context[at + 1], context[at], swapPorts(context[at + 2]), context[at + 3]);
+    writer.uuid(ATTRIBUTE_UUID, uuid, at);
+    writer.text(ATTRIBUTE_DESTINATION_ROUTER, this.names.bytes(0));
+    writer.text(ATTRIBUTE_PATH_ID, path.pathId);
+  }
+}
+
+/** What forward metadata said of a session; the owner reuses one. */
+export class ForwardMetadata {
+  readonly context = new Int32Array(4);
+  readonly uuid = new Int32Array(4);
+  tenant = "";
+  service = "";
+  sourceRouter = "";
+}
+
+/** Read what opening a session needs. Returns OK, or DROP_METADATA_CONTEXT when the context, identifier, tenant or service is missing. */
+export function readForwardMetadata(bytes: Uint8Array, parsed: ParsedMetadata, into: ForwardMetadata): number {
+  if (
+    !parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) ||
+    !parsed.has(ATTRIBUTE_UUID) ||
+    !parsed.has(ATTRIBUTE_TENANT) ||
+    !parsed.has(ATTRIBUTE_SERVICE)
+  ) {
+    return DROP_METADATA_CONTEXT;
+  }
+  readContext(bytes, parsed.offsetOf(ATTRIBUTE_FORWARD_CONTEXT_IPV4), into.context);
+  readUuid(bytes, parsed, into.uuid);
+  into.tenant = readText(bytes, parsed, ATTRIBUTE_TENANT);
+  into.service = readText(bytes, parsed, ATTRIBUTE_SERVICE);
+  into.sourceRouter = readText(bytes, parsed, ATTRIBUTE_SOURCE_ROUTER);
+  return OK;
+}
+
+/** Four words of a context attribute's value: source, destination, ports, protocol. */
+export function readContext(bytes: Uint8Array, at: number, into: Int32Array): void {
+  into[0] = getI32(bytes, at);
+  into[1] = getI32(bytes, at + 4);
+  into[2] = getI32(bytes, at + 8);
+  into[3] = bytes[at + 12];
+}
+
+/** The session identifier as four words; call only when it is present. */
+export function readUuid(bytes: Uint8Array, parsed: ParsedMetadata, into: Int32Array): void {
+  const at = parsed.offsetOf(ATTRIBUTE_UUID);
+  for (let i = 0; i < 4; i++) into[i] = getI32(bytes, at + i * 4);
+}
+
+function readText(bytes: Uint8Array, parsed: ParsedMetadata, type: number): string {
+  if (!parsed.has(type)) return "";
+  const at = parsed.offsetOf(type);
+  return Buffer.from(bytes.buffer, bytes.byteOffset + at, parsed.lengthOf(type)).toString("utf8");
+}

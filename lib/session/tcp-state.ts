@@ -1,0 +1,55 @@
+// Only what timeouts and resets need of TCP (RFC 9293 section 3.3.2), one machine fed by both directions (US
+// 9,985,872). One transition function, no clock, no I/O.
+//
+//  NONE ─SYN►─ SYN_SENT ─◄SYN,ACK─ SYN_RECEIVED ─ACK►─ ESTABLISHED ─FIN─ HALF_CLOSED_x ─FIN◄─ CLOSING     any ─RST─ RESET
+
+import { FIN, RST, SYN } from "../wire/tcp.ts";
+
+export const TCP_NONE = 0;
+export const TCP_SYN_SENT = 1;
+export const TCP_SYN_RECEIVED = 2;
+export const TCP_ESTABLISHED = 3;
+export const TCP_HALF_CLOSED_FORWARD = 4;
+export const TCP_HALF_CLOSED_REVERSE = 5;
+export const TCP_CLOSING = 6;
+export const TCP_RESET = 7;
+
+const NAMES = ["none", "syn-sent", "syn-received", "established", "half-closed", "half-closed", "closing", "reset"];
+
+/** The state after a segment with these flags in the given direction. */
+export function nextTcpState(state: number, flags: number, forward: boolean): number {
+  if ((flags & RST) !== 0) return TCP_RESET;
+  if ((flags & SYN) !== 0) {
+    if (forward) return state === TCP_NONE ? TCP_SYN_SENT : state;
+    return state === TCP_SYN_SENT ? TCP_SYN_RECEIVED : state;
+  }
+  if ((flags & FIN) !== 0) return afterFin(state, forward);
+  if (state === TCP_SYN_RECEIVED && forward) return TCP_ESTABLISHED;
+  // A session recovered or seen first in mid-flow: both ends are past their handshake.
+  return state === TCP_NONE ? TCP_ESTABLISHED : state;
+}
+
+function afterFin(state: number, forward: boolean): number {
+  const half = forward ? TCP_HALF_CLOSED_FORWARD : TCP_HALF_CLOSED_REVERSE;
+  if (state === TCP_RESET || state === TCP_CLOSING || state === half) return state;
+  return state === TCP_HALF_CLOSED_FORWARD || state === TCP_HALF_CLOSED_REVERSE ? TCP_CLOSING : half;
+}
+
+/** Nothing about a bare segment (no SYN, FIN, RST) can change the state any more. */
+export function isTcpSteady(state: number): boolean {
+  return state >= TCP_ESTABLISHED;
+}
+
+/** The conversation is over; a new SYN on the same addresses and ports begins another. */
+export function isTcpOver(state: number): boolean {
+  return state === TCP_CLOSING || state === TCP_RESET;
+}
+
+/** Not yet established: counts as half-open, expires soon, goes first when the table is full. */
+export function isTcpHalfOpen(state: number): boolean {
+  return state === TCP_SYN_SENT || state === TCP_SYN_RECEIVED;
+}
+
+export function tcpStateName(state: number): string {
+  return NAMES[state];
+}

@@ -1,0 +1,123 @@
+// HOT
+// Flows: one direction of a session each, a key and the rewrite plan that was compiled from policy when the session
+// opened. One row is 16 int32 words, one cache line, so that forwarding a packet costs one miss in the index and one
+// here. A session owns two rows; both are inserted or neither.
+//
+//   0 source      1 destination   2 ports        3 interface<<8 | protocol      the key, as the decoder writes it
+//   4 source'     5 destination'  6 ports'       7 l3 delta<<16 | l4 delta      the rewrite (RFC 1624 deltas)
+//   8 plan        9 next hop     10 session     11 last seen, ms
+//  12,13 packets (float64)       14,15 bytes (float64)
+//
+// Full: allocate returns -1 and the session is refused (drop.session-table-full).
+
+import { HashIndex } from "./hash-index.ts";
+import { Slab } from "./slab.ts";
+
+export const FLOW_SOURCE = 0;
+export const FLOW_DESTINATION = 1;
+export const FLOW_PORTS = 2;
+export const FLOW_PROTOCOL = 3;
+export const FLOW_NEW_SOURCE = 4;
+export const FLOW_NEW_DESTINATION = 5;
+export const FLOW_NEW_PORTS = 6;
+export const FLOW_DELTAS = 7;
+export const FLOW_PLAN = 8;
+export const FLOW_NEXT_HOP = 9;
+export const FLOW_SESSION = 10;
+export const FLOW_LAST_SEEN = 11;
+const FLOW_PACKETS_F64 = 6;
+const FLOW_BYTES_F64 = 7;
+export const FLOW_WORDS = 16;
+export const FLOW_SHIFT = 4;
+
+// The plan word: ops in bits 0..7, generation in bits 8..15, egress interface in bits 16..23.
+/** Every packet of the flow goes through the slow path: a handshake is running, TCP is not steady, or UDP is put around it. */
+export const OP_SLOW = 1;
+/** The flow arrives from a peer: metadata, markers and fabric fragments are meant for us. */
+export const OP_FROM_PEER = 2;
+/** The flow leaves toward a peer: payloads that look like metadata need the false-positive marker. */
+export const OP_TO_PEER = 4;
+/** A UDP header is put in front of the L4 message (protocols without ports, protocol sheet 2.5). */
+export const OP_INSERT_UDP = 8;
+/** That UDP header is taken off again. */
+export const OP_REMOVE_UDP = 16;
+export const GENERATION_SHIFT = 8;
+export const GENERATION_MASK = 0xff00;
+export const EGRESS_SHIFT = 16;
+
+export class FlowTable {
+  /** Row r is words[r << FLOW_SHIFT] and the 15 words behind it. */
+  readonly words: Int32Array;
+  readonly #doubles: Float64Array;
+  readonly #slab: Slab;
+  readonly #index: HashIndex;
+  /** Bits 8..15 of the plan of every current flow; a flow with another value is checked once before it forwards again. */
+  generation = 0;
+
+  constructor(capacity: number, seed: number) {
+    this.words = new Int32Array(capacity * FLOW_WORDS);
+    this.#doubles = new Float64Array(this.words.buffer);
+    this.#slab = new Slab(capacity);
+    this.#index = new HashIndex(capacity, seed, 4, this.words, FLOW_WORDS);
+  }
+
+  get count(): number {
+    return this.#index.count;
+  }
+
+  /** The row with this key, or -1. */
+  find(source: number, destination: number, ports: number, protocol: number): number {
+    return this.#index.find4(source, destination, ports, protocol);
+  }
+
+  /**
+   * Add a flow with this key; the rest of the row is zero. Returns the row, or -1 when the table is full or the key is
+   * taken (find tells which).
+   */
+  insert(source: number, destination: number, ports: number, protocol: number): number {
+    const row = this.#slab.allocate();
+    if (row < 0) return -1;
+    const words = this.words;
+    const base = row << FLOW_SHIFT;
+    words.fill(0, base, base + FLOW_WORDS);
+    words[base + FLOW_SOURCE] = source;
+    words[base + FLOW_DESTINATION] = destination;
+    words[base + FLOW_PORTS] = ports;
+    words[base + FLOW_PROTOCOL] = protocol;
+    words[base + FLOW_PLAN] = this.generation;
+    if (this.#index.insert(row)) return row;
+    this.#slab.free(row);
+    return -1;
+  }
+
+  remove(row: number): void {
+    this.#index.remove(row);
+    this.#slab.free(row);
+  }
+
+  /** Every flow is checked once before its next packet is forwarded (a path or a policy changed). */
+  nextGeneration(): void {
+    this.generation = (this.generation + (1 << GENERATION_SHIFT)) & GENERATION_MASK;
+  }
+
+  /** Write down that a packet of `length` bytes was forwarded at `nowMs`. */
+  touch(row: number, length: number, nowMs: number): void {
+    this.words[(row << FLOW_SHIFT) + FLOW_LAST_SEEN] = nowMs;
+    const base = row << 3;
+    this.#doubles[base + FLOW_PACKETS_F64]++;
+    this.#doubles[base + FLOW_BYTES_F64] += length;
+  }
+
+  packets(row: number): number {
+    return this.#doubles[(row << 3) + FLOW_PACKETS_F64];
+  }
+
+  bytes(row: number): number {
+    return this.#doubles[(row << 3) + FLOW_BYTES_F64];
+  }
+}
+
+/** The egress interface in a plan word. */
+export function planEgress(plan: number): number {
+  return (plan >>> EGRESS_SHIFT) & 0xff;
+}

@@ -1,0 +1,101 @@
+// Waypoint port pairs of one (local address, remote address, protocol); protocol sheet 2.3. The router that sends a
+// hop's lead packet picks both ports, an even one for itself and an odd one for the peer, so that two routers which
+// open sessions to each other at the same moment never pick the same pair. A row is a pair:
+//
+//   row r:   local  = 16384 + 2 * (r mod 24576)                          even, 16384..65534
+//            remote = 16385 + 2 * ((r + floor(r / 24576)) mod 24575)     odd,  16385..65533
+//
+// No two rows below 24576 * 24575 are the same pair: equal local ports mean rows k * 24576 apart, whose remote
+// indexes then are k * 24577 = 2k (modulo 24575) apart; 24575 is odd, so that is 0 only when 24575 divides k.
+//
+// Free pairs queue up first in, first out, and a released pair stays at least the quarantine in the queue: late
+// packets of the old session must not meet a new one. Several workers share the numbering, each with its own stripe
+// of rows. All memory (12 bytes a pair) is taken at construction. Exhausted: allocate returns -1, nothing changes.
+
+import { invariant } from "../base/invariant.ts";
+
+const PORT_FIRST = 16384;
+const LOCAL_PORTS = 24576;
+const REMOTE_PORTS = 24575;
+
+/** The field's default and greatest number of pairs between two waypoints. */
+export const PAIRS_DEFAULT = 50_000;
+export const PAIRS_MAX = 1_000_000;
+
+/** In the place of a release time: the pair is in use. */
+const IN_USE = -1;
+
+export class PortPool {
+  readonly #quarantineMs: number;
+  readonly #firstRow: number;
+  readonly #stride: number;
+  /** Pairs of this stripe; the columns below are indexed by (row - firstRow) / stride. */
+  readonly #size: number;
+  readonly #releasedMs: Float64Array;
+  /** Ring of released pairs, oldest at #head. Pairs from #fresh on were never used: they stand before it in the queue. */
+  readonly #queue: Int32Array;
+  #head = 0;
+  #queued = 0;
+  #fresh = 0;
+
+  /** Rows firstRow, firstRow + stride, … below `capacity`. */
+  constructor(capacity = PAIRS_DEFAULT, quarantineMs = 10_000, firstRow = 0, stride = 1) {
+    invariant(capacity > 0 && capacity <= PAIRS_MAX, "port pool: 1 to 1,000,000 pairs");
+    invariant(stride > 0 && firstRow >= 0 && firstRow < Math.min(stride, capacity), "port pool: impossible stripe");
+    this.#quarantineMs = quarantineMs;
+    this.#firstRow = firstRow;
+    this.#stride = stride;
+    this.#size = Math.ceil((capacity - firstRow) / stride);
+    this.#releasedMs = new Float64Array(this.#size);
+    this.#queue = new Int32Array(this.#size);
+  }
+
+  /** Pairs in use. */
+  get inUse(): number {
+    return this.#fresh - this.#queued;
+  }
+
+  /** Returns the row of a free pair, or -1 when every pair is in use or in quarantine. A fresh pool starts with 16384/16385. */
+  allocate(nowMs: number): number {
+    let index: number;
+    if (this.#fresh < this.#size) {
+      index = this.#fresh++;
+    } else {
+      if (this.#queued === 0) return -1;
+      index = this.#queue[this.#head];
+      if (nowMs - this.#releasedMs[index] < this.#quarantineMs) return -1;
+      this.#head = (this.#head + 1) % this.#size;
+      this.#queued--;
+    }
+    this.#releasedMs[index] = IN_USE;
+    return this.#firstRow + index * this.#stride;
+  }
+
+  /** Give a pair back; its quarantine begins at `nowMs`. Releasing a pair that is not in use is an InvariantError. */
+  release(row: number, nowMs: number): void {
+    invariant(this.isInUse(row), "port pool: released a pair that is not in use");
+    const index = (row - this.#firstRow) / this.#stride;
+    this.#releasedMs[index] = Math.max(nowMs, 0);
+    this.#queue[(this.#head + this.#queued) % this.#size] = index;
+    this.#queued++;
+  }
+
+  /** False for rows of other stripes too. */
+  isInUse(row: number): boolean {
+    const index = (row - this.#firstRow) / this.#stride;
+    return index < this.#fresh && this.#releasedMs[index] === IN_USE;
+  }
+
+  localPort(row: number): number {
+    return PORT_FIRST + 2 * (row % LOCAL_PORTS);
+  }
+
+  remotePort(row: number): number {
+    return PORT_FIRST + 1 + 2 * ((row + Math.floor(row / LOCAL_PORTS)) % REMOTE_PORTS);
+  }
+
+  /** localPort << 16 | remotePort as int32. */
+  ports(row: number): number {
+    return (this.localPort(row) << 16) | this.remotePort(row);
+  }
+}

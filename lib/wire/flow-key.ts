@@ -1,0 +1,177 @@
+// HOT
+// THE decoder: a frame becomes a flow key and the offsets of its headers, or a verdict. No other function in this
+// house walks headers (a second walker is how two parsers come to disagree, and that is how firewalls are bypassed).
+// Ethernet II (IEEE 802.3), IPv4 (RFC 791), TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792).
+//
+//   | Ethernet 14 | IPv4 20..60 | TCP 20..60 / UDP 8 / ICMP 8 | payload ... | padding |
+//   ^ offset      ^ AT_L3       ^ AT_L4                       ^ AT_PAYLOAD  ^ AT_END
+//
+// The caller owns the row, an Int32Array of KEY_ROW_WORDS, and may reuse it: every word a verdict of OK promises is
+// overwritten each time. Words 0..3 are the flow key and go to the flow table as they are. After OK (and after
+// PUNT_ICMP_ERROR) all offsets lie inside the frame, so readers behind need no checks of their own.
+
+import { getI32, getU16 } from "../base/bytes.ts";
+import {
+  DROP_ETHERTYPE,
+  DROP_ICMP_TYPE,
+  DROP_IP_ADDRESS,
+  DROP_IP_FRAGMENT,
+  DROP_IP_HEADER_LENGTH,
+  DROP_IP_TOTAL_LENGTH,
+  DROP_IP_VERSION,
+  DROP_IPV6,
+  DROP_L4_HEADER,
+  DROP_LOOP,
+  DROP_NOT_OURS,
+  DROP_RUNT,
+  DROP_SOURCE_MAC,
+  DROP_VLAN,
+  OK,
+  PUNT_ARP,
+  PUNT_ICMP_ERROR,
+} from "./verdict.ts";
+
+// The key row.
+export const KEY_SOURCE = 0;
+export const KEY_DESTINATION = 1;
+/** sourcePort << 16 | destinationPort; an ICMP echo has its identifier in both; 0 where a protocol has no ports. */
+export const KEY_PORTS = 2;
+/** ingress interface << 8 | IP protocol. */
+export const KEY_PROTOCOL = 3;
+export const AT_L3 = 4;
+export const AT_L4 = 5;
+export const AT_PAYLOAD = 6;
+export const AT_END = 7;
+/** Bits of TRAIT_*. */
+export const TRAITS = 8;
+export const KEY_ROW_WORDS = 9;
+
+/** The L4 payload begins with the SVR cookie: metadata, or a payload that needs the false-positive marker. */
+export const TRAIT_COOKIE = 1;
+/** A TCP segment with SYN, FIN or RST. */
+export const TRAIT_TCP_EVENT = 2;
+
+export const ETHERNET_HEADER = 14;
+export const ETHERTYPE_IPV4 = 0x0800;
+export const ETHERTYPE_ARP = 0x0806;
+const ETHERTYPE_IPV6 = 0x86dd;
+const ETHERTYPE_VLAN = 0x8100;
+const ETHERTYPE_SERVICE_VLAN = 0x88a8;
+
+export const PROTOCOL_ICMP = 1;
+export const PROTOCOL_TCP = 6;
+export const PROTOCOL_UDP = 17;
+
+/** The SVR metadata cookie 4c48dbc6 ddf6670c as two int32 words (protocol sheet 3.1). */
+export const COOKIE_HIGH = 0x4c48dbc6;
+export const COOKIE_LOW = 0xddf6670c | 0;
+
+const TCP_EVENT_FLAGS = 0x07; // FIN, SYN, RST
+
+/** Pass as `macHigh` to take frames for any station: captures made elsewhere. */
+export const ANY_MAC = -1;
+
+/**
+ * Decode the frame at `offset`, `length` bytes long, received on `interfaceId`, whose own MAC address is
+ * `macHigh` (first 2 bytes) and `macLow` (last 4, int32). Returns OK with `row` filled, PUNT_ARP (row unset),
+ * PUNT_ICMP_ERROR (row filled as for OK, ports 0), or a drop reason.
+ */
+export function decodeFrame(
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  interfaceId: number,
+  macHigh: number,
+  macLow: number,
+  row: Int32Array,
+): number {
+  if (length < ETHERNET_HEADER) return DROP_RUNT;
+  const destinationHigh = getU16(bytes, offset);
+  const destinationLow = getI32(bytes, offset + 2);
+  const sourceHigh = getU16(bytes, offset + 6);
+  const etherType = getU16(bytes, offset + 12);
+  if ((sourceHigh & 0x0100) !== 0) return DROP_SOURCE_MAC;
+  if (macHigh !== ANY_MAC && sourceHigh === macHigh && getI32(bytes, offset + 8) === macLow) return DROP_LOOP;
+  if (etherType === ETHERTYPE_ARP) return PUNT_ARP;
+  if ((destinationHigh & 0x0100) !== 0) return DROP_NOT_OURS;
+  if (macHigh !== ANY_MAC && (destinationHigh !== macHigh || destinationLow !== macLow)) return DROP_NOT_OURS;
+  if (etherType !== ETHERTYPE_IPV4) return refuseEtherType(etherType);
+
+  const l3 = offset + ETHERNET_HEADER;
+  const room = length - ETHERNET_HEADER;
+  if (room < 20) return DROP_RUNT;
+  const versionAndLength = bytes[l3];
+  if (versionAndLength >>> 4 !== 4) return DROP_IP_VERSION;
+  const headerLength = (versionAndLength & 15) << 2;
+  if (headerLength < 20 || headerLength > room) return DROP_IP_HEADER_LENGTH;
+  const totalLength = getU16(bytes, l3 + 2);
+  if (totalLength < headerLength || totalLength > room) return DROP_IP_TOTAL_LENGTH;
+  // More-fragments set or an offset: a piece has no ports, so it cannot be matched to a flow.
+  if ((getU16(bytes, l3 + 6) & 0x3fff) !== 0) return DROP_IP_FRAGMENT;
+
+  const source = getI32(bytes, l3 + 12);
+  const destination = getI32(bytes, l3 + 16);
+  if (isNeverForwarded(source >>> 24) || isNeverForwarded(destination >>> 24)) return DROP_IP_ADDRESS;
+
+  const protocol = bytes[l3 + 9];
+  const l4 = l3 + headerLength;
+  const end = l3 + totalLength;
+  let ports = 0;
+  let payload = l4;
+  let traits = 0;
+  let verdict = OK;
+
+  if (protocol === PROTOCOL_TCP) {
+    if (end - l4 < 20) return DROP_L4_HEADER;
+    const tcpHeaderLength = (bytes[l4 + 12] >>> 4) << 2;
+    payload = l4 + tcpHeaderLength;
+    if (tcpHeaderLength < 20 || payload > end) return DROP_L4_HEADER;
+    ports = getI32(bytes, l4);
+    if ((bytes[l4 + 13] & TCP_EVENT_FLAGS) !== 0) traits = TRAIT_TCP_EVENT;
+  } else if (protocol === PROTOCOL_UDP) {
+    if (end - l4 < 8) return DROP_L4_HEADER;
+    const udpLength = getU16(bytes, l4 + 4);
+    if (udpLength < 8 || udpLength > end - l4) return DROP_L4_HEADER;
+    payload = l4 + 8;
+    ports = getI32(bytes, l4);
+  } else if (protocol === PROTOCOL_ICMP) {
+    if (end - l4 < 8) return DROP_L4_HEADER;
+    const type = bytes[l4];
+    if (type === 8 || type === 0) {
+      const identifier = getU16(bytes, l4 + 4);
+      ports = (identifier << 16) | identifier;
+    } else if (type === 3 || type === 4 || type === 5 || type === 11 || type === 12) {
+      verdict = PUNT_ICMP_ERROR;
+    } else {
+      return DROP_ICMP_TYPE;
+    }
+  }
+  if (startsWithCookie(bytes, payload, end)) traits |= TRAIT_COOKIE;
+
+  row[KEY_SOURCE] = source;
+  row[KEY_DESTINATION] = destination;
+  row[KEY_PORTS] = ports;
+  row[KEY_PROTOCOL] = (interfaceId << 8) | protocol;
+  row[AT_L3] = l3;
+  row[AT_L4] = l4;
+  row[AT_PAYLOAD] = payload;
+  row[AT_END] = end;
+  row[TRAITS] = traits;
+  return verdict;
+}
+
+/** Whether the L4 payload bytes[at..end) begins with the SVR cookie. */
+export function startsWithCookie(bytes: Uint8Array, at: number, end: number): boolean {
+  return end - at >= 8 && getI32(bytes, at) === COOKIE_HIGH && getI32(bytes, at + 4) === COOKIE_LOW;
+}
+
+/** RFC 1812 5.3.7: 0/8, 127/8, and everything from 224 up (multicast, reserved, broadcast) is not routed. */
+function isNeverForwarded(firstByte: number): boolean {
+  return firstByte === 0 || firstByte === 127 || firstByte >= 224;
+}
+
+function refuseEtherType(etherType: number): number {
+  if (etherType === ETHERTYPE_IPV6) return DROP_IPV6;
+  if (etherType === ETHERTYPE_VLAN || etherType === ETHERTYPE_SERVICE_VLAN) return DROP_VLAN;
+  return DROP_ETHERTYPE;
+}

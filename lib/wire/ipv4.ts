@@ -1,0 +1,78 @@
+// HOT
+// IPv4 (RFC 791). Addresses are int32.
+//
+//   | 4, header length | ToS | total length 2 | identification 2 | flags and offset 2 | TTL | protocol | checksum 2 |
+//   | source 4 | destination 4 | options 0..40 |
+//   ^ l3 is the first byte
+
+import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import { ipv4HeaderChecksum } from "./checksum.ts";
+
+export const IPV4_TOS = 1;
+export const IPV4_TOTAL_LENGTH = 2;
+export const IPV4_IDENTIFICATION = 4;
+export const IPV4_FLAGS = 6;
+export const IPV4_TTL = 8;
+export const IPV4_PROTOCOL = 9;
+export const IPV4_CHECKSUM = 10;
+export const IPV4_SOURCE = 12;
+export const IPV4_DESTINATION = 16;
+/** Length of a header without options. */
+export const IPV4_HEADER = 20;
+
+// Of the flags and offset word.
+export const DONT_FRAGMENT = 0x4000;
+export const MORE_FRAGMENTS = 0x2000;
+
+// Checked by decodeFrame, except the checksum: ipv4HeaderIsRight.
+
+/** Length of this header, options included. */
+export function getIpv4HeaderLength(bytes: Uint8Array, l3: number): number {
+  return (bytes[l3] & 15) << 2;
+}
+
+export function getTotalLength(bytes: Uint8Array, l3: number): number {
+  return getU16(bytes, l3 + IPV4_TOTAL_LENGTH);
+}
+
+export function getTtl(bytes: Uint8Array, l3: number): number {
+  return bytes[l3 + IPV4_TTL];
+}
+
+export function getProtocol(bytes: Uint8Array, l3: number): number {
+  return bytes[l3 + IPV4_PROTOCOL];
+}
+
+export function getSource(bytes: Uint8Array, l3: number): number {
+  return getI32(bytes, l3 + IPV4_SOURCE);
+}
+
+export function getDestination(bytes: Uint8Array, l3: number): number {
+  return getI32(bytes, l3 + IPV4_DESTINATION);
+}
+
+/** Write a header without options at `l3`, checksum included. Returns the offset behind it. */
+export function writeIpv4(
+  bytes: Uint8Array,
+  l3: number,
+  tos: number,
+  totalLength: number,
+  identification: number,
+  flagsAndOffset: number,
+  ttl: number,
+  protocol: number,
+  source: number,
+  destination: number,
+): number {
+  bytes[l3] = 0x45;
+  bytes[l3 + IPV4_TOS] = tos;
+  setU16(bytes, l3 + IPV4_TOTAL_LENGTH, totalLength);
+  setU16(bytes, l3 + IPV4_IDENTIFICATION, identification);
+  setU16(bytes, l3 + IPV4_FLAGS, flagsAndOffset);
+  bytes[l3 + IPV4_TTL] = ttl;
+  bytes[l3 + IPV4_PROTOCOL] = protocol;
+  setU32(bytes, l3 + IPV4_SOURCE, source);
+  setU32(bytes, l3 + IPV4_DESTINATION, destination);
+  setU16(bytes, l3 + IPV4_CHECKSUM, ipv4HeaderChecksum(bytes, l3));
+  return l3 + IPV4_HEADER;
+}

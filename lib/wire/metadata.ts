@@ -1,0 +1,261 @@
+// SVR metadata between an L4 header and the payload (protocol sheet 3.1, 3.2): the one parser and the one writer.
+//
+//   | cookie 8 | version 4 bits, header length 12 bits | payload length 2 | header attributes | payload attributes |
+//   ^ at                                                                  ^ at + 12           ^ at + header length
+//
+// Both work on the caller's bytes without garbage. Attribute values are found at absolute offsets in those bytes, valid
+// as long as the bytes are; read them with base/bytes.ts. What an attribute means is told in metadata-attributes.ts.
+
+import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import { invariant } from "../base/invariant.ts";
+import { COOKIE_HIGH, COOKIE_LOW } from "./flow-key.ts";
+import {
+  ATTRIBUTE_FORWARD_CONTEXT_IPV4,
+  ATTRIBUTE_HEALTH_CHECK,
+  ATTRIBUTE_REVERSE_CONTEXT_IPV6,
+  ATTRIBUTES,
+  METADATA_BASE_LENGTH,
+} from "./metadata-attributes.ts";
+import { DROP_METADATA_MALFORMED, OK } from "./verdict.ts";
+
+const VERSION = 1;
+
+/** Types below this are remembered by the parser; all others, ours from 0x8000 included, are skipped. */
+const TYPES = 64;
+
+/** Type 46 is a health check; a security key, of the same number, is kept under type 0, which no attribute has. */
+export const PARSED_SECURITY_KEY = 0;
+
+/** Per type: allowed value lengths, from the table. A type that the table does not have allows none. */
+const lengthMin = new Int32Array(TYPES).fill(-1);
+const lengthMax = new Int32Array(TYPES);
+const sentInPayload = new Uint8Array(TYPES);
+for (const attribute of ATTRIBUTES) {
+  const type = attribute.type;
+  if (type >= TYPES) continue;
+  if (lengthMin[type] < 0) {
+    lengthMin[type] = attribute.lengthMin;
+    sentInPayload[type] = attribute.section === "payload" ? 1 : 0;
+  }
+  lengthMax[type] = attribute.lengthMax;
+}
+
+/**
+ * What parseMetadata found. Reusable: every parse overwrites it whole. Of a type that occurs twice the first occurrence
+ * counts, so nothing appended behind can change what was said before.
+ */
+export class ParsedMetadata {
+  headerLength = 0;
+  payloadLength = 0;
+  /** Where the original payload begins, counted from the cookie. */
+  totalLength = 0;
+  // A type is there when its mark is that of this parse: nothing to clear in between.
+  #parse = 1;
+  readonly #marks = new Float64Array(TYPES);
+  readonly #offsets = new Int32Array(TYPES);
+  readonly #lengths = new Int32Array(TYPES);
+  readonly #inPayload = new Uint8Array(TYPES);
+
+  /** Whether the attribute is there. `type` below 64, or PARSED_SECURITY_KEY. */
+  has(type: number): boolean {
+    return this.#marks[type] === this.#parse;
+  }
+
+  /** Absolute offset of the value; -1 when the attribute is not there. */
+  offsetOf(type: number): number {
+    return this.has(type) ? this.#offsets[type] : -1;
+  }
+
+  /** Length of the value; -1 when the attribute is not there. */
+  lengthOf(type: number): number {
+    return this.has(type) ? this.#lengths[type] : -1;
+  }
+
+  /** Whether the attribute came in the payload section. Only after has(type). */
+  isInPayload(type: number): boolean {
+    return this.#inPayload[type] === 1;
+  }
+
+  /** For parseMetadata. */
+  reset(headerLength: number, payloadLength: number): void {
+    this.#parse++;
+    this.headerLength = headerLength;
+    this.payloadLength = payloadLength;
+    this.totalLength = headerLength + payloadLength;
+  }
+
+  /** For parseMetadata. */
+  add(type: number, offset: number, length: number, inPayload: number): void {
+    if (this.has(type)) return;
+    this.#marks[type] = this.#parse;
+    this.#offsets[type] = offset;
+    this.#lengths[type] = length;
+    this.#inPayload[type] = inPayload;
+  }
+}
+
+/**
+ * Parse the metadata at bytes[at..end), where `end` is the end of the L4 payload it begins. Returns OK with `out`
+ * filled, or DROP_METADATA_MALFORMED with `out` undefined: no cookie, another version, a length that leads outside, an
+ * attribute that overruns its section or has a length its type does not allow, or more than one context. Unknown
+ * types are skipped, known ones are accepted in either section.
+ */
+export function parseMetadata(bytes: Uint8Array, at: number, end: number, out: ParsedMetadata): number {
+  if (end - at < METADATA_BASE_LENGTH) return DROP_METADATA_MALFORMED;
+  if (!startsWithCookie(bytes, at, end)) return DROP_METADATA_MALFORMED;
+  const versionAndLength = getU16(bytes, at + 8);
+  const headerLength = versionAndLength & 0xfff;
+  const payloadLength = getU16(bytes, at + 10);
+  if (versionAndLength >>> 12 !== VERSION || headerLength < METADATA_BASE_LENGTH) return DROP_METADATA_MALFORMED;
+  if (headerLength + payloadLength > end - at) return DROP_METADATA_MALFORMED;
+  out.reset(headerLength, payloadLength);
+  const headerEnd = at + headerLength;
+  if (!parseSection(bytes, at + METADATA_BASE_LENGTH, headerEnd, 0, out)) return DROP_METADATA_MALFORMED;
+  if (!parseSection(bytes, headerEnd, headerEnd + payloadLength, 1, out)) return DROP_METADATA_MALFORMED;
+  return OK;
+}
+
+function parseSection(bytes: Uint8Array, at: number, end: number, inPayload: number, out: ParsedMetadata): boolean {
+  while (at < end) {
+    if (end - at < 4) return false;
+    const type = getU16(bytes, at);
+    const length = getU16(bytes, at + 2);
+    const value = at + 4;
+    at = value + length;
+    if (at > end) return false;
+    if (type >= TYPES || lengthMin[type] < 0) continue;
+    if (length < lengthMin[type] || length > lengthMax[type]) return false;
+    if (type === ATTRIBUTE_HEALTH_CHECK && length > 1) {
+      if (inPayload === 0) return false; // a key in clear
+      out.add(PARSED_SECURITY_KEY, value, length, inPayload);
+      continue;
+    }
+    if (isContext(type) && hasContext(out)) return false;
+    out.add(type, value, length, inPayload);
+  }
+  return true;
+}
+
+function isContext(type: number): boolean {
+  return type >= ATTRIBUTE_FORWARD_CONTEXT_IPV4 && type <= ATTRIBUTE_REVERSE_CONTEXT_IPV6;
+}
+
+function hasContext(parsed: ParsedMetadata): boolean {
+  for (let type = ATTRIBUTE_FORWARD_CONTEXT_IPV4; type <= ATTRIBUTE_REVERSE_CONTEXT_IPV6; type++) {
+    if (parsed.has(type)) return true;
+  }
+  return false;
+}
+
+/** Whether bytes[at..end) begins with the cookie: metadata, or a payload that needs the marker in front of it. */
+export function startsWithCookie(bytes: Uint8Array, at: number, end: number): boolean {
+  return end - at >= 8 && getI32(bytes, at) === COOKIE_HIGH && getI32(bytes, at + 4) === COOKIE_LOW;
+}
+
+/** Whether it is no metadata at all but the marker in front of a payload that looks like some (protocol sheet 3.7). */
+export function isFalsePositiveMarker(parsed: ParsedMetadata): boolean {
+  return parsed.totalLength === METADATA_BASE_LENGTH;
+}
+
+/** Write the false-positive marker at `at` and return its length, METADATA_BASE_LENGTH. */
+export function writeFalsePositiveMarker(bytes: Uint8Array, at: number): number {
+  setU32(bytes, at, COOKIE_HIGH);
+  setU32(bytes, at + 4, COOKIE_LOW);
+  setU16(bytes, at + 8, (VERSION << 12) | METADATA_BASE_LENGTH);
+  setU16(bytes, at + 10, 0);
+  return METADATA_BASE_LENGTH;
+}
+
+/**
+ * Writes metadata to the start of one buffer, again and again: begin(), header attributes, payload attributes, end().
+ * Which section an attribute goes to is told by the table. Names are short by configuration, so running out of
+ * buffer is a programmer's error, as is a header attribute after a payload attribute.
+ */
+export class MetadataWriter {
+  readonly buffer: Uint8Array;
+  #at = 0;
+  /** Length of the header section; 0 until the first payload attribute. */
+  #headerLength = 0;
+
+  constructor(buffer: Uint8Array) {
+    this.buffer = buffer;
+  }
+
+  begin(): void {
+    this.#at = writeFalsePositiveMarker(this.buffer, 0);
+    this.#headerLength = 0;
+  }
+
+  /** Write the lengths. Returns the metadata's total length; it is buffer[0..total). */
+  end(): number {
+    const total = this.#at;
+    const headerLength = this.#headerLength || total;
+    invariant(headerLength <= 0xfff && total - headerLength <= 0xffff, "metadata section is too long");
+    setU16(this.buffer, 8, (VERSION << 12) | headerLength);
+    setU16(this.buffer, 10, total - headerLength);
+    return total;
+  }
+
+  flag(type: number): void {
+    this.#attribute(type, 0);
+  }
+
+  u8(type: number, value: number): void {
+    this.buffer[this.#attribute(type, 1)] = value;
+  }
+
+  u32(type: number, value: number): void {
+    setU32(this.buffer, this.#attribute(type, 4), value);
+  }
+
+  /** The `length` bytes of `source` from `at`. */
+  bytes(type: number, source: Uint8Array, at: number, length: number): void {
+    const to = this.#attribute(type, length);
+    for (let i = 0; i < length; i++) this.buffer[to + i] = source[at + i];
+  }
+
+  /** A name, already in UTF-8. */
+  text(type: number, name: Uint8Array): void {
+    this.buffer.set(name, this.#attribute(type, name.length));
+  }
+
+  /** `ports` is sourcePort << 16 | destinationPort, as in a flow key. */
+  contextIpv4(type: number, source: number, destination: number, ports: number, protocol: number): void {
+    const at = this.#attribute(type, 13);
+    setU32(this.buffer, at, source);
+    setU32(this.buffer, at + 4, destination);
+    setU32(this.buffer, at + 8, ports);
+    this.buffer[at + 12] = protocol;
+  }
+
+  /** Four words of a session table's column from `at`. */
+  uuid(type: number, words: Int32Array, at: number): void {
+    const to = this.#attribute(type, 16);
+    for (let i = 0; i < 4; i++) setU32(this.buffer, to + 4 * i, words[at + i]);
+  }
+
+  /** `flagsAndOffset` as on the wire: DF 0x4000, MF 0x2000, offset in units of 8 bytes. */
+  fragment(type: number, extendedId: number, originalId: number, flagsAndOffset: number, largestSeen: number): void {
+    const at = this.#attribute(type, 10);
+    setU32(this.buffer, at, extendedId);
+    setU16(this.buffer, at + 4, originalId);
+    setU16(this.buffer, at + 6, flagsAndOffset);
+    setU16(this.buffer, at + 8, largestSeen);
+  }
+
+  /** Start an attribute and return where its value goes. */
+  #attribute(type: number, length: number): number {
+    const at = this.#at;
+    const next = at + 4 + length;
+    invariant(next <= this.buffer.length && at > 0, "metadata writer: buffer too small, or begin() missing");
+    if (type >= TYPES || sentInPayload[type] === 1 || (type === ATTRIBUTE_HEALTH_CHECK && length > 1)) {
+      if (this.#headerLength === 0) this.#headerLength = at;
+    } else {
+      invariant(this.#headerLength === 0, "metadata writer: header attribute after a payload attribute");
+    }
+    setU16(this.buffer, at, type);
+    setU16(this.buffer, at + 2, length);
+    this.#at = next;
+    return at + 4;
+  }
+}

@@ -1,0 +1,123 @@
+// HOT
+// Work that senders leave to network hardware, done in software: checksums that hold only the pseudo-header sum
+// ("partial": Linux veth, virtio, TSO), and TCP super-frames, frames of up to 64 KiB that stand for several on the
+// wire. Ports call this before a frame leaves for a device that does neither. Frames are decoded already: headers
+// lie inside the frame, and `offset` is where its Ethernet header starts. Memory is the caller's throughout.
+
+import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import {
+  applyDelta,
+  deltaU16,
+  fold,
+  l4Checksum,
+  l4ChecksumOffset,
+  l4Sum,
+  pseudoHeaderSum,
+  sumWords,
+} from "./checksum.ts";
+import { ETHERNET_HEADER, PROTOCOL_TCP, PROTOCOL_UDP } from "./flow-key.ts";
+import { CWR, FIN, PSH } from "./tcp.ts";
+
+/**
+ * Whether the TCP or UDP checksum field holds the bare pseudo-header sum of this packet. One checksum in 65,536 does
+ * by chance; completing a right one of those gives the same value again.
+ */
+export function isChecksumPartial(bytes: Uint8Array, l3: number, l4: number, end: number): boolean {
+  const protocol = bytes[l3 + 9];
+  if (protocol === PROTOCOL_TCP) return getU16(bytes, l4 + 16) === fold(pseudoHeaderSum(bytes, l3, end - l4));
+  if (protocol !== PROTOCOL_UDP) return false;
+  return getU16(bytes, l4 + 6) === fold(pseudoHeaderSum(bytes, l3, getU16(bytes, l4 + 4)));
+}
+
+/** Store the full L4 checksum of the frame at `offset`; protocols without a known checksum are left alone. */
+export function completeChecksum(bytes: Uint8Array, offset: number): void {
+  const l3 = offset + ETHERNET_HEADER;
+  const l4 = l3 + ((bytes[l3] & 15) << 2);
+  const end = l3 + getU16(bytes, l3 + 2);
+  const field = l4ChecksumOffset(bytes[l3 + 9]);
+  if (field >= 0) setU16(bytes, l4 + field, l4Checksum(bytes, l3, l4, end));
+}
+
+/**
+ * How far the TCP checksum of a super-frame is from right, as a 16-bit ones' complement number; 0 = right, or partial
+ * and so not made yet. Its segments carry the same error: their receiver still sees the damage.
+ */
+export function superFrameError(bytes: Uint8Array, offset: number, partial: boolean): number {
+  if (partial) return 0;
+  const l3 = offset + ETHERNET_HEADER;
+  const l4 = l3 + ((bytes[l3] & 15) << 2);
+  return fold(l4Sum(bytes, l3, l4, l3 + getU16(bytes, l3 + 2))) % 0xffff;
+}
+
+/** The most TCP payload a segment of the frame at `offset` may have on a link of `mtu`. */
+export function segmentSizeMax(bytes: Uint8Array, offset: number, mtu: number): number {
+  const l3 = offset + ETHERNET_HEADER;
+  const l4 = l3 + ((bytes[l3] & 15) << 2);
+  return mtu - (l4 - l3) - ((bytes[l4 + 12] >>> 4) << 2);
+}
+
+/**
+ * Write segment `index` (from 0) of the TCP super-frame at source[offset] to target[at], each with `segmentSize` bytes
+ * of payload except the last. Returns the frame's length, 0 when there is no such segment. Headers and options are
+ * copied; sequence number, FIN, PSH and CWR, lengths, IP identification and both checksums are the segment's own.
+ * `error` is superFrameError's. A wrong IPv4 header checksum stays wrong. Source and target may not overlap.
+ */
+export function segmentFrame(
+  source: Uint8Array,
+  offset: number,
+  segmentSize: number,
+  index: number,
+  error: number,
+  target: Uint8Array,
+  at: number,
+): number {
+  const fromL3 = offset + ETHERNET_HEADER;
+  const fromL4 = fromL3 + ((source[fromL3] & 15) << 2);
+  const fromPayload = fromL4 + ((source[fromL4 + 12] >>> 4) << 2);
+  const fromEnd = fromL3 + getU16(source, fromL3 + 2);
+  const skip = index * segmentSize;
+  const from = fromPayload + skip;
+  if (segmentSize < 1 || (from >= fromEnd && index > 0)) return 0;
+  const last = from + segmentSize >= fromEnd;
+  const to = last ? fromEnd : from + segmentSize;
+
+  for (let i = offset, j = at; i < fromPayload; i++, j++) target[j] = source[i];
+  const l3 = at + ETHERNET_HEADER;
+  const l4 = l3 + (fromL4 - fromL3);
+  const payload = l4 + (fromPayload - fromL4);
+  const end = payload + (to - from);
+
+  const identification = getU16(source, fromL3 + 4);
+  setU16(target, l3 + 2, end - l3);
+  setU16(target, l3 + 4, identification + index);
+  const lengthDelta = deltaU16(fromEnd - fromL3, end - l3);
+  const delta = fold(lengthDelta + deltaU16(identification, identification + index));
+  setU16(target, l3 + 10, applyDelta(getU16(source, fromL3 + 10), delta));
+
+  setU32(target, l4 + 4, getI32(source, fromL4 + 4) + skip);
+  if (!last) target[l4 + 13] &= ~(FIN | PSH);
+  if (index > 0) target[l4 + 13] &= ~CWR;
+  setU16(target, l4 + 16, 0);
+  const headerSum = sumWords(target, l4, payload, pseudoHeaderSum(target, l3, end - l4));
+  setU16(target, l4 + 16, fold((~fold(copyAndSum(source, from, to, target, payload, headerSum)) & 0xffff) + error));
+  return end - at;
+}
+
+/** sumWords over source[from..to), which it copies to target[at] on the way: one pass instead of two. */
+function copyAndSum(source: Uint8Array, from: number, to: number, target: Uint8Array, at: number, sum: number): number {
+  let high = 0;
+  let low = 0;
+  for (; from < to - 1; from += 2, at += 2) {
+    const first = source[from];
+    const second = source[from + 1];
+    target[at] = first;
+    target[at + 1] = second;
+    high += first;
+    low += second;
+  }
+  if (from < to) {
+    target[at] = source[from];
+    high += source[from];
+  }
+  return sum + high * 256 + low;
+}

@@ -1,0 +1,208 @@
+// What a step of a packet's way decided, as one small integer. Text exists only here.
+//
+//   0            OK     go on
+//   1 .. 4       PUNT   leave the fast path: which hand takes it is the number
+//   5            CONSUMED
+//   16 ..        DROP   the reason, one of DROP_REASONS; every drop is counted under "drop.<name>"
+//
+// The list is low in the house so that every floor may name a reason, and there is exactly one list.
+
+export const OK = 0;
+
+/** No flow knows this packet: classify it, or open a session from its metadata. */
+export const PUNT_MISS = 1;
+export const PUNT_ARP = 2;
+/** A flow was found, but the packet or the flow needs care: metadata, TCP flags, a stale generation, no neighbor. */
+export const PUNT_SESSION = 3;
+/** An ICMP error: it belongs to the session of the packet it quotes. */
+export const PUNT_ICMP_ERROR = 4;
+
+/** The frame did its work here and goes no further: ARP, a control message, a fabric fragment. Nothing is lost. */
+export const CONSUMED = 5;
+
+/** The first verdict that is a drop. */
+export const DROP = 16;
+
+interface DropReason {
+  /** Kebab-case, stable: it is the counter's name behind "drop." */
+  readonly name: string;
+  /** One sentence for the operator: what happened, and what to look at. */
+  readonly sentence: string;
+}
+
+const reasons: DropReason[] = [];
+
+function reason(name: string, sentence: string): number {
+  reasons.push({ name, sentence });
+  return DROP + reasons.length - 1;
+}
+
+// Frames that cannot be read (wire/)
+export const DROP_RUNT = reason("runt", "The frame is shorter than an Ethernet header.");
+export const DROP_TRUNCATED = reason(
+  "truncated",
+  "The frame was captured only in part, so it cannot be forwarded whole.",
+);
+export const DROP_NOT_OURS = reason("not-ours", "The destination MAC address is another station's.");
+export const DROP_LOOP = reason("loop", "The source MAC address is this interface's own: a frame of ours came back.");
+export const DROP_SOURCE_MAC = reason("source-mac", "The source MAC address is a group address.");
+export const DROP_VLAN = reason("vlan", "The frame has a VLAN tag; this version handles untagged frames.");
+export const DROP_ETHERTYPE = reason("ethertype", "Neither IPv4 nor ARP.");
+export const DROP_IPV6 = reason("ipv6", "An IPv6 packet; this version forwards IPv4.");
+export const DROP_ARP_MALFORMED = reason("arp-malformed", "An ARP message that RFC 826 does not allow.");
+export const DROP_IP_VERSION = reason("ip-version", "EtherType says IPv4, the version field does not.");
+export const DROP_IP_HEADER_LENGTH = reason(
+  "ip-header-length",
+  "The IPv4 header length is under 20 bytes or past the packet's end.",
+);
+export const DROP_IP_TOTAL_LENGTH = reason(
+  "ip-total-length",
+  "The IPv4 total length is shorter than its header or longer than the frame.",
+);
+export const DROP_IP_CHECKSUM = reason(
+  "ip-checksum",
+  "The IPv4 header checksum of a lead packet is wrong, so no session is opened on its word (RFC 1812, 5.2.2).",
+);
+export const DROP_IP_ADDRESS = reason(
+  "ip-address",
+  "A source or destination address that is never forwarded (RFC 1812, 5.3.7): loopback, multicast, broadcast, zero.",
+);
+export const DROP_IP_FRAGMENT = reason("ip-fragment", "An IPv4 fragment; this version does not reassemble them.");
+export const DROP_L4_HEADER = reason(
+  "l4-header",
+  "The TCP, UDP or ICMP header is cut short or gives an impossible length.",
+);
+export const DROP_FRAME_TOO_LONG = reason(
+  "frame-too-long",
+  "Longer than the interface can have received in one piece, and not TCP, so it cannot be cut into segments.",
+);
+
+// Who may talk to whom (session/)
+export const DROP_LOCAL_ADDRESS = reason(
+  "local-address",
+  "Addressed to the router itself, which offers no service there.",
+);
+export const DROP_NO_TENANT = reason("no-tenant", "The source belongs to no tenant on this interface.");
+export const DROP_NO_SERVICE = reason("no-service", "No service has this destination, protocol and port.");
+export const DROP_ACCESS_DENIED = reason("access-denied", "The service does not list this tenant under access.");
+export const DROP_NO_ROUTE = reason("no-route", "The service has no service-route on this router.");
+export const DROP_NO_RETURN_ROUTE = reason(
+  "no-return-route",
+  "The source address is not on-link and the interface has no gateway, so replies could not be delivered.",
+);
+export const DROP_PATH_DOWN = reason("path-down", "The peer that the service-route names has no usable path.");
+export const DROP_TCP_MID_FLOW = reason(
+  "tcp-mid-flow",
+  "A TCP segment of no known session and not a SYN; answered with a reset.",
+);
+export const DROP_SESSION_TABLE_FULL = reason(
+  "session-table-full",
+  "sessions.max is reached and no half-open session could make room.",
+);
+export const DROP_WAYPOINT_PORTS = reason(
+  "waypoint-ports",
+  "Every waypoint port pair of the path is in use or in quarantine.",
+);
+export const DROP_FLOW_CONFLICT = reason(
+  "flow-conflict",
+  "Another peer's session already has these addresses and ports.",
+);
+
+// Waypoint packets and metadata (session/)
+export const DROP_UNKNOWN_SESSION = reason(
+  "unknown-session",
+  "A waypoint packet without metadata for a session this router does not know.",
+);
+export const DROP_NOT_A_PEER = reason(
+  "not-a-peer",
+  "A waypoint packet whose source is not an address of a configured peer.",
+);
+export const DROP_METADATA_MALFORMED = reason(
+  "metadata-malformed",
+  "Metadata whose lengths, version or attributes do not add up.",
+);
+export const DROP_METADATA_CONTEXT = reason(
+  "metadata-context",
+  "Metadata without the session context, identifier, tenant or service that opening a session needs.",
+);
+export const DROP_METADATA_CHECKSUM = reason(
+  "metadata-checksum",
+  "A packet with metadata whose checksum is wrong: nothing in it is believed.",
+);
+export const DROP_METADATA_UNEXPECTED = reason(
+  "metadata-unexpected",
+  "Metadata on a flow that does not come from a peer, or for another session.",
+);
+export const DROP_METADATA_MISSING = reason(
+  "metadata-missing",
+  "A reverse packet without metadata before the peer's reverse metadata was seen.",
+);
+export const DROP_UNKNOWN_TENANT = reason(
+  "unknown-tenant",
+  "The metadata names a tenant that this router's configuration does not have.",
+);
+export const DROP_UNKNOWN_SERVICE = reason(
+  "unknown-service",
+  "The metadata names a service that this router's configuration does not have.",
+);
+export const DROP_SERVICE_MISMATCH = reason(
+  "service-mismatch",
+  "The metadata's destination is outside the service it names.",
+);
+export const DROP_CONTROL_UNKNOWN = reason(
+  "control-unknown",
+  "A control message with a reason this router does not know.",
+);
+export const DROP_UDP_CHECKSUM = reason(
+  "udp-checksum",
+  "A packet carried in UDP between routers whose UDP checksum is wrong.",
+);
+export const DROP_FRAGMENT_MALFORMED = reason(
+  "fabric-fragment-malformed",
+  "A fabric fragment whose offset or length cannot be right.",
+);
+export const DROP_FRAGMENT_TABLE_FULL = reason(
+  "fabric-fragments-full",
+  "Too many packets are being put together from fabric fragments at once.",
+);
+export const DROP_FRAGMENT_TIMEOUT = reason(
+  "fabric-fragment-timeout",
+  "A fabric fragment whose other pieces did not arrive in time.",
+);
+
+// Forwarding (engine/)
+export const DROP_TTL = reason("ttl", "The time to live ran out here; answered with ICMP time exceeded.");
+export const DROP_SLOW_PATH_FULL = reason(
+  "slow-path-full",
+  "More packets of unknown sessions in one turn than the slow path takes.",
+);
+export const DROP_EXCEEDS_MTU = reason("exceeds-mtu", "Larger than the MTU of the interface it would leave by.");
+export const DROP_HOLD_FULL = reason("hold-full", "Too many frames already wait for this neighbor's address.");
+export const DROP_NEIGHBOR_UNREACHABLE = reason("neighbor-unreachable", "The next hop does not answer ARP.");
+export const DROP_NEIGHBOR_TABLE_FULL = reason(
+  "neighbor-table-full",
+  "The neighbor table has no room for another next hop.",
+);
+export const DROP_TX_FULL = reason("tx-full", "The device's transmit queue would not take the frame.");
+export const DROP_TX_ERROR = reason("tx-error", "The device refused the frame (down, gone, or too long for it).");
+export const DROP_ICMP_ERROR = reason(
+  "icmp-error",
+  "An ICMP error; this version does not carry it to the session it quotes.",
+);
+export const DROP_ICMP_TYPE = reason("icmp-type", "An ICMP message that opens no session: only an echo request does.");
+
+/** Every reason in order; DROP_REASONS[verdict - DROP]. */
+export const DROP_REASONS: readonly DropReason[] = reasons;
+
+/** The name of a verdict for people: "ok", "punt", or the drop reason's name. */
+export function verdictName(verdict: number): string {
+  if (verdict === OK) return "ok";
+  if (verdict === CONSUMED) return "consumed";
+  if (verdict < DROP) return "punt";
+  return reasons[verdict - DROP]?.name ?? "unknown";
+}
+
+/** The sentence of a drop reason; an empty string for verdicts that are none. */
+export function verdictSentence(verdict: number): string {
+  return reasons[verdict - DROP]?.sentence ?? "";
+}

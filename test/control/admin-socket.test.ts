@@ -1,0 +1,158 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "ava";
+import { AdminSocket, AdminSocketError, askRouter } from "../../lib/control/admin-socket.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "waymark-admin-"));
+let sockets = 0;
+const newPath = () => join(directory, `${sockets++}.sock`);
+test.after.always(() => rmSync(directory, { recursive: true, force: true }));
+
+/** Bytes to the socket as they are; resolves to everything that comes back. */
+async function send(path: string, bytes: string): Promise<string> {
+  const socket = connect(path);
+  let answer = "";
+  socket.on("data", (chunk) => {
+    answer += chunk;
+  });
+  socket.on("error", () => {});
+  socket.end(bytes);
+  await once(socket, "close");
+  return answer;
+}
+
+test.serial("A router answers, and is gone with its file after close", async (t) => {
+  const path = newPath();
+  const seen: string[] = [];
+  const socket = new AdminSocket(path, (resource, query) => {
+    seen.push(`${resource}?${query}`);
+    return resource === "sessions" ? { sessions: [] } : undefined;
+  });
+  await socket.listen();
+  t.deepEqual(await askRouter(path, "sessions"), { sessions: [] });
+  await t.throwsAsync(askRouter(path, "secrets"), { message: "this router has no secrets to show" });
+  t.deepEqual(seen, ["sessions?", "secrets?"]);
+  await socket.close();
+  await socket.close();
+  t.false(existsSync(path));
+  await t.throwsAsync(askRouter(path, "sessions"), {
+    instanceOf: AdminSocketError,
+    message: /^no router listens at .*: is it running\?/,
+  });
+});
+
+test.serial("The socket is the owner's alone from its first moment", async (t) => {
+  const path = newPath();
+  const mask = process.umask(0);
+  try {
+    const socket = new AdminSocket(path, () => ({}));
+    const listening = socket.listen();
+    await Promise.resolve();
+    if (existsSync(path)) t.is(statSync(path).mode & 0o777, 0o600, "before listen has resolved");
+    await listening;
+    t.is(statSync(path).mode & 0o777, 0o600);
+    t.is(process.umask(), 0, "the mask is put back");
+    await socket.close();
+  } finally {
+    process.umask(mask);
+  }
+});
+
+test.serial("A dead router's socket file is replaced", async (t) => {
+  const path = newPath();
+  const dead = spawn(process.execPath, [
+    "-e",
+    `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`,
+  ]);
+  await once(dead, "exit");
+  t.true(existsSync(path));
+  await t.throwsAsync(askRouter(path, "peers"), { message: /^no router listens at/ });
+  const socket = new AdminSocket(path, () => ({ peers: [] }));
+  await socket.listen();
+  t.deepEqual(await askRouter(path, "peers"), { peers: [] });
+  await socket.close();
+});
+
+test.serial("A live router's socket is refused and goes on answering", async (t) => {
+  const path = newPath();
+  const first = new AdminSocket(path, () => ({ first: true }));
+  await first.listen();
+  await t.throwsAsync(new AdminSocket(path, () => ({})).listen(), {
+    instanceOf: AdminSocketError,
+    message: `another router listens at ${path}: stop it, or set control.socket to another path`,
+  });
+  t.deepEqual(await askRouter(path, "x"), { first: true });
+  await first.close();
+});
+
+test.serial("A path that is no socket, or whose directory is not there, is refused and left alone", async (t) => {
+  const path = newPath();
+  writeFileSync(path, "precious");
+  await t.throwsAsync(new AdminSocket(path, () => ({})).listen(), { message: /is there and is not a socket/ });
+  t.is(statSync(path).size, 8);
+  await t.throwsAsync(new AdminSocket(join(directory, "none/w.sock"), () => ({})).listen(), {
+    message: /^the directory of .* does not exist/,
+  });
+});
+
+test.serial("Bad input gets a 4xx with JSON, and the next client its answer", async (t) => {
+  const path = newPath();
+  const socket = new AdminSocket(path, (resource) => {
+    if (resource === "broken") throw new Error("a mistake of ours");
+    return resource === "" || resource.includes("/") ? undefined : { ok: resource };
+  });
+  await socket.listen();
+  const head = (answer: string) => answer.split("\r\n")[0];
+  t.is(
+    head(await send(path, "POST /sessions HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\nabc")),
+    "HTTP/1.1 405 Method Not Allowed",
+  );
+  t.is(head(await send(path, "GET // HTTP/1.1\r\nhost: x\r\n\r\n")), "HTTP/1.1 400 Bad Request");
+  t.is(head(await send(path, "\x00\xff\x16\x03\x01 nonsense\r\n\r\n")), "HTTP/1.1 400 Bad Request");
+  t.is(
+    head(await send(path, `GET / HTTP/1.1\r\nhost: x\r\nbig: ${"x".repeat(100_000)}\r\n\r\n`)),
+    "HTTP/1.1 400 Bad Request",
+  );
+  t.is(head(await send(path, "GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\n\r\n")), "HTTP/1.1 404 Not Found");
+  t.is(head(await send(path, "GET /broken HTTP/1.1\r\nhost: x\r\n\r\n")), "HTTP/1.1 500 Internal Server Error");
+  t.regex(
+    await send(path, "DELETE /sessions HTTP/1.1\r\nhost: x\r\n\r\n"),
+    /\r\n\r\n\{"error":"only GET is answered here"\}\n$/,
+  );
+  await send(path, "CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n");
+  await send(path, "GET /sessions HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n");
+  await send(path, "");
+  await t.throwsAsync(askRouter(path, "broken"), { message: "the router could not answer: a mistake of ours" });
+  t.deepEqual(await askRouter(path, "peers"), { ok: "peers" });
+  await socket.close();
+});
+
+test.serial("Close ends a client that never finishes its request", async (t) => {
+  const path = newPath();
+  const socket = new AdminSocket(path, () => ({}));
+  await socket.listen();
+  const idle = connect(path);
+  idle.on("error", () => {});
+  await once(idle, "connect");
+  idle.write("GET /ses");
+  const closed = once(idle, "close");
+  await socket.close();
+  await closed;
+  t.pass();
+});
+
+test.serial("Something else behind the socket is told apart from a router", async (t) => {
+  const path = newPath();
+  const other = createServer((socket) =>
+    socket.on("error", () => {}).end("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<html>"),
+  );
+  await new Promise<void>((resolve) => other.listen(path, resolve));
+  await t.throwsAsync(askRouter(path, "peers"), {
+    message: `what listens at ${path} does not answer as a waymark router does`,
+  });
+  await new Promise((resolve) => other.close(resolve));
+});

@@ -1,0 +1,744 @@
+import test, { type ExecutionContext } from "ava";
+import fc from "fast-check";
+import { type Config, formatProblem, type Problem, parseConfig } from "../../lib/control/config.ts";
+import { readSocketPath } from "../../lib/control/config-source.ts";
+
+const GOOD = `authority: acme
+router: west
+interfaces:
+  - name: lan0
+    device: eth1
+    addresses: [10.1.0.1/24]
+    tenant: corp
+  - name: wan0
+    device: eth0
+    addresses: [198.18.0.1/24]
+    gateway: 198.18.0.254
+tenants: [{ name: corp, members: [{ interface: lan0, prefixes: [10.1.0.0/24] }] }]
+services:
+  - name: app
+    addresses: [10.2.0.0/24]
+    transports: [tcp/443, udp/5000-5100, icmp]
+    access: [corp]
+service-routes:
+  - { service: app, peer: east }
+peers:
+  - name: east
+    paths: [{ interface: wan0, address: 198.18.0.2 }]
+`;
+
+/** GOOD with `from` replaced by `to`, once. */
+function change(from: string, to: string): string {
+  if (!GOOD.includes(from)) throw new Error(`GOOD has no ${from}`);
+  return GOOD.replace(from, () => to);
+}
+
+function print(problems: readonly Problem[]): string[] {
+  return problems.map(formatProblem);
+}
+
+function good(t: ExecutionContext, text: string): Config {
+  const { config, problems } = parseConfig(text, "w.yaml");
+  t.deepEqual(print(problems), []);
+  return config!;
+}
+
+/** `text` has these problems and no others; a config only where all are warnings. */
+function expect(t: ExecutionContext, text: string, ...lines: string[]): void {
+  const { config, problems } = parseConfig(text, "w.yaml");
+  t.deepEqual(print(problems), lines);
+  t.is(
+    config === null,
+    problems.some((problem) => problem.severity === "error"),
+  );
+}
+
+test("A good configuration becomes int32 addresses and defaults", (t) => {
+  t.deepEqual(good(t, GOOD), {
+    authority: "acme",
+    router: "west",
+    control: { socket: "/run/waymark.sock" },
+    log: { level: "info" },
+    sessions: { max: 262_144 },
+    limits: {
+      holdFrames: 256,
+      holdFramesPerNeighbor: 8,
+      neighbors: 1024,
+      slowPathPerTurn: 256,
+      waypointPairsPerPath: 50_000,
+      fabricChains: 256,
+    },
+    interfaces: [
+      {
+        name: "lan0",
+        device: "eth1",
+        addresses: [{ address: 0x0a010001, length: 24 }],
+        tenant: "corp",
+        gateway: null,
+        kernel: "exclusive",
+        kernelAllow: [],
+        backend: "libpcap",
+        mac: null,
+        mtu: null,
+        promiscuous: false,
+      },
+      {
+        name: "wan0",
+        device: "eth0",
+        addresses: [{ address: 0xc6120001 | 0, length: 24 }],
+        tenant: null,
+        gateway: 0xc61200fe | 0,
+        kernel: "exclusive",
+        kernelAllow: [],
+        backend: "libpcap",
+        mac: null,
+        mtu: null,
+        promiscuous: false,
+      },
+    ],
+    tenants: [{ name: "corp", members: [{ interface: "lan0", prefixes: [{ address: 0x0a010000, length: 24 }] }] }],
+    services: [
+      {
+        name: "app",
+        addresses: [{ address: 0x0a020000, length: 24 }],
+        transports: [
+          { protocol: 6, from: 443, to: 443, rank: 2 },
+          { protocol: 17, from: 5000, to: 5100, rank: 2 },
+          { protocol: 1, from: 0, to: 65535, rank: 1 },
+        ],
+        access: ["corp"],
+        security: null,
+      },
+    ],
+    serviceRoutes: [{ service: "app", peer: "east", interface: null, gateway: null, target: null }],
+    peers: [{ name: "east", security: null, paths: [{ interface: "wan0", address: 0xc6120002 | 0, vector: null }] }],
+  });
+});
+
+test("Every optional key is read", (t) => {
+  const config = good(
+    t,
+    `${change("    device: eth1\n", '    device: eth1\n    kernel-allow: [arp, icmp, tcp/22, udp/5000-5100, tcp]\n    mac: "02:00:00:00:00:AB"\n    mtu: 1400\n    promiscuous: true\n    kernel: exclusive\n    backend: libpcap\n')}control: { socket: /tmp/w.sock }
+log: { level: debug }
+sessions: { max: 1000000 }
+limits: { hold-frames: 16, hold-frames-per-neighbor: 16, neighbors: 16, slow-path-per-turn: 16, waypoint-pairs-per-path: 1000000, fabric-chains: 1 }
+`,
+  );
+  t.like(config.interfaces[0], { mac: "02:00:00:00:00:ab", mtu: 1400, promiscuous: true });
+  t.deepEqual(config.interfaces[0].kernelAllow, [
+    { kind: "arp", from: 0, to: 65535 },
+    { kind: "icmp", from: 0, to: 65535 },
+    { kind: "tcp", from: 22, to: 22 },
+    { kind: "udp", from: 5000, to: 5100 },
+    { kind: "tcp", from: 0, to: 65535 },
+  ]);
+  t.is(config.control.socket, "/tmp/w.sock");
+  t.is(config.log.level, "debug");
+  t.is(config.sessions.max, 1_000_000);
+  t.is(config.limits.waypointPairsPerPath, 1_000_000);
+});
+
+test("Transports are ports, protocols, or protocol numbers", (t) => {
+  const { services } = good(t, change("[tcp/443, udp/5000-5100, icmp]", "[tcp, ip/47, gre, esp, ip/255, udp/1-65535]"));
+  t.deepEqual(
+    services[0].transports.map(({ protocol, from, to, rank }) => [protocol, from, to, rank]),
+    [
+      [6, 0, 65535, 1],
+      [47, 0, 65535, 1],
+      [47, 0, 65535, 1],
+      [50, 0, 65535, 1],
+      [255, 0, 65535, 1],
+      [17, 1, 65535, 2],
+    ],
+  );
+  t.deepEqual(good(t, change("    transports: [tcp/443, udp/5000-5100, icmp]\n", "")).services[0].transports, []);
+});
+
+test("A route to a target alone gets the interface that has the target on-link", (t) => {
+  const { serviceRoutes } = good(t, change("service: app, peer: east", "service: app, target: 10.1.0.9:8080"));
+  t.deepEqual(serviceRoutes, [
+    { service: "app", peer: null, interface: "lan0", gateway: null, target: { address: 0x0a010009, port: 8080 } },
+  ]);
+  const kept = good(t, change("service: app, peer: east", "service: app, interface: wan0, target: 9.9.9.9"));
+  t.deepEqual(kept.serviceRoutes[0].target, { address: 0x09090909, port: 0 });
+});
+
+test("Anchors and aliases work", (t) => {
+  const text = change("addresses: [10.2.0.0/24]", "addresses: &block [10.2.0.0/24]").replace(
+    "[10.1.0.0/24]",
+    "[10.1.0.0/24]",
+  );
+  const second = text.replace(
+    "service-routes:",
+    "  - { name: web, addresses: [10.3.0.0/24], transports: [tcp/80], access: &who [corp] }\n  - { name: dns, addresses: *block, transports: [udp/53], access: *who }\nservice-routes:\n  - { service: web, peer: east }\n  - { service: dns, peer: east }",
+  );
+  t.deepEqual(good(t, second).services[2].access, ["corp"]);
+});
+
+// One row: what the test is about, the text, and the problems it must give.
+const cases: [title: string, text: string, ...lines: string[]][] = [
+  ["an empty file", "", "w.yaml:1:1  (file)  the file is empty  begin with authority: NAME and router: NAME"],
+  [
+    "a file of comments",
+    "# nothing\n",
+    "w.yaml:1:1  (file)  the file is empty  begin with authority: NAME and router: NAME",
+  ],
+  [
+    "a list at the root",
+    "- a\n",
+    "w.yaml:1:1  (file)  the file is not a map of keys  begin with authority: NAME and router: NAME",
+  ],
+  [
+    "a second document",
+    `${GOOD}---\na: 1\n`,
+    "w.yaml:23:1  (yaml)  a second YAML document begins here  keep one document in the file: remove the --- line",
+  ],
+  [
+    "a tab",
+    change("    device: eth1", "\tdevice: eth1"),
+    "w.yaml:5:1  (yaml)  a tab indents this line  indent with spaces",
+  ],
+  [
+    "a repeated key",
+    change("router: west", "router: west\nrouter: west"),
+    "w.yaml:3:1  (yaml)  this key stands here a second time  keep one of the two",
+  ],
+  [
+    "an alias without an anchor",
+    change("[corp]", "*nobody"),
+    "w.yaml:17:13  (yaml)  no anchor &nobody stands before this alias  define &nobody above, or write the value out",
+  ],
+  [
+    "a tag",
+    change("name: app", "name: !secret app"),
+    "w.yaml:14:11  (yaml)  Unresolved tag: !secret  write the value without a tag",
+  ],
+  [
+    "an unknown key, with the nearest known one",
+    change("    device: eth1", "    Devise: eth9\n    device: eth1"),
+    "w.yaml:5:5  interfaces[0].Devise  unknown key  did you mean device?",
+  ],
+  [
+    "a snake_case key",
+    `${GOOD}limits: { hold_frames: 10 }\n`,
+    "w.yaml:23:11  limits.hold_frames  unknown key  did you mean hold-frames?",
+  ],
+  [
+    "an unknown key near none",
+    change("name: app", "name: app\n    colour: red"),
+    "w.yaml:15:5  services[0].colour  unknown key  remove it; the keys here are name, addresses, transports, access, security, policy",
+  ],
+  [
+    "an unknown key inside a nested list",
+    change("address: 198.18.0.2 }", "address: 198.18.0.2, adress: 1 }"),
+    "w.yaml:22:53  peers[0].paths[0].adress  unknown key  did you mean address?",
+  ],
+  [
+    "a __proto__ key",
+    change("name: app", "name: app\n    __proto__: { name: x }"),
+    "w.yaml:15:5  services[0].__proto__  unknown key  remove it; the keys here are name, addresses, transports, access, security, policy",
+  ],
+  [
+    "a missing key",
+    change("    device: eth1\n", ""),
+    "w.yaml:4:5  interfaces[0].device  device is missing  add device: eth1",
+  ],
+  ["a missing top key", change("router: west\n", ""), "w.yaml:1:1  router  router is missing  add router: west"],
+  [
+    "no interfaces",
+    "authority: a\nrouter: b\ninterfaces: []\n",
+    "w.yaml:3:13  interfaces  the list is empty  write interfaces: [{ name: lan0, device: eth1, addresses: [10.1.0.1/24] }]",
+  ],
+  [
+    "a number for text",
+    change("router: west", "router: 7"),
+    "w.yaml:2:9  router  the number 7 where text belongs  put it in quotes if it is meant as text",
+  ],
+  [
+    "text for a list",
+    change("access: [corp]", "access: corp"),
+    "w.yaml:17:13  services[0].access  text where a list belongs  write access: [corp]",
+  ],
+  [
+    "text for a map",
+    `${GOOD}sessions: many\n`,
+    "w.yaml:23:11  sessions  text where a map of keys belongs  write sessions: { max: 262144 }",
+  ],
+  [
+    "text for a truth value",
+    change("    device: eth1", "    promiscuous: yes\n    device: eth1"),
+    "w.yaml:5:18  interfaces[0].promiscuous  text where true or false belongs  write promiscuous: false",
+  ],
+  [
+    "a key without a value",
+    `${GOOD}limits:\n`,
+    "w.yaml:23:8  limits  nothing where a map of keys belongs  write limits: { neighbors: 1024 }",
+  ],
+  [
+    "a value outside a choice",
+    change("    device: eth1", "    kernel: exclusiv\n    device: eth1"),
+    "w.yaml:5:13  interfaces[0].kernel  not a value that this key takes  write one of exclusive, shared; did you mean exclusive?",
+  ],
+  [
+    "a capacity over its bound",
+    `${GOOD}sessions: { max: 1000001 }\n`,
+    "w.yaml:23:18  sessions.max  1000001 is out of bounds  write a whole number from 1 to 1000000",
+  ],
+  [
+    "a fraction",
+    `${GOOD}limits: { neighbors: 20.5 }\n`,
+    "w.yaml:23:22  limits.neighbors  20.5 is out of bounds  write a whole number from 16 to 65536",
+  ],
+  [
+    "a share above the whole",
+    `${GOOD}limits: { hold-frames: 4 }\n`,
+    "w.yaml:23:9  limits.hold-frames-per-neighbor  hold-frames-per-neighbor (8) is above hold-frames (4)  lower it, or raise hold-frames",
+  ],
+  [
+    "an MTU under 576",
+    change("    device: eth1", "    mtu: 575\n    device: eth1"),
+    "w.yaml:5:10  interfaces[0].mtu  575 is out of bounds  write a whole number from 576 to 65535",
+  ],
+  [
+    "MAC text that is none",
+    change("    device: eth1", "    mac: 02:00:00:00:00\n    device: eth1"),
+    'w.yaml:5:10  interfaces[0].mac  "02:00:00:00:00" is not a MAC address  write six pairs of hex digits, such as 02:00:00:00:00:01',
+  ],
+  [
+    "a group MAC address",
+    change("    device: eth1", "    mac: 03:00:00:00:00:01\n    device: eth1"),
+    "w.yaml:5:10  interfaces[0].mac  03:00:00:00:00:01 cannot be a station's own MAC address  write an address whose first byte is even, such as 02:00:00:00:00:01",
+  ],
+  [
+    "a name with a space",
+    change("authority: acme", "authority: ac me"),
+    'w.yaml:1:12  authority  "ac me" is not a name  write 1 to 63 letters, digits, dots, underscores or hyphens',
+  ],
+  [
+    "a name of 64 characters",
+    change("authority: acme", `authority: ${"a".repeat(64)}`),
+    `w.yaml:1:12  authority  "${"a".repeat(64)}" is not a name  write 1 to 63 letters, digits, dots, underscores or hyphens`,
+  ],
+  [
+    "a device name that could be a command",
+    change("device: eth1", "device: 'e\"; drop'"),
+    'w.yaml:5:13  interfaces[0].device  "e\\"; drop" is not the name of a network device  write a name that `ip link` shows, such as eth1',
+  ],
+  [
+    "a relative socket path",
+    `${GOOD}control: { socket: w.sock }\n`,
+    'w.yaml:23:20  control.socket  "w.sock" is not an absolute path  write a path such as /run/waymark.sock',
+  ],
+  [
+    "an address without its length",
+    change("[10.1.0.1/24]", "[10.1.0.1]"),
+    'w.yaml:6:17  interfaces[0].addresses[0]  "10.1.0.1" has no prefix length  write 10.1.0.1/24, or the length your network has',
+  ],
+  [
+    "an address that is none",
+    change("address: 198.18.0.2", "address: 198.18.0.256"),
+    'w.yaml:22:41  peers[0].paths[0].address  "198.18.0.256" is not an IPv4 address  write four numbers of 0 to 255, such as 198.18.0.2',
+  ],
+  [
+    "an address with a leading zero",
+    change("address: 198.18.0.2", "address: 198.018.0.2"),
+    'w.yaml:22:41  peers[0].paths[0].address  "198.018.0.2" is not an IPv4 address  write four numbers of 0 to 255, such as 198.18.0.2',
+  ],
+  [
+    "an IPv6 address",
+    change("[10.2.0.0/24]", "['fd00::/8']"),
+    'w.yaml:15:17  services[0].addresses[0]  "fd00::" is an IPv6 address, which this version does not route  write an IPv4 address',
+  ],
+  [
+    "a network address as our own",
+    change("[10.1.0.1/24]", "[10.1.0.0/24]"),
+    'w.yaml:6:17  interfaces[0].addresses[0]  "10.1.0.0/24" is the network address of its prefix  write the address of a host in it',
+  ],
+  [
+    "a broadcast address as our own",
+    change("[10.1.0.1/24]", "[10.1.0.255/24]"),
+    'w.yaml:6:17  interfaces[0].addresses[0]  "10.1.0.255/24" is the broadcast address of its prefix  write the address of a host in it',
+  ],
+  [
+    "a prefix with host bits",
+    change("[10.2.0.0/24]", "[10.2.0.7/24]"),
+    'w.yaml:15:17  services[0].addresses[0]  "10.2.0.7/24" has host bits set  write 10.2.0.0/24',
+  ],
+  [
+    "a prefix length of 33",
+    change("[10.2.0.0/24]", "[10.2.0.0/33]"),
+    'w.yaml:15:17  services[0].addresses[0]  "10.2.0.0/33" has no IPv4 prefix length behind the slash  write a length of 0 to 32, such as 10.1.0.0/24',
+  ],
+  [
+    "a multicast peer",
+    change("address: 198.18.0.2", "address: 224.0.0.1"),
+    'w.yaml:22:41  peers[0].paths[0].address  "224.0.0.1" is not the address of one host on a network  write a unicast address outside 0.0.0.0/8 and 127.0.0.0/8',
+  ],
+  [
+    "a transport that is none",
+    change("tcp/443", "http"),
+    'w.yaml:16:18  services[0].transports[0]  "http" is not a transport  write tcp/443, udp/5000-5100, tcp, udp, icmp, gre, esp, ah, sctp or ip/NUMBER',
+  ],
+  [
+    "a protocol number over 255",
+    change("tcp/443", "ip/256"),
+    'w.yaml:16:18  services[0].transports[0]  "ip/256" is not a transport  write tcp/443, udp/5000-5100, tcp, udp, icmp, gre, esp, ah, sctp or ip/NUMBER',
+  ],
+  [
+    "port 0",
+    change("tcp/443", "tcp/0"),
+    'w.yaml:16:18  services[0].transports[0]  "0" is not a port  write a number from 1 to 65535',
+  ],
+  [
+    "a port range that runs backwards",
+    change("udp/5000-5100", "udp/5100-5000"),
+    "w.yaml:16:27  services[0].transports[1]  the port range 5100-5000 runs backwards  write 5000-5100",
+  ],
+  [
+    "ports for icmp",
+    change("icmp]", "icmp/8]"),
+    "w.yaml:16:42  services[0].transports[2]  icmp has no ports here  write icmp alone",
+  ],
+  [
+    "something that cannot be left to the kernel",
+    change("    device: eth1", "    kernel-allow: [ssh]\n    device: eth1"),
+    'w.yaml:5:20  interfaces[0].kernel-allow[0]  "ssh" cannot be left to the kernel  write arp, icmp, tcp/22, udp/5000-5100, tcp or udp',
+  ],
+  [
+    "kernel-allow where the kernel shares",
+    change("    device: eth1", "    kernel: shared\n    kernel-allow: [arp]\n    device: eth1"),
+    "w.yaml:6:5  interfaces[0].kernel-allow  warning: kernel-allow changes nothing under kernel: shared  remove it, or write kernel: exclusive",
+  ],
+  [
+    "a device used twice",
+    change("device: eth0", "device: eth1"),
+    "w.yaml:9:13  interfaces[1].device  device eth1 is already interface lan0  give each interface a device of its own",
+  ],
+  [
+    "overlapping interface prefixes",
+    change("[198.18.0.1/24]", "[198.18.0.1/24, 10.1.0.129/25]"),
+    "w.yaml:10:32  interfaces[1].addresses[1]  10.1.0.129/25 overlaps 10.1.0.1/24 of interface lan0  give each interface a network of its own",
+  ],
+  [
+    "one address twice",
+    change("[10.1.0.1/24]", "[10.1.0.1/24, 10.1.0.1/24]"),
+    "w.yaml:6:30  interfaces[0].addresses[1]  10.1.0.1 stands here twice  remove one",
+  ],
+  [
+    "a duplicate name",
+    `${GOOD}  - { name: east, paths: [{ interface: wan0, address: 198.18.0.3 }] }\n`,
+    "w.yaml:23:13  peers[1].name  a second east in peers  give each its own name",
+  ],
+  [
+    "an unknown tenant",
+    change("access: [corp]", "access: [corp, corpo]"),
+    "w.yaml:17:20  services[0].access[1]  there is no tenant corpo  did you mean corp? known tenants: corp",
+  ],
+  [
+    "an unknown tenant on an interface",
+    change("tenant: corp", "tenant: guests"),
+    "w.yaml:7:13  interfaces[0].tenant  there is no tenant guests  known tenants: corp",
+  ],
+  [
+    "an unknown interface of a member",
+    change("interface: lan0, prefixes", "interface: lan1, prefixes"),
+    "w.yaml:12:48  tenants[0].members[0].interface  there is no interface lan1  did you mean lan0? known interfaces: lan0, wan0",
+  ],
+  [
+    "an unknown interface of a path",
+    change("interface: wan0, address", "interface: wan, address"),
+    "w.yaml:22:26  peers[0].paths[0].interface  there is no interface wan  did you mean wan0? known interfaces: lan0, wan0",
+  ],
+  [
+    "an unknown peer",
+    change("peer: east", "peer: north"),
+    "w.yaml:19:27  service-routes[0].peer  there is no peer north  known peers: east",
+  ],
+  [
+    "a reference where nothing exists",
+    change("tenants: [{ name: corp, members: [{ interface: lan0, prefixes: [10.1.0.0/24] }] }]\n", "").replace(
+      "    tenant: corp\n",
+      "",
+    ),
+    "w.yaml:15:14  services[0].access[0]  there is no tenant corp  add it to tenants",
+  ],
+  [
+    "a gateway off its link",
+    change("gateway: 198.18.0.254", "gateway: 198.18.1.254"),
+    "w.yaml:11:14  interfaces[1].gateway  gateway 198.18.1.254 is not on-link on wan0  write an address inside 198.18.0.0/24",
+  ],
+  [
+    "a gateway that is ourselves",
+    change("gateway: 198.18.0.254", "gateway: 198.18.0.1"),
+    "w.yaml:11:14  interfaces[1].gateway  198.18.0.1 is this router's own address on wan0  write the other station's address",
+  ],
+  [
+    "a member prefix that ties",
+    change(
+      "prefixes: [10.1.0.0/24] }] }]",
+      "prefixes: [10.1.0.0/24] }] }, { name: lab, members: [{ interface: lan0, prefixes: [10.1.0.0/25, 10.1.0.0/24] }] }]",
+    ),
+    "w.yaml:12:150  tenants[1].members[0].prefixes[1]  10.1.0.0/24 on lan0 is already a member of tenant corp  give each tenant prefixes of its own; a longer prefix wins over a shorter one",
+  ],
+  [
+    "a service without addresses",
+    change("    addresses: [10.2.0.0/24]\n", ""),
+    "w.yaml:14:5  services[0].addresses  addresses is missing  add addresses: [10.1.0.0/24]",
+  ],
+  [
+    "a service without access",
+    change("access: [corp]", "access: []"),
+    "w.yaml:17:13  services[0].access  the list is empty  write access: [corp]",
+  ],
+  [
+    "a service without a route",
+    change("service-routes:\n  - { service: app, peer: east }\n", ""),
+    "w.yaml:14:11  services[0].name  warning: service app has no service-route, so its sessions are dropped here  add { service: app, peer: NAME } to service-routes",
+  ],
+  [
+    "a route with a peer and an interface",
+    change("peer: east", "peer: east, interface: lan0"),
+    "w.yaml:19:33  service-routes[0].interface  a service-route toward a peer has no interface  remove peer or interface",
+  ],
+  [
+    "a route with a peer and a target",
+    change("peer: east", "peer: east, target: 10.1.0.9"),
+    "w.yaml:19:33  service-routes[0].target  a service-route toward a peer has no target  remove peer or target",
+  ],
+  [
+    "a route toward nothing",
+    change(", peer: east", ""),
+    "w.yaml:19:5  service-routes[0]  a service-route needs a peer, an interface or a target  add peer: NAME, or interface: NAME, or target: ADDRESS:PORT",
+  ],
+  [
+    "a route for no service",
+    change("{ service: app, peer: east }", "{ service: app, peer: east }\n  - { service: web, peer: east }"),
+    "w.yaml:20:16  service-routes[1].service  there is no service web  known services: app",
+  ],
+  [
+    "a second route",
+    change("{ service: app, peer: east }", "{ service: app, peer: east }\n  - { service: app, peer: east }"),
+    "w.yaml:20:16  service-routes[1].service  warning: service app has a service-route above, and this version takes the first  remove one of the two",
+  ],
+  [
+    "a target nobody has on-link",
+    change("peer: east", "target: 9.9.9.9:80"),
+    "w.yaml:19:29  service-routes[0].target  9.9.9.9 is on-link on no interface  add interface: NAME, and gateway: ADDRESS if it needs one",
+  ],
+  [
+    "a target off its link",
+    change("peer: east", "interface: lan0, target: 9.9.9.9:80"),
+    "w.yaml:19:46  service-routes[0].target  9.9.9.9 is not on-link on lan0, which has no gateway  add gateway: ADDRESS here or to interface lan0",
+  ],
+  [
+    "a target that is ourselves",
+    change("peer: east", "target: 10.1.0.1"),
+    "w.yaml:19:29  service-routes[0].target  10.1.0.1 is this router's own address on lan0  write the other station's address",
+  ],
+  [
+    "a route gateway off its link",
+    change("peer: east", "interface: lan0, gateway: 10.9.0.1"),
+    "w.yaml:19:47  service-routes[0].gateway  gateway 10.9.0.1 is not on-link on lan0  write an address inside 10.1.0.0/24",
+  ],
+  [
+    "a local route to what is not local",
+    change("peer: east", "interface: lan0"),
+    "w.yaml:19:32  service-routes[0].interface  warning: no address of service app is on-link on lan0, which has no gateway  add gateway: ADDRESS or target: ADDRESS",
+  ],
+  [
+    "a peer without a path",
+    change("paths: [{ interface: wan0, address: 198.18.0.2 }]", "paths: []"),
+    "w.yaml:22:12  peers[0].paths  the list is empty  write paths: [{ interface: wan0, address: 198.18.0.2 }]",
+  ],
+  [
+    "a peer without paths",
+    change("    paths: [{ interface: wan0, address: 198.18.0.2 }]\n", ""),
+    "w.yaml:21:5  peers[0].paths  paths is missing  add paths: [{ interface: wan0, address: 198.18.0.2 }]",
+  ],
+  [
+    "a peer that no gateway reaches",
+    change("    gateway: 198.18.0.254\n", "").replace("198.18.0.2 }", "203.0.113.2 }"),
+    "w.yaml:21:41  peers[0].paths[0].address  203.0.113.2 is not on-link on wan0, which has no gateway  add gateway: ADDRESS to interface wan0, or mend the address",
+  ],
+  [
+    "a peer that is ourselves",
+    change("address: 198.18.0.2 }", "address: 198.18.0.1 }"),
+    "w.yaml:22:41  peers[0].paths[0].address  198.18.0.1 is this router's own address on wan0  write the other station's address",
+  ],
+  [
+    "an address of two peers",
+    `${GOOD}  - { name: north, paths: [{ interface: wan0, address: 198.18.0.2 }] }\n`,
+    "w.yaml:23:56  peers[1].paths[0].address  198.18.0.2 is already peer east  give each peer addresses of its own",
+  ],
+  [
+    "two paths of a peer",
+    change("198.18.0.2 }]", "198.18.0.2 }, { interface: wan0, address: 198.18.0.3 }]"),
+    "w.yaml:22:55  peers[0].paths[1]  warning: peer east has more than one path, and this version uses the first  put the path to use first",
+  ],
+  [
+    "one path twice",
+    change("198.18.0.2 }]", "198.18.0.2 }, { interface: wan0, address: 198.18.0.2 }]"),
+    "w.yaml:22:55  peers[0].paths[1]  warning: peer east has more than one path, and this version uses the first  put the path to use first",
+    "w.yaml:22:83  peers[0].paths[1].address  a second path from wan0 to 198.18.0.2  remove one",
+  ],
+  [
+    "a vector",
+    change("198.18.0.2 }", "198.18.0.2, vector: mpls }"),
+    "w.yaml:22:61  peers[0].paths[0].vector  warning: vectors are not available in this version: the first path of each peer is used  nothing to do while each peer has one path",
+  ],
+  [
+    "path monitoring",
+    `${GOOD}bfd: { desired-tx-interval: 1000ms, required-min-rx-interval: 500ms, multiplier: 3, hold-down: 5s }\n`,
+    "w.yaml:23:1  bfd  warning: path monitoring is not available in this version: every path is taken as up  remove the key to say so",
+  ],
+  [
+    "path monitoring of one path",
+    change("198.18.0.2 }", "198.18.0.2, bfd: { multiplier: 5 } }"),
+    "w.yaml:22:53  peers[0].paths[0].bfd  warning: path monitoring is not available in this version: every path is taken as up  remove the key to say so",
+  ],
+  [
+    "a duration without a unit",
+    `${GOOD}bfd: { hold-down: '5' }\n`,
+    "w.yaml:23:1  bfd  warning: path monitoring is not available in this version: every path is taken as up  remove the key to say so",
+    'w.yaml:23:19  bfd.hold-down  "5" is not a duration  write a number with its unit, such as 500ms or 5s',
+  ],
+  [
+    "a service policy",
+    `${change("name: app", "name: app\n    policy: p")}service-policies: [{ name: p, strategy: hunt, resiliency: revertible-failover, max-loss: 0.5, max-latency: 250ms, max-jitter: 100ms, best-effort: true, vectors: [{ name: mpls, priority: 5 }] }]\n`,
+    "w.yaml:15:13  services[0].policy  warning: service policies are not available in this version: the first path is taken whatever its quality  remove the key to say so",
+  ],
+  [
+    "security for a peer",
+    change("name: east", "name: east\n    security: peer1"),
+    "w.yaml:22:15  peers[0].security  security peer1 is not available in this version: metadata and payload would travel in clear  set security: none if that is acceptable",
+  ],
+  [
+    "security for a service",
+    change("name: app", "name: app\n    security: secret"),
+    "w.yaml:15:15  services[0].security  security secret is not available in this version: metadata and payload would travel in clear  set security: none if that is acceptable",
+  ],
+  [
+    "security policies nobody uses",
+    `${GOOD}security-policies: [{ name: p, encryption: aes-cbc-256, encryption-key: { file: /k }, hmac: sha256-128, hmac-key: '00', hmac-mode: time-based, sign: metadata }]\n`,
+    "w.yaml:23:1  security-policies  warning: security policies are not available in this version: nothing is encrypted or signed  remove the key to say so",
+  ],
+  [
+    "a backend of a later version",
+    change("    device: eth1", "    backend: af-packet\n    device: eth1"),
+    "w.yaml:5:14  interfaces[0].backend  backend af-packet is not available in this version  write backend: libpcap",
+  ],
+  [
+    "two services that tie",
+    change(
+      "service-routes:",
+      "  - { name: web, addresses: [10.3.0.0/24, 10.2.0.0/24], transports: [tcp/80-500], access: [corp] }\nservice-routes:\n  - { service: web, peer: east }",
+    ),
+    "w.yaml:18:43  services[1].addresses[1]  10.2.0.0/24 ties with service app: same prefix, and transports that overlap  give one of them a longer prefix, or transports that do not overlap",
+  ],
+  [
+    "a prefix twice in a service",
+    change("[10.2.0.0/24]", "[10.2.0.0/24, 10.2.0.0/24]"),
+    "w.yaml:15:30  services[0].addresses[1]  10.2.0.0/24 stands here twice  remove one",
+  ],
+];
+
+for (const [title, text, ...lines] of cases) {
+  test(`Told with line, column and mend: ${title}`, (t) => expect(t, text, ...lines));
+}
+
+test("Services with one prefix and transports apart or of another rank do not tie", (t) => {
+  const web = (transports: string) =>
+    change(
+      "service-routes:",
+      `  - { name: web, addresses: [10.2.0.0/24], ${transports}access: [corp] }\nservice-routes:\n  - { service: web, peer: east }`,
+    );
+  good(t, web("transports: [tcp/444, udp/1-4999], "));
+  good(t, web("transports: [tcp, udp], "));
+  good(t, web(""));
+  const both = web("").replace("    transports: [tcp/443, udp/5000-5100, icmp]\n", "");
+  t.regex(print(parseConfig(both, "w.yaml").problems).join(), /ties with service app/);
+});
+
+test("All mistakes are told at once, in file order", (t) => {
+  const text = GOOD.replace("authority: acme", "authority: 1")
+    .replace("device: eth1", "devise: eth1")
+    .replace("[10.1.0.1/24]", "[10.1.0.1/24, nonsense]")
+    .replace("device: eth0", "device: eth0\n    mtu: 9")
+    .replace("access: [corp]", "access: [crop]")
+    .replace("[10.2.0.0/24]", "[]")
+    .replace("peer: east", "peer: eats")
+    .replace("name: east", "name: east\n    security: top");
+  const { config, problems } = parseConfig(text, "w.yaml");
+  t.is(config, null);
+  t.deepEqual(
+    problems.map(({ line, path }) => `${line} ${path}`),
+    [
+      "1 authority",
+      "4 interfaces[0].device",
+      "5 interfaces[0].devise",
+      "6 interfaces[0].addresses[1]",
+      "10 interfaces[1].mtu",
+      "16 services[0].addresses",
+      "18 services[0].access[0]",
+      "20 service-routes[0].peer",
+      "23 peers[0].security",
+    ],
+  );
+});
+
+test("Aliases that unfold without end, or hold themselves, are refused", (t) => {
+  const levels = "abcdefgh".split("");
+  const bomb = levels.map(
+    (name, level) =>
+      `${name}: &${name} [${Array(9)
+        .fill(level === 0 ? "x" : `*${levels[level - 1]}`)
+        .join(", ")}]`,
+  );
+  expect(t, bomb.join("\n"), "w.yaml:2:8  (yaml)  aliases unfold to far too much  write the values out");
+  t.is(parseConfig("authority: &a [*a]\nrouter: *a\ninterfaces: &i [{ name: *i }]\n", "w.yaml").config, null);
+});
+
+test("Nesting without end and a huge file are refused", (t) => {
+  t.is(parseConfig("[".repeat(200_000), "w.yaml").config, null);
+  expect(
+    t,
+    "#".repeat(5_000_000),
+    "w.yaml:1:1  (file)  the file is too large to be a configuration  give a file of up to 4 MiB",
+  );
+});
+
+test("A key's control characters do not reach the terminal", (t) => {
+  const { problems } = parseConfig(`${GOOD}"\\e[2Jx": 1\nb: *a\x1b[2J\n`, "w.yaml");
+  t.is(problems.length, 1);
+  t.notRegex(formatProblem(problems[0]), /\x1b/);
+});
+
+test("No text makes parseConfig throw, and a config comes only without errors", (t) => {
+  const damage = fc.array(fc.tuple(fc.nat(GOOD.length), fc.nat(12), fc.string({ maxLength: 6 })), { maxLength: 5 });
+  const damaged = damage.map((edits) => {
+    let text = GOOD;
+    for (const [at, cut, put] of edits) text = text.slice(0, at) + put + text.slice(at + cut);
+    return text;
+  });
+  fc.assert(
+    fc.property(fc.oneof(damaged, fc.string()), (text) => {
+      const { config, problems } = parseConfig(text, "w.yaml");
+      t.is(
+        config === null,
+        problems.some((problem) => problem.severity === "error"),
+        text,
+      );
+      t.true(
+        problems.every((problem) => problem.line >= 1 && problem.column >= 1 && problem.mend !== ""),
+        text,
+      );
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("The socket path is found without the rest being right", (t) => {
+  t.is(readSocketPath("control: { socket: /tmp/a.sock }\nnonsense: 1\n"), "/tmp/a.sock");
+  t.is(readSocketPath("authority: a\n"), "/run/waymark.sock");
+  t.is(readSocketPath("control: *no\n"), "/run/waymark.sock");
+});

@@ -1,0 +1,246 @@
+import { execFileSync, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import test, { type ExecutionContext } from "ava";
+import { type Config, parseConfig } from "../../lib/control/config.ts";
+import { buildGuard, GuardError, installGuard, removeGuard } from "../../lib/control/kernel-guard.ts";
+
+function config(text: string): Config {
+  const { config, problems } = parseConfig(`authority: a\nrouter: r\n${text}`, "g.yaml");
+  if (config === null) throw new Error(JSON.stringify(problems));
+  return config;
+}
+
+test("An exclusive device leaves the kernel what kernel-allow lists and drops the rest", (t) => {
+  const guard = buildGuard(
+    config(`
+interfaces:
+  - { name: lan0, device: eth1, addresses: [10.1.0.1/24] }
+  - { name: wan0, device: eth0.7, addresses: [198.18.0.1/24], kernel-allow: [arp, icmp, tcp/22, udp/5000-5100] }
+`),
+  );
+  t.is(
+    guard,
+    `add table netdev waymark
+add chain netdev waymark guard-eth1 { type filter hook ingress device "eth1" priority -500; policy accept; }
+flush chain netdev waymark guard-eth1
+add rule netdev waymark guard-eth1 counter drop
+add chain netdev waymark guard-eth0.7 { type filter hook ingress device "eth0.7" priority -500; policy accept; }
+flush chain netdev waymark guard-eth0.7
+add rule netdev waymark guard-eth0.7 meta protocol arp accept
+add rule netdev waymark guard-eth0.7 ip protocol icmp fib daddr type { local, broadcast } accept
+add rule netdev waymark guard-eth0.7 ip protocol tcp tcp dport 22 fib daddr type { local, broadcast } accept
+add rule netdev waymark guard-eth0.7 ip protocol udp udp dport 5000-5100 fib daddr type { local, broadcast } accept
+add rule netdev waymark guard-eth0.7 counter drop
+`,
+  );
+});
+
+const SHARED = `
+interfaces:
+  - { name: lan0, device: eth1, addresses: [10.1.0.1/24], kernel: shared }
+  - { name: wan0, device: eth0, addresses: [198.18.0.1/24, 198.18.1.1/24], kernel: shared }
+tenants: [{ name: corp }]
+services:
+  - { name: app, addresses: [10.2.0.0/16, 10.2.7.0/24], access: [corp] }
+  - { name: web, addresses: [10.2.0.0/16, 10.9.0.1], transports: [tcp/80], access: [corp] }
+service-routes:
+  - { service: app, peer: east }
+  - { service: web, target: 10.1.0.9:8080 }
+peers:
+  - { name: east, paths: [{ interface: wan0, address: 198.18.0.2 }] }
+  - { name: north, paths: [{ interface: wan0, address: 198.18.0.3 }] }
+`;
+
+test("A shared device hides waypoint packets of its peers, service prefixes, and servers behind NAT", (t) => {
+  t.is(
+    buildGuard(config(SHARED)),
+    `add table netdev waymark
+add chain netdev waymark guard-eth1 { type filter hook ingress device "eth1" priority -500; policy accept; }
+flush chain netdev waymark guard-eth1
+add rule netdev waymark guard-eth1 ip saddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
+add rule netdev waymark guard-eth1 ip daddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
+add rule netdev waymark guard-eth1 ip saddr 10.1.0.9 meta l4proto { tcp, udp } th sport 8080 counter drop
+add chain netdev waymark guard-eth0 { type filter hook ingress device "eth0" priority -500; policy accept; }
+flush chain netdev waymark guard-eth0
+add rule netdev waymark guard-eth0 ip saddr { 198.18.0.2, 198.18.0.3 } ip daddr { 198.18.0.1, 198.18.1.1 } meta l4proto { tcp, udp } th dport 16384-65534 counter drop
+add rule netdev waymark guard-eth0 ip saddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
+add rule netdev waymark guard-eth0 ip daddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
+`,
+  );
+});
+
+test.serial("Without nft the error says how to get it", (t) => {
+  const path = process.env.PATH;
+  process.env.PATH = "/nonexistent";
+  try {
+    const message = "nft is not installed: apt-get install nftables, or start with --no-guard";
+    t.throws(() => installGuard("add table netdev waymark\n"), { instanceOf: GuardError, message });
+    t.throws(() => removeGuard(["eth0"]), { instanceOf: GuardError, message });
+  } finally {
+    process.env.PATH = path;
+  }
+});
+
+// Live: a veth between two namespaces of our own. The kernel at `guarded` answers until the guard hides its frames.
+
+const missing = process.getuid?.() === 0 ? whichMissing(["ip", "nft", "ping"]) : "needs root";
+const prefix = `wmguard-${process.pid}-${randomBytes(2).toString("hex")}`;
+const guarded = `${prefix}-a`;
+const outside = `${prefix}-b`;
+
+function whichMissing(tools: string[]): string | undefined {
+  return tools.find((tool) => {
+    try {
+      execFileSync("which", [tool], { stdio: "ignore" });
+      return false;
+    } catch {
+      return true;
+    }
+  });
+}
+
+function liveTest(title: string, body: (t: ExecutionContext) => Promise<void> | void): void {
+  if (missing === undefined) test.serial(title, body);
+  else test.skip(`${title} (skipped: ${missing})`, body);
+}
+
+function run(namespace: string, command: string, ...args: string[]): string {
+  return execFileSync("ip", ["netns", "exec", namespace, command, ...args], { encoding: "utf8", stdio: "pipe" });
+}
+
+/** A function of kernel-guard.ts in the guarded namespace; its error's message where it throws. */
+function guard(call: string, ...wrapper: string[]): string {
+  const module = new URL("../../lib/control/kernel-guard.js", import.meta.url).href;
+  const code = `const g = await import(${JSON.stringify(module)}); try { g.${call} } catch (e) { console.log(e.name + ": " + e.message) }`;
+  const [command, ...args] = [...wrapper, process.execPath, "--input-type=module", "-e", code];
+  return run(guarded, command, ...args).trim();
+}
+
+function pings(): boolean {
+  try {
+    run(outside, "ping", "-c", "1", "-W", "1", "10.99.0.1");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function connects(port: number): boolean {
+  const code = `const s = require("net").connect({ host: "10.99.0.1", port: ${port} }); s.setTimeout(700, () => process.exit(1)); s.on("error", () => process.exit(1)); s.on("connect", () => process.exit(0));`;
+  try {
+    run(outside, process.execPath, "-e", code);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const LIVE = (allow: string) =>
+  buildGuard(config(`interfaces: [{ name: lan0, device: va, addresses: [10.99.0.7/24], kernel-allow: [${allow}] }]`));
+
+let server: ReturnType<typeof spawn> | undefined;
+
+test.before(async () => {
+  if (missing !== undefined) return;
+  for (const namespace of [guarded, outside]) execFileSync("ip", ["netns", "add", namespace]);
+  execFileSync("ip", ["-n", guarded, "link", "add", "va", "type", "veth", "peer", "name", "vb", "netns", outside]);
+  execFileSync("ip", ["-n", guarded, "addr", "add", "10.99.0.1/24", "dev", "va"]);
+  execFileSync("ip", ["-n", outside, "addr", "add", "10.99.0.2/24", "dev", "vb"]);
+  execFileSync("ip", ["-n", guarded, "link", "set", "va", "up"]);
+  execFileSync("ip", ["-n", outside, "link", "set", "vb", "up"]);
+  const code = `let left = 2; for (const port of [22, 23]) require("net").createServer((s) => s.end()).listen(port, () => --left || console.log("ready"));`;
+  server = spawn("ip", ["netns", "exec", guarded, process.execPath, "-e", code], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await new Promise((resolve) => server?.stdout?.once("data", resolve));
+});
+
+test.after.always(() => {
+  server?.kill("SIGKILL");
+  if (missing !== undefined) return;
+  for (const namespace of [guarded, outside]) {
+    try {
+      execFileSync("ip", ["netns", "del", namespace], { stdio: "ignore" });
+    } catch {}
+  }
+});
+
+liveTest("The guard keeps the kernel silent except for what is allowed, and removing it gives everything back", (t) => {
+  t.true(pings(), "the veth works before");
+  t.is(guard(`installGuard(${JSON.stringify(LIVE("arp, tcp/22"))})`), "");
+  t.false(pings(), "ping is hidden");
+  t.true(connects(22), "tcp/22 is allowed");
+  t.false(connects(23), "tcp/23 is hidden");
+  t.is(guard(`removeGuard(["va"])`), "");
+  t.true(pings());
+  t.true(connects(23));
+  t.is(run(guarded, "nft", "list", "ruleset"), "");
+  t.is(guard(`removeGuard(["va"])`), "", "a second removal finds nothing and is no error");
+});
+
+liveTest("An allowed port does not let the kernel forward what is addressed to another host", (t) => {
+  t.is(guard(`installGuard(${JSON.stringify(LIVE("arp, icmp"))})`), "");
+  t.true(pings());
+  run(guarded, "sysctl", "-qw", "net.ipv4.ip_forward=1");
+  run(outside, "ip", "route", "add", "10.98.0.9/32", "via", "10.99.0.1");
+  const dropped = () =>
+    Number(/counter packets (\d+) bytes \d+ drop/.exec(run(guarded, "nft", "list", "ruleset"))?.[1]);
+  const before = dropped();
+  t.throws(() => run(outside, "ping", "-c", "1", "-W", "1", "10.98.0.9"));
+  t.true(dropped() > before, "the kernel would have answered network unreachable, or forwarded it");
+  t.is(guard(`removeGuard(["va"])`), "");
+});
+
+liveTest("A start replaces what a crash left behind, and its chain stays one", (t) => {
+  t.is(guard(`installGuard(${JSON.stringify(LIVE("arp, icmp"))})`), "");
+  t.true(pings());
+  t.is(guard(`installGuard(${JSON.stringify(LIVE("arp"))})`), "");
+  t.false(pings(), "the old icmp rule is gone");
+  t.is(run(guarded, "nft", "list", "ruleset").match(/chain /g)?.length, 1);
+  t.is(guard(`removeGuard(["va"])`), "");
+});
+
+liveTest("A script that nft refuses changes nothing", (t) => {
+  t.is(guard(`installGuard(${JSON.stringify(LIVE("arp, icmp"))})`), "");
+  const before = run(guarded, "nft", "-s", "list", "ruleset");
+  t.regex(
+    guard(`installGuard(${JSON.stringify(`${LIVE("arp")}add rule netdev waymark nowhere drop\n`)})`),
+    /^GuardError: nft refused the guard: /,
+  );
+  t.is(run(guarded, "nft", "-s", "list", "ruleset"), before);
+  t.is(guard(`removeGuard(["va"])`), "");
+});
+
+liveTest("Another router's chain keeps the table", (t) => {
+  run(guarded, "ip", "link", "add", "vc", "type", "veth", "peer", "name", "vd");
+  const other = buildGuard(config("interfaces: [{ name: x, device: vc, addresses: [10.97.0.1/24] }]"));
+  t.is(guard(`installGuard(${JSON.stringify(LIVE("arp"))})`), "");
+  t.is(guard(`installGuard(${JSON.stringify(other)})`), "");
+  t.is(guard(`removeGuard(["va"])`), "");
+  const left = run(guarded, "nft", "list", "ruleset");
+  t.regex(left, /chain guard-vc/);
+  t.notRegex(left, /chain guard-va/);
+  t.is(guard(`removeGuard(["vc"])`), "");
+  t.is(run(guarded, "nft", "list", "ruleset"), "");
+});
+
+liveTest("The kernel takes a guard of every form", (t) => {
+  for (const name of ["eth0", "eth1"]) run(guarded, "ip", "link", "add", name, "type", "dummy");
+  t.is(guard(`installGuard(${JSON.stringify(buildGuard(config(SHARED)))})`), "");
+  const everything = SHARED.replace("10.2.7.0/24", "0.0.0.0/0");
+  t.is(guard(`installGuard(${JSON.stringify(buildGuard(config(everything)))})`), "");
+  t.is(guard(`removeGuard(["eth0", "eth1"])`), "");
+});
+
+liveTest("Without the right to change nftables the error says so", (t) => {
+  const nobody = [
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+  ];
+  const message = "GuardError: no permission to change nftables: run as root (CAP_NET_ADMIN), or start with --no-guard";
+  t.is(guard(`installGuard(${JSON.stringify(LIVE("arp"))})`, ...nobody), message);
+});

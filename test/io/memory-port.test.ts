@@ -1,0 +1,73 @@
+import test from "ava";
+import { MemoryPort } from "../../lib/io/memory-port.ts";
+import { FRAME_CHECKSUM_PARTIAL } from "../../lib/io/port.ts";
+import { FAR_MAC, PORT_MAC, tcpFrame, udpFrame } from "../contract/frames.ts";
+import { batchOf, copies, emptyBatch, many } from "../contract/port-contract.ts";
+
+const near = { name: "near", mac: PORT_MAC };
+const far = { name: "far", mac: FAR_MAC };
+
+test("what one port of a pair sends, the other receives, both ways", (t) => {
+  const [one, other] = MemoryPort.pair(near, far);
+  const batch = emptyBatch(16);
+  one.tx(batchOf(many(3)), 0, 3);
+  t.is(one.rx(batch), 0);
+  t.is(other.rx(batch), 3);
+  other.tx(batch, 1, 3);
+  t.is(one.rx(batch), 2);
+  t.deepEqual(copies(batch), many(3).slice(1));
+});
+
+test("a full queue refuses, counts txFull, and takes again after rx", (t) => {
+  const [one, other] = MemoryPort.pair(near, { ...far, queueFrames: 4 });
+  const frames = batchOf(many(6));
+  const batch = emptyBatch(3);
+  t.is(one.tx(frames, 0, 6), 4);
+  t.is(one.stats().txFull, 2);
+  t.is(other.rx(batch), 3);
+  t.is(one.tx(frames, 4, 6), 0, "borrowed frames keep their slots");
+  t.deepEqual(copies(batch), many(3));
+  t.is(other.rx(batch), 1);
+  t.is(one.tx(frames, 4, 6), 2);
+  t.is(other.rx(batch), 2);
+  t.deepEqual(copies(batch), many(6).slice(4));
+});
+
+test("many rounds through a small queue lose and reorder nothing", (t) => {
+  const [one, other] = MemoryPort.pair(near, { ...far, queueFrames: 7 });
+  const frames = many(500);
+  const offered = batchOf(frames);
+  const batch = emptyBatch(3);
+  const got: Uint8Array[] = [];
+  for (let next = 0; got.length < 500; ) {
+    next += one.tx(offered, next, Math.min(next + 5, 500));
+    other.rx(batch);
+    got.push(...copies(batch));
+  }
+  t.deepEqual(got, frames);
+});
+
+test("an injected frame keeps its flags and segment size; too long or too many are kernel drops", (t) => {
+  const port = new MemoryPort({ ...near, frameMax: 9000, queueFrames: 3 });
+  const batch = emptyBatch(8);
+  t.true(port.inject(tcpFrame(5000), FRAME_CHECKSUM_PARTIAL, 1000));
+  t.true(port.inject(tcpFrame(5000)));
+  t.false(port.inject(tcpFrame(9000)));
+  t.true(port.inject(udpFrame(1, 60)));
+  t.false(port.inject(udpFrame(2, 60)));
+  t.is(port.rx(batch), 3);
+  t.deepEqual([...batch.flags.subarray(0, 3)], [FRAME_CHECKSUM_PARTIAL, 0, 0]);
+  t.deepEqual([...batch.segmentSize.subarray(0, 3)], [1000, 0xffff, 0]);
+  t.is(port.stats().rxKernelDrops, 2);
+  t.is(port.stats().superFrames, 2);
+});
+
+test("sent returns each frame once, as a copy", (t) => {
+  const port = new MemoryPort(near);
+  const frames = batchOf(many(100));
+  port.tx(frames, 0, 100);
+  const sent = port.sent();
+  frames.bytes.fill(0);
+  t.deepEqual(sent, many(100));
+  t.deepEqual(port.sent(), []);
+});

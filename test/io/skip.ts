@@ -1,0 +1,21 @@
+// Why a test cannot run here; undefined when it can.
+
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+
+export function noRoot(): string | undefined {
+  return process.getuid?.() === 0 ? undefined : "needs root";
+}
+
+export function noNamespace(): string | undefined {
+  if (noRoot() !== undefined) return noRoot();
+  return spawnSync("unshare", ["-n", "ip", "link"]).status === 0 ? undefined : "needs network namespaces and ip";
+}
+
+export function noProgram(name: string): string | undefined {
+  return spawnSync(name, ["--version"]).status === 0 ? undefined : `needs ${name}`;
+}
+
+export function noFolder(path: string): string | undefined {
+  return existsSync(path) ? undefined : `needs ${path}`;
+}

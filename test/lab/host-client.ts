@@ -1,0 +1,100 @@
+// What runs on a lab host as a client: one conversation, then one JSON line and exit 0, or a sentence and exit 1.
+//
+//   host-client.js parallel ADDRESS PORT COUNT BYTES     COUNT connections open at once, each echoes BYTES
+//   host-client.js udp ADDRESS PORT SIZE...              one socket a size, three exchanges each
+//   host-client.js greeting ADDRESS PORT                 the server speaks first, then echoes
+//   host-client.js half-close ADDRESS PORT BYTES         send, shut down, read the answer to its end
+//   host-client.js connect ADDRESS PORT                  connect and close; a refusal is an outcome, not an error
+
+import { createHash, randomBytes } from "node:crypto";
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { ANSWER_BYTES, GREETING, repeat } from "./host-talk.ts";
+
+const UDP_ANSWER_MS_MAX = 5_000;
+
+const [command, address, portText, ...rest] = process.argv.slice(2);
+const port = Number(portText);
+const numbers = rest.map(Number);
+
+async function open(): Promise<Socket> {
+  const socket = connect({ host: address, port, allowHalfOpen: true });
+  await once(socket, "connect");
+  return socket;
+}
+
+async function readToEnd(socket: Socket): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  for await (const piece of socket) pieces.push(piece);
+  return Buffer.concat(pieces);
+}
+
+/** Send `data`, shut down, and require the same bytes back. */
+async function echo(socket: Socket, data: Buffer): Promise<void> {
+  socket.end(data);
+  const got = await readToEnd(socket);
+  if (!got.equals(data)) throw new Error(`echo differs: ${got.length} bytes`);
+}
+
+async function parallel(count: number, bytes: number): Promise<object> {
+  const sockets = await Promise.all(Array.from({ length: count }, open));
+  await Promise.all(sockets.map((socket) => echo(socket, randomBytes(bytes))));
+  return { completed: sockets.length };
+}
+
+async function udp(sizes: number[]): Promise<object> {
+  const answered: number[] = [];
+  for (const size of sizes) {
+    const socket = createSocket("udp4");
+    for (let exchange = 0; exchange < 3; exchange++) {
+      const data = randomBytes(size);
+      socket.send(data, port, address);
+      const [answer] = await once(socket, "message", { signal: AbortSignal.timeout(UDP_ANSWER_MS_MAX) });
+      if (!data.equals(answer)) throw new Error(`UDP answer to ${size} bytes differs`);
+    }
+    socket.close();
+    answered.push(size);
+  }
+  return { answered };
+}
+
+async function greeting(): Promise<object> {
+  const socket = await open();
+  const [first] = await once(socket, "data");
+  if (String(first) !== GREETING) throw new Error(`greeting differs: ${first}`);
+  await echo(socket, randomBytes(1_000));
+  return { greeted: true };
+}
+
+async function halfClose(bytes: number): Promise<object> {
+  const socket = await open();
+  const question = randomBytes(bytes);
+  socket.end(question);
+  const answer = await readToEnd(socket);
+  const expected = repeat(createHash("sha256").update(question).digest(), ANSWER_BYTES);
+  if (!answer.equals(expected)) throw new Error(`answer differs: ${answer.length} bytes`);
+  return { read: answer.length };
+}
+
+async function connectOnce(): Promise<object> {
+  const start = Date.now();
+  try {
+    const socket = await open();
+    socket.end();
+    return { connected: true, ms: Date.now() - start };
+  } catch (error) {
+    return { connected: false, code: (error as NodeJS.ErrnoException).code, ms: Date.now() - start };
+  }
+}
+
+const conversations: Record<string, () => Promise<object>> = {
+  parallel: () => parallel(numbers[0], numbers[1]),
+  udp: () => udp(numbers),
+  greeting,
+  "half-close": () => halfClose(numbers[0]),
+  connect: connectOnce,
+};
+
+console.log(JSON.stringify(await conversations[command]()));
+process.exit(0);

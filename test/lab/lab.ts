@@ -1,0 +1,392 @@
+// A lab of real parts: network namespaces, veth pairs with every offload left as the kernel makes it, real hosts, real
+// routers (one `waymark run` process in each router's namespace) and independent captures by tcpdump.
+//
+//   client ── west ══ wire1 ══ east ── server                          "two-routers"
+//   client ── west ══ wire1 ══ middle ══ wire2 ══ east ── server       "three-routers"
+//
+// Each wire is a namespace of its own with a bridge, so that a capture of the wire sits on no router's port. Router
+// devices carry no kernel address and their namespaces do not forward; the hosts' default routes are addresses that
+// only the router answers for.
+//
+// Everything a lab makes is found by the name of its namespaces. A janitor process waits on a pipe for the end of the
+// process that opened the lab, whatever ends it (close, a failed test, Ctrl-C, SIGKILL), and then ends every process in
+// those namespaces and removes them with the lab's directory. A lab whose janitor was killed too is swept by the next one.
+
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+export type Shape = "two-routers" | "three-routers";
+
+/** A wire between two routers and the only addresses that may be seen on it. */
+export interface Wire {
+  readonly name: string;
+  readonly addresses: readonly [string, string];
+}
+
+export interface Router {
+  readonly name: string;
+  readonly configPath: string;
+  readonly socketPath: string;
+}
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export const CLIENT = "10.1.0.2";
+export const SERVER = "10.2.0.2";
+export const MAIN = process.env.WAYMARK_LAB_MAIN ?? fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
+const HOST_SERVER = fileURLToPath(new URL("./host-server.js", import.meta.url));
+
+const WIRES: readonly Wire[] = [
+  { name: "wire1", addresses: ["198.18.0.1", "198.18.0.2"] },
+  { name: "wire2", addresses: ["198.18.1.1", "198.18.1.2"] },
+];
+// npx and npm put node_modules/.bin first, and a development dependency has a program there that is called nft too.
+process.env.PATH = (process.env.PATH ?? "")
+  .split(":")
+  .filter((directory) => !directory.endsWith("node_modules/.bin"))
+  .join(":");
+
+const TOOLS = ["ip", "nft", "tcpdump", "tshark", "curl", "ping", "ethtool", "setpriv"];
+const DIRECTORY = "/tmp";
+const READY_MS_MAX = 15_000;
+const STOP_MS_MAX = 10_000;
+/** tcpdump hands over what it has at least once a second; a capture is complete this long after the last frame. */
+const CAPTURE_SETTLE_MS = 1_200;
+
+/** $1: prefix of the lab's names. $2: its directory. Waits for the end of standard input, then removes both. */
+const JANITOR = `trap "" INT TERM HUP
+cat >/dev/null
+for name in $(ip netns list | cut -d " " -f 1 | grep "^$1-"); do
+  ip netns pids "$name" | xargs -r kill -KILL 2>/dev/null
+  ip netns del "$name"
+done
+rm -rf "$2"`;
+
+/** Why no lab can be opened here, or undefined when one can. */
+export function labUnavailable(): string | undefined {
+  if (process.getuid?.() !== 0) return "needs root";
+  for (const tool of TOOLS) {
+    if (spawnSync("sh", ["-c", `command -v ${tool}`]).status !== 0) return `needs ${tool}`;
+  }
+  return undefined;
+}
+
+/** Names of network namespaces that begin with `prefix`. */
+export function namespaces(prefix: string): string[] {
+  const list = execFileSync("ip", ["netns", "list"], { encoding: "utf8" });
+  return list
+    .split("\n")
+    .map((line) => line.split(" ")[0])
+    .filter((name) => name.startsWith(prefix));
+}
+
+export class Lab {
+  /** Every namespace is named `prefix`-NODE. */
+  readonly prefix = `waymark-${process.pid}-${randomBytes(2).toString("hex")}`;
+  readonly directory = join(DIRECTORY, this.prefix);
+  readonly wires: readonly Wire[];
+  readonly routers: readonly Router[];
+  readonly #janitor: ChildProcess;
+  readonly #children = new Set<ChildProcess>();
+  readonly #running = new Map<string, { child: ChildProcess; stderr: string[] }>();
+  readonly #captures: { child: ChildProcess; stderr: string[] }[] = [];
+
+  /** Use openLab. */
+  constructor(shape: Shape) {
+    sweep();
+    mkdirSync(this.directory);
+    this.#janitor = spawn("sh", ["-c", JANITOR, "sh", this.prefix, this.directory], {
+      stdio: ["pipe", "ignore", "ignore"],
+      detached: true,
+    });
+    this.wires = WIRES.slice(0, shape === "two-routers" ? 1 : 2);
+    const names = shape === "two-routers" ? ["west", "east"] : ["west", "middle", "east"];
+    this.routers = names.map((name) => ({
+      name,
+      configPath: join(this.directory, `${name}.yaml`),
+      socketPath: join(this.directory, `${name}.sock`),
+    }));
+  }
+
+  /** Build namespaces, links, host addresses and configuration files, and start the hosts' servers. */
+  async build(): Promise<void> {
+    const names = this.routers.map((router) => router.name);
+    for (const node of ["client", "server", ...names, ...this.wires.map((wire) => wire.name)]) {
+      execFileSync("ip", ["netns", "add", this.namespace(node)]);
+      this.#shell(
+        node,
+        "sysctl -q -w net.ipv4.ip_forward=0 net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1; ip link set lo up",
+      );
+    }
+    this.#link("client", "eth0", names[0], "lan0");
+    this.#link("server", "eth0", names[names.length - 1], "lan0");
+    this.wires.forEach((wire, hop) => {
+      this.#shell(wire.name, "ip link add bridge type bridge mcast_snooping 0; ip link set bridge up");
+      this.#link(wire.name, "left", names[hop], hop === 0 ? "wan0" : "wan1");
+      this.#link(wire.name, "right", names[hop + 1], "wan0");
+      this.#shell(wire.name, "ip link set left master bridge; ip link set right master bridge");
+    });
+    this.#shell("client", `ip address add ${CLIENT}/24 dev eth0; ip route add default via 10.1.0.1`);
+    this.#shell("server", `ip address add ${SERVER}/24 dev eth0; ip route add default via 10.2.0.1`);
+    this.routers.forEach((router, at) => {
+      writeFileSync(router.configPath, this.#configuration(at));
+    });
+    await this.#startHost("client");
+    await this.#startHost("server");
+  }
+
+  namespace(node: string): string {
+    return `${this.prefix}-${node}`;
+  }
+
+  /** Start `command` in a node's namespace. It is ended with the lab at the latest. */
+  spawn(node: string, command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess {
+    const inNamespace = ["netns", "exec", this.namespace(node), command, ...args];
+    const child = spawn("ip", inNamespace, { cwd: this.directory, ...options });
+    this.#children.add(child);
+    child.once("exit", () => this.#children.delete(child));
+    return child;
+  }
+
+  /** Run `command` in a node's namespace to its end. */
+  async run(node: string, command: string, ...args: string[]): Promise<Outcome> {
+    return await outcome(this.spawn(node, command, args));
+  }
+
+  /** Run a waymark command in a node's namespace. */
+  async waymark(node: string, ...args: string[]): Promise<Outcome> {
+    return await this.run(node, process.execPath, MAIN, ...args);
+  }
+
+  /** Start every router and wait until each answers on its control socket. Throws with what a router wrote otherwise. */
+  async startRouters(): Promise<void> {
+    if (process.env["WAYMARK_LAB"] === "kernel") return this.#forwardByKernel();
+    for (const router of this.routers) {
+      const child = this.spawn(router.name, process.execPath, [MAIN, "run", "-c", router.configPath], {
+        stdio: ["ignore", "ignore", "pipe"],
+      });
+      this.#running.set(router.name, { child, stderr: collect(child) });
+    }
+    for (const router of this.routers) await this.#untilReady(router);
+  }
+
+  /** The process of a running router. */
+  routerProcess(name: string): ChildProcess {
+    return this.#running.get(name)!.child;
+  }
+
+  /** Stop every router as an operator would (SIGTERM). Throws unless each exits with 0. */
+  async stopRouters(): Promise<void> {
+    const stopped = [...this.#running].map(async ([name, { child, stderr }]) => {
+      const code = await stop(child, "SIGTERM");
+      if (code !== 0) throw new Error(`router ${name} ended with ${code} after SIGTERM:\n${stderr.join("")}`);
+    });
+    this.#running.clear();
+    await Promise.all(stopped);
+  }
+
+  /** Path of the capture of a node: "client", "server" or a wire's name. */
+  capturePath(node: string): string {
+    return join(this.directory, `${node}.pcap`);
+  }
+
+  /** Capture on the hosts' own devices and on the left end of each wire. Returns when all of them capture. */
+  async startCaptures(): Promise<void> {
+    const points = [["client", "eth0"], ["server", "eth0"], ...this.wires.map((wire) => [wire.name, "left"])];
+    for (const [node, device] of points) {
+      const args = ["-i", device, "-n", "-s", "0", "-B", "65536", "-Z", "root", "-w", this.capturePath(node)];
+      const child = this.spawn(node, "tcpdump", args, { stdio: ["ignore", "ignore", "pipe"] });
+      const stderr = collect(child);
+      this.#captures.push({ child, stderr });
+      await until(`tcpdump on ${node} captures`, () => stderr.join("").includes("listening on"), child, stderr);
+    }
+  }
+
+  /** End the captures. Throws if one of them lost a frame: a capture with holes proves nothing. */
+  async stopCaptures(): Promise<void> {
+    await sleep(CAPTURE_SETTLE_MS);
+    for (const { child, stderr } of this.#captures.splice(0)) {
+      await stop(child, "SIGINT");
+      if (!stderr.join("").includes("\n0 packets dropped by kernel"))
+        throw new Error(`capture lost frames:\n${stderr.join("")}`);
+    }
+  }
+
+  /** Stop what runs in good order, then remove everything. Throws if a router did not stop well, after removing all. */
+  async close(): Promise<void> {
+    try {
+      await this.stopRouters();
+    } finally {
+      const ends = [this.#janitor, ...this.#children].map((child) => once(child, "exit"));
+      this.#janitor.stdin?.end();
+      await Promise.all(ends);
+    }
+  }
+
+  /** Development only: addresses and routes for the kernel instead of routers. */
+  #forwardByKernel(): void {
+    this.routers.forEach((router, at) => {
+      const left = at === 0 ? undefined : this.wires[at - 1];
+      const right = at === this.routers.length - 1 ? undefined : this.wires[at];
+      const lines = ["sysctl -q -w net.ipv4.ip_forward=1"];
+      if (!left) lines.push("ip address add 10.1.0.1/24 dev lan0");
+      if (!right) lines.push("ip address add 10.2.0.1/24 dev lan0");
+      if (left)
+        lines.push(
+          `ip address add ${left.addresses[1]}/24 dev wan0; ip route add 10.1.0.0/24 via ${left.addresses[0]}`,
+        );
+      if (right)
+        lines.push(
+          `ip address add ${right.addresses[0]}/24 dev ${left ? "wan1" : "wan0"}; ip route add 10.2.0.0/24 via ${right.addresses[1]}`,
+        );
+      this.#shell(router.name, lines.join("\n"));
+    });
+  }
+
+  #shell(node: string, script: string): void {
+    execFileSync("ip", ["netns", "exec", this.namespace(node), "sh", "-e", "-c", script], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+  }
+
+  #link(left: string, leftDevice: string, right: string, rightDevice: string): void {
+    const end = ["peer", "name", rightDevice, "netns", this.namespace(right)];
+    execFileSync("ip", ["-n", this.namespace(left), "link", "add", leftDevice, "type", "veth", ...end]);
+    this.#shell(left, `ip link set ${leftDevice} up`);
+    this.#shell(right, `ip link set ${rightDevice} up`);
+  }
+
+  async #startHost(node: string): Promise<void> {
+    const child = this.spawn(node, process.execPath, [HOST_SERVER], { stdio: ["ignore", "pipe", "inherit"] });
+    await once(child.stdout!, "data");
+  }
+
+  async #untilReady(router: Router): Promise<void> {
+    const { child, stderr } = this.#running.get(router.name)!;
+    await until(
+      `router ${router.name} answers on ${router.socketPath}`,
+      () => answers(router.socketPath),
+      child,
+      stderr,
+    );
+  }
+
+  /** The configuration of router `at` of the chain: the server's network lies right of it, the client's left. */
+  #configuration(at: number): string {
+    const first = at === 0;
+    const last = at === this.routers.length - 1;
+    const left = first ? undefined : this.wires[at - 1];
+    const right = last ? undefined : this.wires[at];
+    const rightDevice = first ? "wan0" : "wan1";
+    const lines = [
+      "authority: lab",
+      `router: ${this.routers[at].name}`,
+      `control: { socket: ${this.routers[at].socketPath} }`,
+      "interfaces:",
+    ];
+    if (first) lines.push("  - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }");
+    if (last) lines.push("  - { name: lan0, device: lan0, addresses: [10.2.0.1/24], tenant: corp }");
+    if (left) lines.push(`  - { name: wan0, device: wan0, addresses: [${left.addresses[1]}/24] }`);
+    if (right)
+      lines.push(`  - { name: ${rightDevice}, device: ${rightDevice}, addresses: [${right.addresses[0]}/24] }`);
+    lines.push(
+      "tenants: [{ name: corp }]",
+      "services:",
+      "  - { name: app, addresses: [10.2.0.0/24], transports: [tcp, udp, icmp], access: [corp], security: none }",
+      "  - { name: branch, addresses: [10.1.0.0/24], transports: [tcp, udp, icmp], access: [corp], security: none }",
+      "service-routes:",
+      `  - { service: app, ${last ? "interface: lan0" : `peer: ${this.routers[at + 1].name}`} }`,
+      `  - { service: branch, ${first ? "interface: lan0" : `peer: ${this.routers[at - 1].name}`} }`,
+      "peers:",
+    );
+    const peer = (name: string, device: string, wire: Wire, end: 0 | 1) =>
+      `  - { name: ${name}, paths: [{ interface: ${device}, address: ${wire.addresses[end]} }] }`;
+    if (left) lines.push(peer(this.routers[at - 1].name, "wan0", left, 0));
+    if (right) lines.push(peer(this.routers[at + 1].name, rightDevice, right, 1));
+    return `${lines.join("\n")}\n`;
+  }
+}
+
+/** Build a lab, routers not started yet. The caller closes it. */
+export async function openLab(shape: Shape): Promise<Lab> {
+  const lab = new Lab(shape);
+  try {
+    await lab.build();
+  } catch (error) {
+    await lab.close();
+    throw error;
+  }
+  return lab;
+}
+
+/** Wait for a process to end and hand over what it wrote. */
+export async function outcome(child: ChildProcess): Promise<Outcome> {
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const [code] = await once(child, "close");
+  return { code, stdout, stderr };
+}
+
+/** Remove labs whose process is gone: their janitor was killed with it. */
+function sweep(): void {
+  const names = new Set([...namespaces("waymark-"), ...readdirSync(DIRECTORY)]);
+  const dead = new Set<string>();
+  for (const name of names) {
+    const match = /^(waymark-(\d+)-[0-9a-f]{4})(-|$)/.exec(name);
+    if (match && !existsSync(`/proc/${match[2]}`)) dead.add(match[1]);
+  }
+  for (const prefix of dead) {
+    spawnSync("sh", ["-c", JANITOR, "sh", prefix, join(DIRECTORY, prefix)], { stdio: "ignore" });
+  }
+}
+
+function collect(child: ChildProcess): string[] {
+  const pieces: string[] = [];
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => pieces.push(text));
+  return pieces;
+}
+
+/** Signal a process and wait for its exit code; null when it had to be killed. */
+async function stop(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
+  const ended = once(child, "exit");
+  child.kill(signal);
+  const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS_MAX);
+  const [code] = await ended;
+  clearTimeout(timer);
+  return code;
+}
+
+async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  child: ChildProcess,
+  stderr: string[],
+): Promise<void> {
+  for (const deadline = Date.now() + READY_MS_MAX; !(await holds()); await sleep(20)) {
+    const ended = child.exitCode !== null || child.signalCode !== null;
+    if (ended || Date.now() > deadline) throw new Error(`waited in vain until ${what}:\n${stderr.join("")}`);
+  }
+}
+
+function answers(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once("connect", () => resolve(true));
+    socket.once("error", () => resolve(false));
+    socket.once("close", () => socket.destroy());
+    socket.once("connect", () => socket.destroy());
+  });
+}

@@ -1,0 +1,76 @@
+// The captures of one lab, read and sorted: what each wire showed, what the hosts sent and what they received.
+
+import { createHash, randomBytes } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { lanFlows, type Packet, readCapture, type WireSession, wireSessions } from "./capture.ts";
+import { CLIENT, type Lab, type Outcome, SERVER, type Wire } from "./lab.ts";
+
+export const FILE_BYTES = 50 << 20;
+const HOST_CLIENT = fileURLToPath(new URL("./host-client.js", import.meta.url));
+
+export interface WireEvidence extends Wire {
+  readonly packets: readonly Packet[];
+  readonly sessions: readonly WireSession[];
+  /** Packets that belong to no session, or contradict theirs. */
+  readonly complaints: readonly string[];
+}
+
+export interface Evidence {
+  readonly wires: readonly WireEvidence[];
+  /** By flowName: packets as the sending host's device had them (super-frames), and as the receiving host's had them. */
+  readonly sent: ReadonlyMap<string, readonly Packet[]>;
+  readonly received: ReadonlyMap<string, readonly Packet[]>;
+  /** Every packet that a router sent to a host. */
+  readonly fromRouters: readonly Packet[];
+}
+
+/** End the lab's captures and read them. */
+export async function gatherEvidence(lab: Lab): Promise<Evidence> {
+  await lab.stopCaptures();
+  const client = await readCapture(lab.capturePath("client"));
+  const server = await readCapture(lab.capturePath("server"));
+  const wires: WireEvidence[] = [];
+  for (const wire of lab.wires) {
+    const packets = await readCapture(lab.capturePath(wire.name));
+    wires.push({ ...wire, packets, ...wireSessions(packets) });
+  }
+  const fromRouters = [...client.filter(goesTo(CLIENT)), ...server.filter(goesTo(SERVER))];
+  const fromHosts = [...client.filter(goesTo(SERVER)), ...server.filter(goesTo(CLIENT))];
+  return { wires, sent: lanFlows(fromHosts), received: lanFlows(fromRouters), fromRouters };
+}
+
+function goesTo(address: string): (packet: Packet) => boolean {
+  return (packet) => packet.destinationAddress === address;
+}
+
+/** Put a random file where the hosts' HTTP servers offer it. Returns its SHA-256. */
+export async function offerFile(lab: Lab): Promise<string> {
+  const bytes = randomBytes(FILE_BYTES);
+  await writeFile(join(lab.directory, "file.bin"), bytes);
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** Download the offered file with curl from client to server. Returns curl's outcome and the SHA-256 of what arrived. */
+export async function download(lab: Lab): Promise<Outcome & { sha256: string }> {
+  const url = `http://${SERVER}:8080/file.bin`;
+  const done = await lab.run(
+    "client",
+    "curl",
+    "--silent",
+    "--show-error",
+    "--max-time",
+    "60",
+    "--output",
+    "download.bin",
+    url,
+  );
+  const bytes = done.code === 0 ? await readFile(join(lab.directory, "download.bin")) : Buffer.alloc(0);
+  return { ...done, sha256: createHash("sha256").update(bytes).digest("hex") };
+}
+
+/** Run a conversation of host-client.ts on a host. */
+export async function converse(lab: Lab, host: "client" | "server", ...args: (string | number)[]): Promise<Outcome> {
+  return await lab.run(host, process.execPath, HOST_CLIENT, ...args.map(String));
+}

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Builds the addon with the address and undefined-behaviour sanitizers and runs the tests that reach it. Exits non-zero
+# on any report or failed test. Needs dist/ (npx tsc -p .), g++ and libasan; as root also the live ports.
+#
+# Every process of the run, the tests' children included, writes its report to a file of its own, because tests swallow
+# standard error. Leaks: node itself frees little at exit, so of the leak reports only those count that name a source
+# file of the addon.
+set -eu
+cd "$(dirname "$0")/../.."
+
+build=build/sanitize
+rm -rf "$build"
+mkdir -p "$build/reports"
+include=${NODE_INCLUDE:-$(node -p 'path.resolve(process.execPath, "../../include/node")')}
+g++ -std=c++17 -O1 -g -fPIC -shared -fno-exceptions -Wall -Wextra -DNAPI_VERSION=8 -I"$include" \
+  -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
+  native/*.cc -lpcap -o "$build/waymark.node"
+
+reports=$PWD/$build/reports
+status=0
+WAYMARK_ADDON=$PWD/$build/waymark.node \
+LD_PRELOAD=$(g++ -print-file-name=libasan.so) \
+ASAN_OPTIONS=log_path=$reports/address:detect_leaks=1:exitcode=0:abort_on_error=0 \
+UBSAN_OPTIONS=log_path=$reports/undefined:print_stacktrace=1 \
+  npx ava --timeout=5m 'dist/test/io/*.test.js' || status=1
+
+for report in "$reports"/*; do
+  [ -s "$report" ] || continue
+  if grep -q "LeakSanitizer: detected" "$report" && ! grep -q "AddressSanitizer:.*on address" "$report"; then
+    # One paragraph a leak; keep those of the addon.
+    awk -v RS= '/Direct leak|Indirect leak/ && /\/native\//' "$report" > "$report.ours"
+    [ -s "$report.ours" ] || continue
+    report=$report.ours
+  fi
+  echo "sanitizer report $report:" >&2
+  head -60 "$report" >&2
+  status=1
+done
+[ $status -eq 0 ] && echo "sanitize: no reports"
+exit $status
