@@ -107,6 +107,7 @@ export class Engine {
     }
     this.#counters.add(FRAMES_FORWARDED, forwarded);
     if (this.#missedCount > 0) this.#openMissed(batch, port, nowMs);
+    if (this.#neighbors.urgent) this.#neighbors.due(nowMs, this.#ask, this.#givenUp);
     this.#egress.flush();
     return count;
   }

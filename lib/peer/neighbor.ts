@@ -43,6 +43,8 @@ export class NeighborTable {
   readonly #tries: Uint8Array;
   readonly #nextMs: Float64Array;
   readonly #confirmedMs: Float64Array;
+  /** A neighbor began to resolve since the last `due`: a packet waits, so do not let it wait for the next round. */
+  urgent = false;
   readonly #rows = new Map<number, number>();
   #used = 0;
 
@@ -119,9 +121,10 @@ export class NeighborTable {
 
   /**
    * Move every row whose time has come. `ask(row, unicast)` for each request to send, `failed(row)` when a neighbor was
-   * given up. Bounded by the table's capacity; call some ten times a second.
+   * given up. Bounded by the table's capacity; call some ten times a second, and at once while `urgent`.
    */
   due(nowMs: number, ask: (row: number, unicast: boolean) => void, failed: (row: number) => void): void {
+    this.urgent = false;
     for (const row of this.#rows.values()) {
       if (nowMs < this.#nextMs[row]) continue;
       const state = this.state[row];
@@ -163,6 +166,7 @@ export class NeighborTable {
     this.state[row] = state;
     this.#tries[row] = 0;
     this.#nextMs[row] = nextMs;
+    if (state === NEIGHBOR_INCOMPLETE) this.urgent = true;
     this.usable[row] = state === NEIGHBOR_REACHABLE || state === NEIGHBOR_PROBING ? 1 : 0;
   }
 

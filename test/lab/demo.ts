@@ -75,7 +75,13 @@ async function story(lab: Lab): Promise<void> {
   verdicts(evidence);
 
   await lab.stopRouters();
-  check("stop", true, "SIGTERM: both routers took their guards away and ended with exit code 0");
+  const tables = await Promise.all(lab.routers.map(({ name }) => lab.run(name, "nft", "list", "tables")));
+  const guards = tables.map((table) => table.stdout.trim()).join(" ");
+  check(
+    "stop",
+    guards === "",
+    guards || "after SIGTERM both routers took their guards away and ended with exit code 0",
+  );
 }
 
 async function traffic(lab: Lab, sha256: string): Promise<void> {
@@ -115,7 +121,7 @@ async function handshake(lab: Lab, session: WireSession): Promise<void> {
   packets.forEach((packet, at) => {
     const [head, ...hex] = packet.split("\n");
     console.log(indent(head));
-    if (at < 2) console.log(indent(hex.join("\n")));
+    if (at < 2) console.log(indent(hex.join("\n").replaceAll("\t", "  ")));
   });
 }
 

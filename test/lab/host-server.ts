@@ -1,4 +1,5 @@
-// What runs on a lab host as a server: plain Node sockets on the host's own kernel. Prints "ready" when all listen.
+// What runs on a lab host as a server: plain Node sockets on the host's own kernel. Says "ready" on standard error when
+// all listen.
 //
 //   8080  HTTP: GET /file.bin is file.bin of the working directory
 //   7000  TCP echo                           7001  TCP, speaks first: a greeting, then echo
@@ -43,4 +44,4 @@ await Promise.all([
     socket.on("end", () => socket.end(repeat(hash.digest(), ANSWER_BYTES)));
   }),
 ]);
-console.log("ready");
+console.error("ready");

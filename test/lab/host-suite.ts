@@ -129,6 +129,11 @@ export function hostSuite(shape: Shape): Suite {
     }
   });
 
+  labTest("The hosts send super-frames, as the lab leaves every offload on", async (t) => {
+    const { sent } = await gather();
+    t.true([...sent.values()].flat().some((packet) => packet.ipLength > 1500));
+  });
+
   labTest("A wire shows only the waypoint addresses of its hop", async (t) => {
     for (const wire of (await gather()).wires)
       t.deepEqual(addressComplaints(wire.packets, wire.addresses).slice(0, 10), []);

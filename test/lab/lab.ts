@@ -10,7 +10,7 @@
 //
 // Everything a lab makes is found by the name of its namespaces. A janitor process waits on a pipe for the end of the
 // process that opened the lab, whatever ends it (close, a failed test, Ctrl-C, SIGKILL), and then ends every process in
-// those namespaces and removes them with the lab's directory. A lab whose janitor was killed too is swept by the next one.
+// those namespaces and removes them with the lab's directory (which stays, captures and all, while WAYMARK_LAB_KEEP is set). A lab whose janitor was killed too is swept by the next one.
 
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -43,7 +43,7 @@ export interface Outcome {
 
 export const CLIENT = "10.1.0.2";
 export const SERVER = "10.2.0.2";
-export const MAIN = process.env.WAYMARK_LAB_MAIN ?? fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
+export const MAIN = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
 const HOST_SERVER = fileURLToPath(new URL("./host-server.js", import.meta.url));
 
 const WIRES: readonly Wire[] = [
@@ -70,7 +70,14 @@ for name in $(ip netns list | cut -d " " -f 1 | grep "^$1-"); do
   ip netns pids "$name" | xargs -r kill -KILL 2>/dev/null
   ip netns del "$name"
 done
-rm -rf "$2"`;
+[ -n "$WAYMARK_LAB_KEEP" ] || rm -rf "$2"`;
+
+/** A namespace that forwards nothing and says nothing of its own accord. */
+const QUIET_KERNEL = `echo 0 > /proc/sys/net/ipv4/ip_forward
+for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do
+  if [ -e "$file" ]; then echo 1 > "$file"; fi
+done
+ip link set lo up`;
 
 /** Why no lab can be opened here, or undefined when one can. */
 export function labUnavailable(): string | undefined {
@@ -83,7 +90,7 @@ export function labUnavailable(): string | undefined {
 
 /** Names of network namespaces that begin with `prefix`. */
 export function namespaces(prefix: string): string[] {
-  const list = execFileSync("ip", ["netns", "list"], { encoding: "utf8" });
+  const list = execFileSync("ip", ["netns", "list"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
   return list
     .split("\n")
     .map((line) => line.split(" ")[0])
@@ -123,10 +130,7 @@ export class Lab {
     const names = this.routers.map((router) => router.name);
     for (const node of ["client", "server", ...names, ...this.wires.map((wire) => wire.name)]) {
       execFileSync("ip", ["netns", "add", this.namespace(node)]);
-      this.#shell(
-        node,
-        "sysctl -q -w net.ipv4.ip_forward=0 net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1; ip link set lo up",
-      );
+      this.#shell(node, QUIET_KERNEL);
     }
     this.#link("client", "eth0", names[0], "lan0");
     this.#link("server", "eth0", names[names.length - 1], "lan0");
@@ -152,7 +156,7 @@ export class Lab {
   /** Start `command` in a node's namespace. It is ended with the lab at the latest. */
   spawn(node: string, command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess {
     const inNamespace = ["netns", "exec", this.namespace(node), command, ...args];
-    const child = spawn("ip", inNamespace, { cwd: this.directory, ...options });
+    const child = spawn("ip", inNamespace, { cwd: this.directory, stdio: ["ignore", "pipe", "pipe"], ...options });
     this.#children.add(child);
     child.once("exit", () => this.#children.delete(child));
     return child;
@@ -170,7 +174,6 @@ export class Lab {
 
   /** Start every router and wait until each answers on its control socket. Throws with what a router wrote otherwise. */
   async startRouters(): Promise<void> {
-    if (process.env["WAYMARK_LAB"] === "kernel") return this.#forwardByKernel();
     for (const router of this.routers) {
       const child = this.spawn(router.name, process.execPath, [MAIN, "run", "-c", router.configPath], {
         stdio: ["ignore", "ignore", "pipe"],
@@ -233,26 +236,6 @@ export class Lab {
     }
   }
 
-  /** Development only: addresses and routes for the kernel instead of routers. */
-  #forwardByKernel(): void {
-    this.routers.forEach((router, at) => {
-      const left = at === 0 ? undefined : this.wires[at - 1];
-      const right = at === this.routers.length - 1 ? undefined : this.wires[at];
-      const lines = ["sysctl -q -w net.ipv4.ip_forward=1"];
-      if (!left) lines.push("ip address add 10.1.0.1/24 dev lan0");
-      if (!right) lines.push("ip address add 10.2.0.1/24 dev lan0");
-      if (left)
-        lines.push(
-          `ip address add ${left.addresses[1]}/24 dev wan0; ip route add 10.1.0.0/24 via ${left.addresses[0]}`,
-        );
-      if (right)
-        lines.push(
-          `ip address add ${right.addresses[0]}/24 dev ${left ? "wan1" : "wan0"}; ip route add 10.2.0.0/24 via ${right.addresses[1]}`,
-        );
-      this.#shell(router.name, lines.join("\n"));
-    });
-  }
-
   #shell(node: string, script: string): void {
     execFileSync("ip", ["netns", "exec", this.namespace(node), "sh", "-e", "-c", script], {
       stdio: ["ignore", "ignore", "inherit"],
@@ -267,8 +250,9 @@ export class Lab {
   }
 
   async #startHost(node: string): Promise<void> {
-    const child = this.spawn(node, process.execPath, [HOST_SERVER], { stdio: ["ignore", "pipe", "inherit"] });
-    await once(child.stdout!, "data");
+    const child = this.spawn(node, process.execPath, [HOST_SERVER], { stdio: ["ignore", "ignore", "pipe"] });
+    const stderr = collect(child);
+    await until(`the servers on ${node} listen`, () => stderr.join("").includes("ready"), child, stderr);
   }
 
   async #untilReady(router: Router): Promise<void> {

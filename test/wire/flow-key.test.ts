@@ -127,7 +127,8 @@ test("every verdict that the decoder's source names has a frame above", (t) => {
   const named = new Set(source.match(/\b(DROP|PUNT)_[A-Z0-9_]+\b/g));
   const reached = new Set(CASES.map(([, verdict]) => verdict));
   t.true(named.size > 10);
-  for (const name of named) t.true(reached.hasX, name);
+  const numbers = new Map<string, unknown>(Object.entries(verdicts));
+  for (const name of named) t.true(reached.has(numbers.get(name) as number), name);
 });
 
 test("a padded frame ends where IP says, and its padding is no payload", (t) => {

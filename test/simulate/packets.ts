@@ -1,0 +1,109 @@
+// Frames as hosts make them, and what tests ask of frames. Addresses are text here, because tests are read by people.
+
+import { formatAddress, parseAddress } from "../../lib/control/address-text.ts";
+import { getI32, getU16 } from "../../lib/base/bytes.ts";
+import { writeEthernet } from "../../lib/wire/ethernet.ts";
+import { ANY_MAC, AT_END, AT_L3, AT_L4, AT_PAYLOAD, decodeFrame, ETHERTYPE_IPV4, KEY_ROW_WORDS, startsWithCookie } from "../../lib/wire/flow-key.ts";
+import { l4IsRight, ipv4HeaderIsRight } from "../../lib/wire/checksum.ts";
+import { writeIcmp } from "../../lib/wire/icmp.ts";
+import { writeIpv4 } from "../../lib/wire/ipv4.ts";
+import { describeMetadata } from "../../lib/wire/metadata-attributes.ts";
+import { completeChecksum } from "../../lib/wire/offload.ts";
+import { writeTcp } from "../../lib/wire/tcp.ts";
+import { writeUdp } from "../../lib/wire/udp.ts";
+
+export interface Ends {
+  source: string;
+  destination: string;
+  sourcePort: number;
+  destinationPort: number;
+}
+
+export const swapEnds = (ends: Ends): Ends => ({
+  source: ends.destination,
+  destination: ends.source,
+  sourcePort: ends.destinationPort,
+  destinationPort: ends.sourcePort,
+});
+
+/** A frame with room for `payload`; MAC addresses are left to the sending host. */
+function packet(ends: Ends, protocol: number, headerLength: number, payload: Uint8Array, ttl: number, write: (frame: Uint8Array, l4: number) => void): Uint8Array {
+  const frame = new Uint8Array(14 + 20 + headerLength + payload.length);
+  writeEthernet(frame, 0, 0, 0, 0, 0, ETHERTYPE_IPV4);
+  const l4 = writeIpv4(frame, 14, 0, frame.length - 14, 7, 0x4000, ttl, protocol, parseAddress(ends.source), parseAddress(ends.destination));
+  frame.set(payload, l4 + headerLength);
+  write(frame, l4);
+  return frame;
+}
+
+export function udpFrame(ends: Ends, payload: Uint8Array | string, ttl = 64): Uint8Array {
+  const bytes = toBytes(payload);
+  const frame = packet(ends, 17, 8, bytes, ttl, (to, l4) => writeUdp(to, l4, ends.sourcePort, ends.destinationPort, 8 + bytes.length));
+  completeChecksum(frame, 0);
+  return frame;
+}
+
+export function tcpFrame(ends: Ends, numbers: { flags: number; sequence: number; acknowledgment: number }, payload: Uint8Array | string = "", ttl = 64): Uint8Array {
+  const frame = packet(ends, 6, 20, toBytes(payload), ttl, (to, l4) =>
+    writeTcp(to, l4, ends.sourcePort, ends.destinationPort, numbers.sequence, numbers.acknowledgment, numbers.flags, 64240),
+  );
+  completeChecksum(frame, 0);
+  return frame;
+}
+
+export function echoFrame(source: string, destination: string, identifier: number, sequence: number, payload: Uint8Array | string, reply = false, ttl = 64): Uint8Array {
+  const ends = { source, destination, sourcePort: 0, destinationPort: 0 };
+  return packet(ends, 1, 8, toBytes(payload), ttl, (to, l4) => writeIcmp(to, l4, reply ? 0 : 8, 0, (identifier << 16) | sequence, to.length));
+}
+
+function toBytes(payload: Uint8Array | string): Uint8Array {
+  return typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+}
+
+/** What a frame on a wire is. Undefined for anything that is no IPv4 packet of ours (ARP). */
+export interface SeenPacket extends Ends {
+  protocol: number;
+  ttl: number;
+  ipLength: number;
+  /** IPv4 and L4 checksum both right. */
+  checksumsRight: boolean;
+  tcpFlags: number;
+  sequence: number;
+  acknowledgment: number;
+  icmpType: number;
+  /** L4 payload; for ICMP what is behind the 8-byte header. Metadata included. */
+  payload: Uint8Array;
+  hasMetadata: boolean;
+  /** Attribute name → value, when there is metadata. */
+  metadata: Map<string, unknown>;
+  frame: Uint8Array;
+}
+
+const row = new Int32Array(KEY_ROW_WORDS);
+
+export function seePacket(frame: Uint8Array): SeenPacket | undefined {
+  const verdict = decodeFrame(frame, 0, frame.length, 0, ANY_MAC, 0, row);
+  if (verdict !== 0) return undefined;
+  const [l3, l4, at, end] = [row[AT_L3], row[AT_L4], row[AT_PAYLOAD], row[AT_END]];
+  const protocol = frame[l3 + 9];
+  const hasPorts = protocol === 6 || protocol === 17;
+  const hasMetadata = startsWithCookie(frame, at, end);
+  return {
+    protocol,
+    source: formatAddress(getI32(frame, l3 + 12)),
+    destination: formatAddress(getI32(frame, l3 + 16)),
+    sourcePort: hasPorts ? getU16(frame, l4) : 0,
+    destinationPort: hasPorts ? getU16(frame, l4 + 2) : 0,
+    ttl: frame[l3 + 8],
+    ipLength: end - l3,
+    checksumsRight: ipv4HeaderIsRight(frame, l3) && l4IsRight(frame, l3, l4, end),
+    tcpFlags: protocol === 6 ? frame[l4 + 13] : 0,
+    sequence: protocol === 6 ? getI32(frame, l4 + 4) : 0,
+    acknowledgment: protocol === 6 ? getI32(frame, l4 + 8) : 0,
+    icmpType: protocol === 1 ? frame[l4] : -1,
+    payload: frame.slice(protocol === 1 ? l4 + 8 : at, end),
+    hasMetadata,
+    metadata: new Map(hasMetadata ? describeMetadata(frame, at, end).map(({ name, value }) => [name, value]) : []),
+    frame,
+  };
+}

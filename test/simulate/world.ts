@@ -1,0 +1,250 @@
+// Whole routers and hosts in one process, under virtual time. Every link is a pair of single-ended memory ports; the
+// world carries frames across, so a test can watch, lose, repeat, delay or change each one. Nothing is random unless a
+// test draws it from a seed.
+
+import { ManualClock } from "../../lib/base/clock.ts";
+import { SeededRandom } from "../../lib/base/random.ts";
+import { formatProblem, parseConfig } from "../../lib/control/config.ts";
+import { parseAddress } from "../../lib/control/address-text.ts";
+import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
+import { MemoryPort } from "../../lib/io/memory-port.ts";
+import { FrameBatch } from "../../lib/io/port.ts";
+import { buildRouter, macOf, type Router } from "../../lib/router.ts";
+import { printFrame } from "../../lib/wire/print.ts";
+import { ARP_REPLY, ARP_REQUEST, ARP_SENDER_MAC, getArpOperation, getArpSenderIp, getArpTargetIp, writeArp } from "../../lib/wire/arp.ts";
+import { getMacHigh, getMacLow, writeEthernet } from "../../lib/wire/ethernet.ts";
+import { ETHERTYPE_ARP } from "../../lib/wire/flow-key.ts";
+import { seePacket, type SeenPacket } from "./packets.ts";
+
+/** What becomes of a frame on a link: the frames that arrive now (none = lost), or later. */
+export type Tamper = (frame: Uint8Array, seen: SeenPacket | undefined, from: string) => readonly Arrival[];
+export interface Arrival {
+  frame: Uint8Array;
+  delayMs?: number;
+}
+
+export interface Link {
+  name: string;
+  ends: [End, End];
+  tamper: Tamper;
+  /** Every frame that was put on the link, with who sent it and when. */
+  readonly seen: { atMs: number; from: string; frame: Uint8Array; packet: SeenPacket | undefined }[];
+}
+
+interface End {
+  owner: string;
+  port: MemoryPort;
+}
+
+const asIs: Tamper = (frame) => [{ frame }];
+
+/** A host: one address, a default gateway, answers ARP, hands every packet to `onPacket`. */
+export class SimHost {
+  readonly name: string;
+  readonly address: string;
+  readonly port: MemoryPort;
+  readonly received: SeenPacket[] = [];
+  onPacket: (packet: SeenPacket) => void = () => {};
+  /** When false, ARP requests for this host get no answer. */
+  answersArp = true;
+  readonly #mac: Uint8Array;
+  readonly #gateway: number;
+  #gatewayMac: [number, number] | null = null;
+  readonly #waiting: Uint8Array[] = [];
+
+  constructor(name: string, address: string, gateway: string, mac: Uint8Array, mtu = 1500) {
+    this.name = name;
+    this.address = address;
+    this.#mac = mac;
+    this.#gateway = parseAddress(gateway);
+    this.port = new MemoryPort({ name, mac, mtu, frameMax: 65549, queueFrames: 256 });
+  }
+
+  /** Send a frame made by packets.ts to the gateway. */
+  send(frame: Uint8Array, out: (frame: Uint8Array) => void): void {
+    if (this.#gatewayMac === null) {
+      this.#waiting.push(frame);
+      if (this.#waiting.length === 1) out(this.#arp(ARP_REQUEST, 0, 0, this.#gateway));
+      return;
+    }
+    setU16(frame, 0, this.#gatewayMac[0]);
+    setU32(frame, 2, this.#gatewayMac[1]);
+    frame.set(this.#mac, 6);
+    out(frame);
+  }
+
+  receive(frame: Uint8Array, out: (frame: Uint8Array) => void): void {
+    if (getU16(frame, 12) === ETHERTYPE_ARP) {
+      const sender = getArpSenderIp(frame, 14);
+      const high = getMacHigh(frame, 14 + ARP_SENDER_MAC);
+      const low = getMacLow(frame, 14 + ARP_SENDER_MAC);
+      if (sender === this.#gateway) this.#gatewayMac = [high, low];
+      const asked = getArpOperation(frame, 14) === ARP_REQUEST && getArpTargetIp(frame, 14) === parseAddress(this.address);
+      if (asked && this.answersArp) out(this.#arp(ARP_REPLY, high, low, sender));
+      for (const waiting of this.#waiting.splice(0)) this.send(waiting, out);
+      return;
+    }
+    const packet = seePacket(frame);
+    if (packet === undefined) return;
+    this.received.push(packet);
+    this.onPacket(packet);
+  }
+
+  #arp(operation: number, targetHigh: number, targetLow: number, target: number): Uint8Array {
+    const frame = new Uint8Array(42);
+    const asks = operation === ARP_REQUEST;
+    const [high, low] = [getU16(this.#mac, 0), getI32(this.#mac, 2)];
+    writeEthernet(frame, 0, asks ? 0xffff : targetHigh, asks ? -1 : targetLow, high, low, ETHERTYPE_ARP);
+    writeArp(frame, 14, operation, high, low, parseAddress(this.address), targetHigh, targetLow, target);
+    return frame;
+  }
+}
+
+export class World {
+  readonly clock = new ManualClock(1000);
+  readonly routers = new Map<string, Router>();
+  readonly hosts = new Map<string, SimHost>();
+  readonly links = new Map<string, Link>();
+  readonly #portsOf = new Map<string, Map<string, MemoryPort>>();
+  readonly #timers: { atMs: number; run: () => void }[] = [];
+  readonly #delayed: { atMs: number; port: MemoryPort; frame: Uint8Array }[] = [];
+  #seed: number;
+
+  constructor(seed = 1) {
+    this.#seed = seed;
+  }
+
+  /** A router from configuration text; its devices' names do not matter. */
+  addRouter(name: string, yaml: string): Router {
+    const { config, problems } = parseConfig(yaml, `${name}.yaml`);
+    if (config === null) throw new Error(problems.map(formatProblem).join("\n"));
+    const ports = new Map<string, MemoryPort>();
+    for (const item of config.interfaces) {
+      const mac = macOf(config, item);
+      mac[3] = this.routers.size + 1;
+      ports.set(item.name, new MemoryPort({ name: item.name, mac, mtu: item.mtu ?? 1500, frameMax: 65549, queueFrames: 512 }));
+    }
+    const random = new SeededRandom(this.#seed++);
+    const router = buildRouter(config, [...ports.values()], { clock: this.clock, random, acceptAnyMac: false });
+    this.routers.set(name, router);
+    this.#portsOf.set(name, ports);
+    return router;
+  }
+
+  addHost(name: string, address: string, gateway: string, mtu = 1500): SimHost {
+    const host = new SimHost(name, address, gateway, Uint8Array.of(2, 0, 0, 0, 1, this.hosts.size + 1), mtu);
+    this.hosts.set(name, host);
+    this.#portsOf.set(name, new Map([["", host.port]]));
+    return host;
+  }
+
+  /** Join two ends, each "host" or "router.interface", by a link with a name. */
+  join(name: string, one: string, other: string): Link {
+    const end = (text: string): End => {
+      const [owner, at = ""] = text.split(".");
+      const port = this.#portsOf.get(owner)?.get(at);
+      if (port === undefined) throw new Error(`no ${text}`);
+      return { owner, port };
+    };
+    const link: Link = { name, ends: [end(one), end(other)], tamper: asIs, seen: [] };
+    this.links.set(name, link);
+    return link;
+  }
+
+  /** Send a frame from a host, now. */
+  send(host: SimHost, frame: Uint8Array): void {
+    host.send(frame, (out) => this.#put(this.#linkOf(host.port), host.name, out));
+  }
+
+  /** Call `run` in `delayMs`. */
+  after(delayMs: number, run: () => void): void {
+    this.#timers.push({ atMs: this.clock.nowMs() + delayMs, run });
+  }
+
+  /** Let time pass in steps of a millisecond, everything settling within each. */
+  run(ms: number): void {
+    for (let i = 0; i < ms; i++) {
+      this.clock.advance(1);
+      this.settle();
+    }
+  }
+
+  /** Let time pass in big steps: hours of silence. */
+  skip(ms: number, stepMs = 1000): void {
+    for (let passed = 0; passed < ms; passed += stepMs) {
+      this.clock.advance(Math.min(stepMs, ms - passed));
+      this.settle();
+    }
+  }
+
+  /** Until `done` holds or `limitMs` have passed; returns whether it holds. */
+  runUntil(done: () => boolean, limitMs: number): boolean {
+    for (let i = 0; i < limitMs && !done(); i++) this.run(1);
+    return done();
+  }
+
+  /** Carry frames until nothing moves any more at this instant. */
+  settle(): void {
+    const now = this.clock.nowMs();
+    for (const timer of take(this.#timers, (each) => each.atMs <= now)) timer.run();
+    for (const { port, frame } of take(this.#delayed, (each) => each.atMs <= now)) port.inject(frame);
+    for (let moved = true; moved; ) {
+      moved = false;
+      for (const router of this.routers.values()) if (router.engine.turn(now) > 0) moved = true;
+      for (const link of this.links.values()) if (this.#carry(link)) moved = true;
+      for (const host of this.hosts.values()) if (this.#deliver(host)) moved = true;
+    }
+  }
+
+  /** Every packet that crossed a link, as one line each: for failure messages. */
+  diagram(): string {
+    const lines = [...this.links.values()].flatMap((link) =>
+      link.seen.map(({ atMs, from, frame }) => ({ atMs, line: `${String(atMs).padStart(7)} ${link.name.padEnd(4)} ${from.padEnd(6)} ${printFrame(frame, 0, frame.length)}` })),
+    );
+    return lines.sort((a, b) => a.atMs - b.atMs).map(({ line }) => line).join("\n");
+  }
+
+  #carry(link: Link): boolean {
+    let moved = false;
+    for (const { owner, port } of link.ends) {
+      if (this.hosts.has(owner)) continue;
+      for (const frame of port.sent()) {
+        this.#put(link, owner, frame);
+        moved = true;
+      }
+    }
+    return moved;
+  }
+
+  #put(link: Link, from: string, frame: Uint8Array): void {
+    const packet = seePacket(frame);
+    link.seen.push({ atMs: this.clock.nowMs(), from, frame: frame.slice(), packet });
+    const to = link.ends[0].owner === from ? link.ends[1] : link.ends[0];
+    for (const { frame: arrives, delayMs = 0 } of link.tamper(frame, packet, from)) {
+      if (delayMs === 0) to.port.inject(arrives);
+      else this.#delayed.push({ atMs: this.clock.nowMs() + delayMs, port: to.port, frame: arrives.slice() });
+    }
+  }
+
+  #deliver(host: SimHost): boolean {
+    const batch = this.#batch;
+    if (host.port.rx(batch) === 0) return false;
+    const frames: Uint8Array[] = [];
+    for (let i = 0; i < batch.count; i++) frames.push(batch.bytes.slice(batch.offset[i], batch.offset[i] + batch.length[i]));
+    for (const frame of frames) host.receive(frame, (out) => this.#put(this.#linkOf(host.port), host.name, out));
+    return true;
+  }
+
+  readonly #batch = new FrameBatch(new Uint8Array(0), 64);
+
+  #linkOf(port: MemoryPort): Link {
+    for (const link of this.links.values()) if (link.ends.some((end) => end.port === port)) return link;
+    throw new Error("a host that is joined to nothing");
+  }
+}
+
+function take<T>(list: T[], due: (each: T) => boolean): T[] {
+  const taken = list.filter(due);
+  for (const each of taken) list.splice(list.indexOf(each), 1);
+  return taken;
+}
