@@ -23,15 +23,17 @@ struct Watch {
   napi_ref callback;
   napi_async_context context;
   napi_async_cleanup_hook_handle hook;
-  bool closing;
+  /** Where the port keeps its pointer to this; cleared when this closes, for the hook may run before the port's end. */
+  Watch** owner;
 
-  static napi_status start(napi_env env, int descriptor, napi_value callback, Watch** result) {
+  static napi_status start(napi_env env, int descriptor, napi_value callback, Watch** owner) {
     uv_loop_t* loop;
     napi_value name;
     napi_status status = napi_get_uv_event_loop(env, &loop);
     if (status != napi_ok) return status;
     Watch* watch = new Watch{};
     watch->env = env;
+    watch->owner = owner;
     if (uv_poll_init(loop, &watch->poll, descriptor) != 0) {
       delete watch;
       return napi_generic_failure;
@@ -43,14 +45,15 @@ struct Watch {
         env, [](napi_async_cleanup_hook_handle, void* data) { static_cast<Watch*>(data)->close(); }, watch, &watch->hook);
     watch->poll.data = watch;
     uv_poll_start(&watch->poll, UV_READABLE, onReadable);
-    *result = watch;
+    *owner = watch;
     return napi_ok;
   }
 
-  /** Stop now; the memory is freed from the loop. Safe to call twice. */
+  /** Stop now; the memory is freed from the loop. */
   void close() {
-    if (closing) return;
-    closing = true;
+    if (owner == nullptr) return;
+    *owner = nullptr;
+    owner = nullptr;
     napi_delete_reference(env, callback);
     napi_async_destroy(env, context);
     uv_close(reinterpret_cast<uv_handle_t*>(&poll), [](uv_handle_t* handle) {
@@ -102,7 +105,6 @@ struct Port {
   void close() {
     if (pcap == nullptr) return;
     if (watch != nullptr) watch->close();
-    watch = nullptr;
     batch.release(env);
     readKernelDrops();
     pcap_close(pcap);

@@ -36,9 +36,14 @@ export function buildGuard(config: Pick<Config, "interfaces" | "services" | "ser
   return `${lines.join("\n")}\n`;
 }
 
-/** Put a script of buildGuard in place, all of it or nothing. Throws GuardError. */
+/** Put a script of buildGuard in place, all of it or nothing, and see that it is there. Throws GuardError. */
 export function installGuard(script: string): void {
   runNft(["-f", "-"], script);
+  const there = listChains();
+  for (const [, chain] of script.matchAll(/^add chain netdev waymark (\S+)/gm)) {
+    if (!there.has(chain))
+      throw new GuardError(`nft took the guard, but chain ${chain} is not there: is it nftables' own nft?`);
+  }
 }
 
 /** Remove the chains of these devices, and the table when no other router's chain is left in it. Throws GuardError. */
@@ -106,13 +111,11 @@ function widest(prefixes: readonly Prefix[]): Prefix[] {
 
 /** The names of the chains in our table; none where there is no table. */
 function listChains(): Set<string> {
-  const names = new Set<string>();
-  // All tables, because asking for one that is not there fails like a real error.
-  const { nftables } = JSON.parse(runNft(["-j", "list", "chains", "netdev"])) as {
-    nftables: { chain?: { table: string; name: string } }[];
-  };
-  for (const { chain } of nftables) if (chain?.table === "waymark") names.add(chain.name);
-  return names;
+  // All tables of the family, because asking for one that is not there fails like a real error. No chains: no text.
+  const text = runNft(["-j", "list", "chains", "netdev"]) || '{"nftables":[]}';
+  const { nftables } = JSON.parse(text) as { nftables: { chain?: { table: string; name: string } }[] };
+  const ours = nftables.filter(({ chain }) => chain?.table === "waymark");
+  return new Set(ours.map(({ chain }) => chain!.name));
 }
 
 function runNft(args: string[], input = ""): string {
@@ -121,12 +124,18 @@ function runNft(args: string[], input = ""): string {
       input,
       encoding: "utf8",
       timeout: NFT_TIMEOUT_MS,
-      env: { ...process.env, LC_ALL: "C" },
+      env: { ...process.env, PATH: systemPath(), LC_ALL: "C" },
       stdio: ["pipe", "pipe", "pipe"],
     });
   } catch (error) {
     throw new GuardError(explainFailure(error as NodeJS.ErrnoException & { stderr?: string }), { cause: error });
   }
+}
+
+/** PATH without npm's directories: a package there may bring another program by the name of nft. */
+function systemPath(): string {
+  const directories = (process.env.PATH ?? "").split(":");
+  return directories.filter((directory) => !directory.endsWith("node_modules/.bin")).join(":");
 }
 
 function explainFailure(error: NodeJS.ErrnoException & { stderr?: string }): string {

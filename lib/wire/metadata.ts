@@ -6,9 +6,9 @@
 // Both work on the caller's bytes without garbage. Attribute values are found at absolute offsets in those bytes, valid
 // as long as the bytes are; read them with base/bytes.ts. What an attribute means is told in metadata-attributes.ts.
 
-import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import { getU16, setU16, setU32 } from "../base/bytes.ts";
 import { invariant } from "../base/invariant.ts";
-import { COOKIE_HIGH, COOKIE_LOW } from "./flow-key.ts";
+import { COOKIE_HIGH, COOKIE_LOW, startsWithCookie } from "./flow-key.ts";
 import {
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_HEALTH_CHECK,
@@ -145,11 +145,6 @@ function hasContext(parsed: ParsedMetadata): boolean {
     if (parsed.has(type)) return true;
   }
   return false;
-}
-
-/** Whether bytes[at..end) begins with the cookie: metadata, or a payload that needs the marker in front of it. */
-export function startsWithCookie(bytes: Uint8Array, at: number, end: number): boolean {
-  return end - at >= 8 && getI32(bytes, at) === COOKIE_HIGH && getI32(bytes, at + 4) === COOKIE_LOW;
 }
 
 /** Whether it is no metadata at all but the marker in front of a payload that looks like some (protocol sheet 3.7). */

@@ -1,5 +1,8 @@
 import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import { type Config, parseConfig } from "../../lib/control/config.ts";
 import { buildGuard, GuardError, installGuard, removeGuard } from "../../lib/control/kernel-guard.ts";
@@ -69,6 +72,22 @@ add rule netdev waymark guard-eth0 ip daddr { 10.2.0.0/16, 10.9.0.1/32 } counter
   );
 });
 
+test.serial("A program by the name of nft that is not nftables is found out", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "waymark-nft-"));
+  const path = process.env.PATH;
+  writeFileSync(join(directory, "nft"), "#!/bin/sh\nexit 0\n", { mode: 0o755 });
+  process.env.PATH = `${directory}:/bin`;
+  try {
+    t.throws(() => installGuard(buildGuard(config(SHARED))), {
+      instanceOf: GuardError,
+      message: /guard-eth1 is not there/,
+    });
+  } finally {
+    process.env.PATH = path;
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test.serial("Without nft the error says how to get it", (t) => {
   const path = process.env.PATH;
   process.env.PATH = "/nonexistent";
@@ -104,8 +123,16 @@ function liveTest(title: string, body: (t: ExecutionContext) => Promise<void> | 
   else test.skip(`${title} (skipped: ${missing})`, body);
 }
 
+// Our own nft calls must not meet the package of that name which npx puts in PATH; kernel-guard.ts sees to itself.
+const env = { ...process.env, PATH: "/usr/sbin:/usr/bin:/sbin:/bin" };
+
 function run(namespace: string, command: string, ...args: string[]): string {
-  return execFileSync("ip", ["netns", "exec", namespace, command, ...args], { encoding: "utf8", stdio: "pipe" });
+  const own = command === "nft" ? { env } : {};
+  return execFileSync("ip", ["netns", "exec", namespace, command, ...args], {
+    encoding: "utf8",
+    stdio: "pipe",
+    ...own,
+  });
 }
 
 /** A function of kernel-guard.ts in the guarded namespace; its error's message where it throws. */
@@ -225,7 +252,7 @@ liveTest("Another router's chain keeps the table", (t) => {
 });
 
 liveTest("The kernel takes a guard of every form", (t) => {
-  for (const name of ["eth0", "eth1"]) run(guarded, "ip", "link", "add", name, "type", "dummy");
+  run(guarded, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1");
   t.is(guard(`installGuard(${JSON.stringify(buildGuard(config(SHARED)))})`), "");
   const everything = SHARED.replace("10.2.7.0/24", "0.0.0.0/0");
   t.is(guard(`installGuard(${JSON.stringify(buildGuard(config(everything)))})`), "");

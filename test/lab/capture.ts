@@ -317,15 +317,16 @@ export function handshakeComplaints(sessions: readonly WireSession[]): string[] 
 
 /**
  * Compare the packets of sessions on a wire with those the hosts `received` (see the head of this file). Returns the
- * complaints, the number of packets compared, and how many were on the wire but reached no host.
+ * complaints, the number of packets compared, and how many (and their bytes) were on the wire but reached no host.
  */
 export function lengthComplaints(
   sessions: readonly WireSession[],
   received: ReadonlyMap<string, readonly Packet[]>,
-): { complaints: string[]; compared: number; lost: number } {
+): { complaints: string[]; compared: number; lost: number; lostBytes: number } {
   const complaints: string[] = [];
   let compared = 0;
   let lost = 0;
+  let lostBytes = 0;
   for (const session of sessions) {
     const extra = session.protocol === ICMP ? ICMP_IN_UDP_BYTES : 0;
     for (const direction of ["forward", "reverse"] as const) {
@@ -337,10 +338,13 @@ export function lengthComplaints(
         wire.set(ipLength, left - 1);
         compared++;
       }
-      for (const left of wire.values()) lost += Math.max(left, 0);
+      for (const [length, left] of wire) {
+        lost += Math.max(left, 0);
+        lostBytes += Math.max(left, 0) * (length + extra);
+      }
     }
   }
-  return { complaints, compared, lost };
+  return { complaints, compared, lost, lostBytes };
 }
 
 /** Complaints about sessions whose payload on the wire is more than what the hosts `sent`. */

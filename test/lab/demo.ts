@@ -76,7 +76,7 @@ async function story(lab: Lab): Promise<void> {
 
   await lab.stopRouters();
   const tables = await Promise.all(lab.routers.map(({ name }) => lab.run(name, "nft", "list", "tables")));
-  const guards = tables.map((table) => table.stdout.trim()).join(" ");
+  const guards = tables.map((table) => table.stdout).join("");
   check(
     "stop",
     guards === "",
@@ -128,9 +128,9 @@ async function handshake(lab: Lab, session: WireSession): Promise<void> {
 function bytes(sessions: readonly WireSession[], received: Evidence["received"]): void {
   const columns = (...cells: (string | number)[]) =>
     console.log(
-      `  ${cells.map((cell, at) => (at === 0 ? String(cell).padEnd(14) : (typeof cell === "number" ? number.format(cell) : cell).padStart(12))).join("")}`,
+      `  ${cells.map((cell, at) => (at === 0 ? String(cell).padEnd(14) : (typeof cell === "number" ? number.format(cell) : cell).padStart(11))).join("")}`,
     );
-  columns("", "packets", "LAN", "wire", "metadata", "in UDP", "fragments", "otherwise");
+  columns("", "packets", "LAN", "wire", "metadata", "in UDP", "fragments", "lost", "added");
   const names = new Map([
     [ICMP, "ping"],
     [UDP, "UDP exchange"],
@@ -151,7 +151,10 @@ function bytes(sessions: readonly WireSession[], received: Evidence["received"])
     const metadata = sum(datagrams.map((datagram) => datagram.metadataBytes));
     const inUdp = name === "ping" ? datagrams.length * ICMP_IN_UDP_BYTES : 0;
     const fragments = sum(datagrams.map((one) => one.wireBytes - one.length - one.metadataBytes));
-    columns(name, packets.length, lan, wire, metadata, inUdp, fragments, wire - lan - metadata - inUdp - fragments);
+    const { lostBytes } = lengthComplaints(group, received);
+    const added = wire - lan - metadata - inUdp - fragments - lostBytes;
+    columns(name, packets.length, lan, wire, metadata, inUdp, fragments, lostBytes, added);
+    if (added !== 0) failures.push(`bytes of ${name}`);
   }
 }
 

@@ -63,9 +63,13 @@ const STOP_MS_MAX = 10_000;
 /** tcpdump hands over what it has at least once a second; a capture is complete this long after the last frame. */
 const CAPTURE_SETTLE_MS = 1_200;
 
-/** $1: prefix of the lab's names. $2: its directory. Waits for the end of standard input, then removes both. */
+/**
+ * $1: prefix of the lab's names. $2: its directory. Waits for the end of standard input, then for a command that the
+ * lab may have just started, then removes both.
+ */
 const JANITOR = `trap "" INT TERM HUP
 cat >/dev/null
+sleep 0.1
 for name in $(ip netns list | cut -d " " -f 1 | grep "^$1-"); do
   ip netns pids "$name" | xargs -r kill -KILL 2>/dev/null
   ip netns del "$name"

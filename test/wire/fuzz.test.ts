@@ -13,8 +13,9 @@ import {
   KEY_ROW_WORDS,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
+  startsWithCookie,
 } from "../../lib/wire/flow-key.ts";
-import { ParsedMetadata, parseMetadata, startsWithCookie } from "../../lib/wire/metadata.ts";
+import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import { describeMetadata } from "../../lib/wire/metadata-attributes.ts";
 import { printFrame } from "../../lib/wire/print.ts";
 import { DROP_METADATA_MALFORMED, OK, PUNT_ICMP_ERROR } from "../../lib/wire/verdict.ts";

@@ -1,0 +1,62 @@
+# make help lists the targets. `make demo` and `make test` do all of their own set-up on a fresh Debian machine.
+
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+# Node's headers lie beside its binary; without this node-gyp would look for them on the network.
+export npm_config_nodedir ?= $(shell d=$$(dirname $$(dirname $$(readlink -f $$(command -v node || echo /usr/bin/node)))); [ -e $$d/include/node/node_api.h ] && echo $$d)
+
+ADDON := build/Release/waymark.node
+SOURCES := $(shell find lib test bench -name '*.ts' 2>/dev/null)
+
+.PHONY: build demo test check bench golden fuzz sanitize clean help setup-build setup-test
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+build: setup-build $(ADDON) dist/.built ## compile the addon and the TypeScript
+
+demo: setup-test $(ADDON) dist/.built ## two routers in network namespaces carry HTTP, UDP and ping (root)
+	@node dist/test/lab/demo.js
+
+test: setup-test $(ADDON) dist/.built ## every test; those that need root skip without it
+	@node dist/test/run.js
+
+check: node_modules/.installed ## types, lint and format
+	tsc --noEmit -p .
+	biome check .
+
+bench: setup-test $(ADDON) dist/.built ## benchmarks; live ones need root
+	@node dist/bench/run.js
+
+golden: setup-test $(ADDON) dist/.built ## the golden tests; REGEN=1 writes their outputs anew
+	@WAYMARK_REGEN=$(REGEN) ava dist/test/golden/*.test.js
+
+fuzz: setup-test $(ADDON) dist/.built ## long mutation runs; MINUTES=5 sets how long
+	@WAYMARK_FUZZ_MINUTES=$(or $(MINUTES),5) ava --timeout 24h dist/test/fuzz/*.test.js
+
+sanitize: setup-test node_modules/.installed dist/.built ## the addon's tests under AddressSanitizer and UBSan
+	@test/sanitize/run.sh
+
+clean: ## remove what building made
+	rm -rf build build-sanitize dist .tools node_modules
+
+setup-build:
+	@.ci/setup build
+
+setup-test:
+	@.ci/setup test
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	npm rebuild --loglevel=error cap pcap raw-socket
+	@touch $@
+
+$(ADDON): node_modules/.installed binding.gyp $(wildcard native/*)
+	@node-gyp rebuild --silent
+	@touch $@
+
+dist/.built: node_modules/.installed tsconfig.json $(SOURCES)
+	@rm -rf dist
+	tsc -p .
+	@chmod +x dist/lib/cli/main.js
+	@touch $@
