@@ -1,7 +1,9 @@
 # make help lists the targets. `make demo` and `make test` do all of their own set-up on a fresh Debian machine.
 
 SHELL := /bin/bash
-export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+# node_modules/.bin stays out of it: a package there has a program named nft, which is not nftables.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+BIN := node_modules/.bin
 # Node's headers lie beside its binary; without this node-gyp would look for them on the network.
 export npm_config_nodedir ?= $(shell d=$$(dirname $$(dirname $$(readlink -f $$(command -v node || echo /usr/bin/node)))); [ -e $$d/include/node/node_api.h ] && echo $$d)
 
@@ -22,17 +24,17 @@ test: setup-test $(ADDON) dist/.built ## every test; those that need root skip w
 	@node dist/test/run.js
 
 check: node_modules/.installed ## types, lint and format
-	tsc --noEmit -p .
-	biome check .
+	$(BIN)/tsc --noEmit -p .
+	$(BIN)/biome check .
 
 bench: setup-test $(ADDON) dist/.built ## benchmarks; live ones need root
 	@node dist/bench/run.js
 
 golden: setup-test $(ADDON) dist/.built ## the golden tests; REGEN=1 writes their outputs anew
-	@WAYMARK_REGEN=$(REGEN) ava dist/test/golden/*.test.js
+	@WAYMARK_REGEN=$(REGEN) $(BIN)/ava dist/test/golden/*.test.js
 
 fuzz: setup-test $(ADDON) dist/.built ## long mutation runs; MINUTES=5 sets how long
-	@WAYMARK_FUZZ_MINUTES=$(or $(MINUTES),5) ava --timeout 24h dist/test/fuzz/*.test.js
+	@WAYMARK_FUZZ_MINUTES=$(or $(MINUTES),5) $(BIN)/ava --timeout 24h dist/test/fuzz/*.test.js
 
 sanitize: setup-test node_modules/.installed dist/.built ## the addon's tests under AddressSanitizer and UBSan
 	@test/sanitize/run.sh
@@ -52,11 +54,11 @@ node_modules/.installed: package.json package-lock.json
 	@touch $@
 
 $(ADDON): node_modules/.installed binding.gyp $(wildcard native/*)
-	@node-gyp rebuild --silent
+	@$(BIN)/node-gyp rebuild --silent
 	@touch $@
 
 dist/.built: node_modules/.installed tsconfig.json $(SOURCES)
 	@rm -rf dist
-	tsc -p .
+	$(BIN)/tsc -p .
 	@chmod +x dist/lib/cli/main.js
 	@touch $@

@@ -48,6 +48,7 @@ import {
   KEY_SOURCE,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   startsWithCookie,
   TRAIT_COOKIE,
   TRAITS,
@@ -71,6 +72,7 @@ import {
 } from "../wire/metadata-attributes.ts";
 import { completeChecksum, isChecksumPartial, segmentFrame, superFrameError } from "../wire/offload.ts";
 import { ACK, findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, SYN } from "../wire/tcp.ts";
+import { getUdpLength } from "../wire/udp.ts";
 import {
     CONSUMED,
   DROP_CONTROL_UNKNOWN,
@@ -81,6 +83,7 @@ import {
   DROP_LOCAL_ADDRESS,
   DROP_METADATA_CHECKSUM,
   DROP_METADATA_CONTEXT,
+  DROP_METADATA_MALFORMED,
   DROP_METADATA_MISSING,
   DROP_METADATA_UNEXPECTED,
   DROP_NOT_A_PEER,
@@ -350,6 +353,10 @@ export class SlowPath {
   #readMetadata(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const verdict = parseMetadata(batch.bytes, key[AT_PAYLOAD], key[AT_END], this.#parsed);
     if (verdict !== OK) return verdict;
+    // Bytes behind the UDP length (RFC 9868) are covered by no checksum: metadata does not reach into them.
+    if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP && getUdpLength(batch.bytes, key[AT_L4]) !== key[AT_END] - key[AT_L4]) {
+      return DROP_METADATA_MALFORMED;
+    }
     if (this.#parsed.has(ATTRIBUTE_FRAGMENT)) {
       const added = this.#fragments.add(batch, i, key, this.#parsed, this.#piece, nowMs);
       if (added !== OK) return added;
@@ -463,12 +470,12 @@ export class SlowPath {
         return this.#leaveInSegments(batch, i, key, flow, session, forward, nowMs);
       }
     }
-    const packetLength = key[AT_END] - key[AT_L3];
-
     if ((plan & OP_REMOVE_UDP) !== 0) {
       if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_UDP_CHECKSUM;
       removeUdpHeader(batch, i, key, table.context[session * 4 + 3]);
     }
+    // The session's own bytes, as its hosts count them: nothing of what routers put around them.
+    const packetLength = key[AT_END] - key[AT_L3];
     const partial = batch.segmentSize[i] !== 0 && isChecksumPartial(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
     rewrite(bytes, key[AT_L3], key[AT_L4], flows.words, base, partial);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);

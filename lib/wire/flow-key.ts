@@ -3,8 +3,8 @@
 // house walks headers (a second walker is how two parsers come to disagree, and that is how firewalls are bypassed).
 // Ethernet II (IEEE 802.3), IPv4 (RFC 791), TCP (RFC 9293), UDP (RFC 768), ICMP (RFC 792).
 //
-//   | Ethernet 14 | IPv4 20..60 | TCP 20..60 / UDP 8 / ICMP 8 | payload ... | padding |
-//   ^ offset      ^ AT_L3       ^ AT_L4                       ^ AT_PAYLOAD  ^ AT_END
+//   | Ethernet 14 | IPv4 20..60 | TCP 20..60 / UDP 8 | payload ... | padding |
+//   ^ offset      ^ AT_L3       ^ AT_L4              ^ AT_PAYLOAD  ^ AT_END       (other protocols: AT_PAYLOAD = AT_L4)
 //
 // The caller owns the row, an Int32Array of KEY_ROW_WORDS, and may reuse it: every word a verdict of OK promises is
 // overwritten each time. Words 0..3 are the flow key and go to the flow table as they are. After OK (and after

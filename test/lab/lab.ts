@@ -10,7 +10,8 @@
 //
 // Everything a lab makes is found by the name of its namespaces. A janitor process waits on a pipe for the end of the
 // process that opened the lab, whatever ends it (close, a failed test, Ctrl-C, SIGKILL), and then ends every process in
-// those namespaces and removes them with the lab's directory (which stays, captures and all, while WAYMARK_LAB_KEEP is set). A lab whose janitor was killed too is swept by the next one.
+// those namespaces and removes them with the lab's directory (which stays, captures and all, while WAYMARK_LAB_KEEP is
+// set). A lab whose janitor was killed too is swept by the next one.
 
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
