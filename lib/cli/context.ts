@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import type { Log } from "../base/log.ts";
 import type { Config, Problem } from "../control/config.ts";
+import type { Explanation } from "../control/explain.ts";
 import { OperatorError } from "../control/operator-error.ts";
 import type { PacketDescription } from "../control/packet-text.ts";
 
@@ -28,11 +29,6 @@ export interface RouterModule {
     config: Config,
     options: { interface: string; packet: PacketDescription },
   ): Explanation | Promise<Explanation>;
-}
-
-export interface Explanation {
-  readonly verdict: string;
-  readonly steps: readonly { readonly step: string; readonly outcome: string; readonly reason: string }[];
 }
 
 /** A command cannot do what it was asked; the message is for the operator. Exit code 1. */

@@ -1,7 +1,8 @@
 import { Command, InvalidArgumentError } from "commander";
 import { TextError } from "../control/address-text.ts";
+import type { Explanation } from "../control/explain.ts";
 import { type PacketDescription, parsePacket } from "../control/packet-text.ts";
-import { type Context, type Explanation, loadConfig, requireInterface } from "./context.ts";
+import { type Context, loadConfig, requireInterface } from "./context.ts";
 
 const EXAMPLES = `
 PACKET is 'tcp|udp ADDRESS:PORT > ADDRESS:PORT' or 'icmp ADDRESS > ADDRESS'; behind a tcp packet may stand

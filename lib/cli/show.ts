@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Argument, Command } from "commander";
 import { askRouter } from "../control/admin-socket.ts";
+import { counterReference } from "../control/metrics.ts";
 import { printAnswer, printCounterReference, SHOW_RESOURCES, type ShowResource } from "../control/show.ts";
-import { COUNTERS } from "../engine/counters.ts";
 import { CommandError, type Context, readText } from "./context.ts";
 
 const EXAMPLES = `
@@ -51,8 +51,7 @@ export function showCommand(context: Context): Command {
 }
 
 function describeCounters(context: Context, json: boolean): void {
-  const reference = COUNTERS.map(({ name, sentence }) => ({ name, sentence }));
-  context.out(json ? `${JSON.stringify(reference, null, 2)}\n` : printCounterReference(reference));
+  context.out(json ? `${JSON.stringify(counterReference, null, 2)}\n` : printCounterReference(counterReference));
 }
 
 async function socketOf(options: Options): Promise<string> {

@@ -2,9 +2,10 @@
 // /sessions asks for "sessions". The answers are the caller's; this file keeps the door: permissions, a socket file left by a dead
 // router, limits on what a client may send, and errors as JSON. Nothing a client does can stop the router.
 
-import { lstatSync, unlinkSync } from "node:fs";
+import { existsSync, lstatSync, unlinkSync } from "node:fs";
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
+import { dirname } from "node:path";
 import { OperatorError } from "./operator-error.ts";
 
 const HEADER_BYTES_MAX = 4096;
@@ -82,7 +83,12 @@ export class AdminSocket {
     message.resume();
     response.on("error", () => {});
     const [status, body] = this.#answerTo(message);
-    response.writeHead(status, { "content-type": "application/json", connection: "close" });
+    const headers = {
+      "content-type": "application/json",
+      "content-length": Buffer.byteLength(body),
+      connection: "close",
+    };
+    response.writeHead(status, headers);
     response.end(body);
   }
 
@@ -149,6 +155,11 @@ function parseObject(chunks: Buffer[]): object | null {
 
 /** Remove a socket file that nobody listens at any more. Rejects where somebody does, or where it is no socket. */
 async function clearStaleSocket(path: string): Promise<void> {
+  if (!existsSync(dirname(path))) {
+    throw new AdminSocketError(
+      `the directory of ${path} does not exist: create it, or set control.socket to another path`,
+    );
+  }
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isSocket()) {
@@ -176,8 +187,6 @@ function someoneListens(path: string): Promise<boolean> {
 
 function explainListenFailure(path: string, error: NodeJS.ErrnoException): string {
   switch (error.code) {
-    case "ENOENT":
-      return `the directory of ${path} does not exist: create it, or set control.socket to another path`;
     case "EACCES":
     case "EPERM":
       return `no permission to listen at ${path}: run as root, or set control.socket to another path`;

@@ -57,10 +57,20 @@ function checkNames(list: DraftList<{ readonly name: string }>, source: ConfigSo
 }
 
 function checkLimits(draft: Draft, source: ConfigSource): void {
-  const { holdFrames, holdFramesPerNeighbor } = draft.top.limits;
-  if (holdFramesPerNeighbor <= holdFrames) return;
-  const message = `hold-frames-per-neighbor (${holdFramesPerNeighbor}) is above hold-frames (${holdFrames})`;
-  source.error(["limits", "hold-frames-per-neighbor"], message, "lower it, or raise hold-frames");
+  const { holdFrames, holdFramesPerNeighbor, neighbors } = draft.top.limits;
+  if (holdFramesPerNeighbor > holdFrames) {
+    const message = `hold-frames-per-neighbor (${holdFramesPerNeighbor}) is above hold-frames (${holdFrames})`;
+    source.error(["limits", "hold-frames-per-neighbor"], message, "lower it, or raise hold-frames");
+  }
+  // Every path keeps a neighbor for its next hop as long as the router runs.
+  const paths = present(draft.peers).reduce((count, peer) => count + peer.paths.length, 0);
+  if (paths > neighbors) {
+    source.error(
+      ["limits", "neighbors"],
+      `${paths} peer paths need more neighbors than ${neighbors}`,
+      `write at least ${paths}`,
+    );
+  }
 }
 
 function checkInterfaces(draft: Draft, source: ConfigSource): void {

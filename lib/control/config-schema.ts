@@ -56,6 +56,8 @@ export const CAPACITIES = {
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
+/** Interface ids are bytes in some tables. */
+const INTERFACES_MAX = 256;
 /** IPv4's smallest datagram that every host takes (RFC 791): below it metadata has no room. */
 const MTU_MIN = 576;
 /** sockaddr_un's path, less its closing zero. */
@@ -207,7 +209,7 @@ function sections(need: Need) {
     log: z.strictObject({ level: z.enum(LOG_LEVELS).default("info") }).prefault({}),
     sessions: z.strictObject({ max: capacity("sessions.max") }).prefault({}),
     limits: limits.prefault({}),
-    interfaces: need(z.array(z.unknown()).min(1), []),
+    interfaces: need(z.array(z.unknown()).min(1).max(INTERFACES_MAX), []),
     tenants: list,
     services: list,
     "service-routes": list,
@@ -413,6 +415,8 @@ function judge(issue: z.core.$ZodIssue, path: Path, value: unknown): [string, st
       return [issue.message, String(issue.params?.mend ?? write)];
     case "too_small":
       return ["the list is empty", write];
+    case "too_big":
+      return ["the list is too long", `write at most ${issue.maximum} items`];
     case "invalid_union":
       return ["neither hex text nor a file", `write ${key}: HEX or ${key}: { file: PATH }`];
     case "invalid_value": {

@@ -4,13 +4,14 @@
 //
 //   | Ethernet | IPv4 | TCP or UDP | base header 12, attribute 1: 14 | piece of the L4 payload |
 //
-// Checksums: every piece carries the whole packet's checksum error (0 when it was right, as it almost always is), and
-// the reassembled packet gets it back: damage is never repaired. A datagram without a checksum stays without.
+// Checksums: every piece carries the errors of the whole packet's IP and L4 checksums (0 when they were right, as they
+// almost always are), and the reassembled packet gets them back: damage is never repaired. A datagram without a checksum
+// stays without.
 
 import { getU16, setU16 } from "../base/bytes.ts";
 import type { FrameBatch } from "../io/port.ts";
 import { FRAGMENT_COMPLETE, FRAGMENT_FULL, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
-import { fold, ipv4HeaderChecksum, l4Checksum, l4ChecksumOffset, l4Sum } from "../wire/checksum.ts";
+import { fold, ipv4HeaderChecksum, l4Checksum, l4ChecksumOffset, l4Sum, sumWords } from "../wire/checksum.ts";
 import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, ETHERNET_HEADER, KEY_DESTINATION, KEY_PORTS, KEY_PROTOCOL, KEY_SOURCE, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_FRAGMENT } from "../wire/metadata-attributes.ts";
@@ -47,7 +48,7 @@ export class FabricFragments {
     const room = (mtu - headers - FRAGMENT_METADATA) & ~7;
     if (room <= 0) return 0;
     const l3 = key[AT_L3];
-    const error = checksumError(bytes, l3, key[AT_L4], key[AT_END]);
+    const error = checksumErrors(bytes, l3, key[AT_L4], key[AT_END]);
     const originalId = getU16(bytes, l3 + 4);
     const dontFragment = getU16(bytes, l3 + 6) & DONT_FRAGMENT;
     const id = this.#nextId;
@@ -111,7 +112,7 @@ export class FabricFragments {
     if (outcome === FRAGMENT_FULL) return DROP_FRAGMENT_TABLE_FULL;
     if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_FRAGMENT_MALFORMED;
     if (pieceOffset === 0) table.keepHeader(bytes, batch.offset[i], key[AT_PAYLOAD]);
-    const error = checksumError(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+    const error = checksumErrors(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
     if (error !== 0) table.accumulators[table.chain] = error;
     if (outcome === FRAGMENT_HELD) return CONSUMED;
     return this.#rebuild(getU16(bytes, at + 4), complete);
@@ -137,21 +138,22 @@ export class FabricFragments {
   }
 }
 
-/** Set lengths and checksums of a packet whose headers were copied; the L4 checksum is off by `error` on purpose. */
+/** Set lengths and checksums of a packet whose headers were copied; the checksums are off by `error` (checksumErrors) on purpose. */
 function finishPacket(bytes: Uint8Array, l3: number, l4: number, end: number, error: number): void {
   setU16(bytes, l3 + 2, end - l3);
-  setU16(bytes, l3 + 10, ipv4HeaderChecksum(bytes, l3));
+  setU16(bytes, l3 + 10, fold(ipv4HeaderChecksum(bytes, l3) + (error >>> 16)));
   const protocol = bytes[l3 + 9];
   if (protocol === PROTOCOL_UDP) {
     setU16(bytes, l4 + 4, end - l4);
     if (getU16(bytes, l4 + 6) === 0) return;
   }
-  const checksum = fold(l4Checksum(bytes, l3, l4, end) + error);
+  const checksum = fold(l4Checksum(bytes, l3, l4, end) + (error & 0xffff));
   setU16(bytes, l4 + l4ChecksumOffset(protocol), checksum === 0 && protocol === PROTOCOL_UDP ? 0xffff : checksum);
 }
 
-/** How far the L4 checksum is from right, 0 when it is right or there is none. */
-function checksumError(bytes: Uint8Array, l3: number, l4: number, end: number): number {
-  if (bytes[l3 + 9] === PROTOCOL_UDP && getU16(bytes, l4 + 6) === 0) return 0;
-  return fold(l4Sum(bytes, l3, l4, end)) % 0xffff;
+/** How far the IPv4 header checksum (high half) and the L4 checksum (low half) are from right; 0 for one that is right or not there. */
+function checksumErrors(bytes: Uint8Array, l3: number, l4: number, end: number): number {
+  const header = fold(sumWords(bytes, l3, l4, 0)) % 0xffff;
+  const none = bytes[l3 + 9] === PROTOCOL_UDP && getU16(bytes, l4 + 6) === 0;
+  return (header << 16) | (none ? 0 : fold(l4Sum(bytes, l3, l4, end)) % 0xffff);
 }

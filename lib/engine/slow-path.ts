@@ -77,6 +77,7 @@ import {
     CONSUMED,
   DROP_CONTROL_UNKNOWN,
   DROP_EXCEEDS_MTU,
+  DROP_FRAGMENT_MALFORMED,
   DROP_FRAME_TOO_LONG,
   DROP_ICMP_TYPE,
   DROP_IP_CHECKSUM,
@@ -218,7 +219,12 @@ export class SlowPath {
     request.tenant = this.#classification.tenant;
     request.service = this.#classification.service;
     request.route = this.#classification.route;
-    return this.#sessions.open(request, nowMs);
+    const verdict = this.#sessions.open(request, nowMs);
+    if (verdict !== OK) return verdict;
+    // Armed before anything else is looked at: whatever becomes of its lead packet, the session ends.
+    this.#sessions.settle(this.#sessions.opened);
+    armTimer(this.#sessions, this.#sessions.opened, nowMs);
+    return OK;
   }
 
   /** A packet to one of our own addresses that no flow knows. */
@@ -241,21 +247,25 @@ export class SlowPath {
     return this.#openFromPeer(batch, i, key, path, nowMs);
   }
 
-  /** Open the session that a peer's metadata, already parsed, describes, and take this packet on. */
-  #openFromPeer(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
-    const verdict = this.#acceptFromPeer(batch, key, path, nowMs);
+  /**
+   * Open the session that a peer's metadata, already parsed, describes, and take this packet on. `replaced` is the
+   * session that has its waypoint tuple now, -1 = none; it goes only for one that is accepted.
+   */
+  #openFromPeer(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number, replaced = -1): number {
+    const verdict = this.#acceptFromPeer(batch, key, path, nowMs, replaced);
     this.observer?.("metadata", verdict, this.#classification, verdict === OK ? this.#sessions.opened : -1);
     if (verdict !== OK) return verdict;
     return this.session(batch, i, key, this.#sessions.table.forwardFlow[this.#sessions.opened], nowMs);
   }
 
-  #acceptFromPeer(batch: FrameBatch, key: Int32Array, path: number, nowMs: number): number {
+  #acceptFromPeer(batch: FrameBatch, key: Int32Array, path: number, nowMs: number, replaced: number): number {
     const forward = this.#forward;
     const verdict = readForwardMetadata(batch.bytes, this.#parsed, forward);
     if (verdict !== OK) return verdict;
     if (wireProtocol(forward.context[3]) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
     const classified = classifyMetadata(this.#policy, forward.tenant, forward.service, forward.context, this.#classification);
     if (classified !== OK) return classified;
+    if (replaced >= 0) this.#sessions.close(replaced, nowMs);
     const request = this.#request;
     for (let k = 0; k < 4; k++) request.key[k] = key[k];
     request.context.set(forward.context);
@@ -327,12 +337,12 @@ export class SlowPath {
         removeBeforePayload(batch, i, key, parsed.totalLength);
       } else {
         this.#counters.increment(METADATA_RECEIVED);
-        if (parsed.has(ATTRIBUTE_CONTROL)) return this.#control(batch, session, forward, nowMs);
+        if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) return this.#control(batch, session, forward, nowMs);
         const meant = forward
           ? this.#forwardMetadata(batch, i, key, session, nowMs)
           : this.#reverseMetadata(batch, session, nowMs);
         if (meant !== OK) return meant;
-        if (parsed.has(ATTRIBUTE_HEALTH_CHECK)) this.#sendControl(session, !forward, CONTROL_SESSION_EXISTS, nowMs);
+        if (parsed.has(ATTRIBUTE_HEALTH_CHECK)) this.#sendControl(session, forward, CONTROL_SESSION_EXISTS, nowMs);
         removeBeforePayload(batch, i, key, parsed.totalLength);
         return OK;
       }
@@ -358,6 +368,8 @@ export class SlowPath {
       return DROP_METADATA_MALFORMED;
     }
     if (this.#parsed.has(ATTRIBUTE_FRAGMENT)) {
+      // A router never cuts a fragment again: a packet put together is no piece of another.
+      if (batch === this.#piece) return DROP_FRAGMENT_MALFORMED;
       const added = this.#fragments.add(batch, i, key, this.#parsed, this.#piece, nowMs);
       if (added !== OK) return added;
       this.#counters.increment(FABRIC_REASSEMBLED);
@@ -389,9 +401,7 @@ export class SlowPath {
     readUuid(batch.bytes, parsed, this.#words);
     if (!table.hasUuid(session, this.#words)) {
       // Another session took over the waypoint tuple.
-      const path = table.upstream.path[session];
-      this.#sessions.close(session, nowMs);
-      const taken = this.#openFromPeer(batch, i, key, path, nowMs);
+      const taken = this.#openFromPeer(batch, i, key, table.upstream.path[session], nowMs, session);
       return taken === OK ? HANDLED : taken;
     }
     handshake.heardForwardMetadata(table.upstream, session, nowMs);

@@ -23,7 +23,8 @@ export function nextTcpState(state: number, flags: number, forward: boolean): nu
     if (forward) return state === TCP_NONE ? TCP_SYN_SENT : state;
     return state === TCP_SYN_SENT ? TCP_SYN_RECEIVED : state;
   }
-  if ((flags & FIN) !== 0) return afterFin(state, forward);
+  // A FIN that no SYN of the server came before ends nothing: half-open sessions must stay half-open.
+  if ((flags & FIN) !== 0) return state === TCP_SYN_SENT ? state : afterFin(state, forward);
   if (state === TCP_SYN_RECEIVED && forward) return TCP_ESTABLISHED;
   // A session recovered or seen first in mid-flow: both ends are past their handshake.
   return state === TCP_NONE ? TCP_ESTABLISHED : state;
@@ -47,7 +48,7 @@ export function isTcpOver(state: number): boolean {
 
 /** Not yet established: counts as half-open, expires soon, goes first when the table is full. */
 export function isTcpHalfOpen(state: number): boolean {
-  return state === TCP_SYN_SENT || state === TCP_SYN_RECEIVED;
+  return state < TCP_ESTABLISHED;
 }
 
 export function tcpStateName(state: number): string {

@@ -1,6 +1,8 @@
+import { readFileSync } from "node:fs";
 import test, { type ExecutionContext } from "ava";
 import fc from "fast-check";
 import { type Config, formatProblem, type Problem, parseConfig } from "../../lib/control/config.ts";
+import { CAPACITIES } from "../../lib/control/config-schema.ts";
 import { readSocketPath } from "../../lib/control/config-source.ts";
 
 const GOOD = `authority: acme
@@ -735,6 +737,48 @@ test("No text makes parseConfig throw, and a config comes only without errors", 
     }),
     { numRuns: 300 },
   );
+});
+
+test("More peer paths than neighbors, and more interfaces than fit a table, are refused", (t) => {
+  const peers = Array.from(
+    { length: 17 },
+    (_, i) => `{ name: p${i}, paths: [{ interface: wan0, address: 198.18.0.${i + 100} }] }`,
+  );
+  const text = GOOD.replace(
+    /peers:[\s\S]*/,
+    `peers: [{ name: east, paths: [{ interface: wan0, address: 198.18.0.2 }] }, ${peers.slice(1).join(", ")}]\n`,
+  );
+  expect(
+    t,
+    `${text}limits: { neighbors: 16 }\n`,
+    "w.yaml:21:22  limits.neighbors  17 peer paths need more neighbors than 16  write at least 17",
+  );
+  const many = `authority: a\nrouter: b\ninterfaces: [${"x, ".repeat(257)}]\n`;
+  t.regex(
+    print(parseConfig(many, "w.yaml").problems)[0],
+    /^w\.yaml:3:13 {2}interfaces {2}the list is too long {2}write at most 256 items$/,
+  );
+});
+
+test("The reference names every key, and every capacity with its default and bounds", (t) => {
+  const reference = readFileSync("lib/control/README.md", "utf8");
+  const probe = GOOD.replace("tenants: [{", "tenants: [{ zz: 1,")
+    .replace("members: [{", "members: [{ zz: 1,")
+    .replace("name: lan0", "name: lan0\n    zz: 1")
+    .replace("name: app", "name: app\n    zz: 1")
+    .replace("{ service: app", "{ zz: 1, service: app")
+    .replace("name: east", "name: east\n    zz: 1")
+    .replace("paths: [{", "paths: [{ zz: 1,");
+  const { problems } = parseConfig(
+    `${probe}zz: 1\ncontrol: { zz: 1 }\nlog: { zz: 1 }\nsessions: { zz: 1 }\nlimits: { zz: 1 }\n`,
+    "w.yaml",
+  );
+  const keys = problems.flatMap(({ mend }) => /the keys here are (.*)$/.exec(mend)?.[1].split(", ") ?? []);
+  t.true(keys.length > 50);
+  for (const key of keys) t.regex(reference, new RegExp(`\\b${key}\\b`), key);
+  for (const [key, [value, min, max]] of Object.entries(CAPACITIES)) {
+    t.true(reference.includes(`| \`${key}\` | ${value} | ${min} to ${max} |`), key);
+  }
 });
 
 test("The socket path is found without the rest being right", (t) => {

@@ -75,7 +75,7 @@ add rule netdev waymark guard-eth0 ip daddr { 10.2.0.0/16, 10.9.0.1/32 } counter
 test.serial("A program by the name of nft that is not nftables is found out", (t) => {
   const directory = mkdtempSync(join(tmpdir(), "waymark-nft-"));
   const path = process.env.PATH;
-  writeFileSync(join(directory, "nft"), "#!/bin/sh\nexit 0\n", { mode: 0o755 });
+  writeFileSync(join(directory, "nft"), "#!/bin/sh\ncat > /dev/null\n", { mode: 0o755 });
   process.env.PATH = `${directory}:/bin`;
   try {
     t.throws(() => installGuard(buildGuard(config(SHARED))), {
@@ -103,7 +103,8 @@ test.serial("Without nft the error says how to get it", (t) => {
 // Live: a veth between two namespaces of our own. The kernel at `guarded` answers until the guard hides its frames.
 
 const missing = process.getuid?.() === 0 ? whichMissing(["ip", "nft", "ping"]) : "needs root";
-const prefix = `wmguard-${process.pid}-${randomBytes(2).toString("hex")}`;
+// Named as the lab names its own, so that its sweeper also finds what an interrupted run left.
+const prefix = `waymark-${process.pid}-${randomBytes(2).toString("hex")}`;
 const guarded = `${prefix}-a`;
 const outside = `${prefix}-b`;
 

@@ -7,7 +7,7 @@ import fc from "fast-check";
 import { CaptureReader, CaptureWriter } from "../../lib/io/pcap-file.ts";
 import { FRAME_TRUNCATED, FrameBatch, HEADROOM } from "../../lib/io/port.ts";
 import { batchOf, copies, many } from "../contract/port-contract.ts";
-import { noFolder, noProgram } from "./skip.ts";
+import { foreignEnvironment as env, noFolder, noProgram } from "./skip.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-pcap-"));
 test.after.always(() => rmSync(folder, { recursive: true }));
@@ -195,7 +195,7 @@ tsharkTest("tshark reads our captures as we wrote them", (t) => {
   const path = newPath();
   write(path, many(20), 1234.5);
   const fields = ["-T", "fields", "-e", "frame.time_epoch", "-e", "frame.len"];
-  const lines = execFileSync("tshark", ["-r", path, ...fields], { encoding: "utf8" })
+  const lines = execFileSync("tshark", ["-r", path, ...fields], { encoding: "utf8", env })
     .trim()
     .split("\n");
   t.deepEqual(
@@ -207,7 +207,7 @@ tsharkTest("tshark reads our captures as we wrote them", (t) => {
 tsharkTest("pcapng is read like pcap", (t) => {
   const [path, converted] = [newPath(), newPath()];
   write(path, many(20), 1234.5);
-  execFileSync("editcap", ["-F", "pcapng", path, converted]);
+  execFileSync("editcap", ["-F", "pcapng", path, converted], { env });
   t.deepEqual(readAll(converted), readAll(path));
 });
 
@@ -233,7 +233,7 @@ refereeTest("capinfos counts as many frames in the corpus as we read", (t) => {
   for (const name of names.filter((_, i) => i % 10 === 0)) {
     const { frames, error } = readAll(join(CORPUS, name), 64, 1 << 19);
     if (error !== undefined) continue;
-    const referee = spawnSync("capinfos", ["-c", "-M", "-T", "-r", join(CORPUS, name)], { encoding: "utf8" });
+    const referee = spawnSync("capinfos", ["-c", "-M", "-T", "-r", join(CORPUS, name)], { encoding: "utf8", env });
     if (referee.status !== 0) continue; // a link type that Wireshark does not know
     t.is(frames.length, Number(referee.stdout.trim().split("\t").at(-1)), name);
     compared++;

@@ -12,8 +12,11 @@ export function noNamespace(): string | undefined {
   return spawnSync("unshare", ["-n", "ip", "link"]).status === 0 ? undefined : "needs network namespaces and ip";
 }
 
+/** The environment for programs that are not ours: without the sanitizer's preload, under which some of them hang. */
+export const foreignEnvironment = { ...process.env, LD_PRELOAD: "" };
+
 export function noProgram(name: string): string | undefined {
-  return spawnSync(name, ["--version"]).status === 0 ? undefined : `needs ${name}`;
+  return spawnSync(name, ["--version"], { env: foreignEnvironment }).status === 0 ? undefined : `needs ${name}`;
 }
 
 export function noFolder(path: string): string | undefined {

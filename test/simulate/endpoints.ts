@@ -2,67 +2,70 @@
 // segment in flight, no windows.
 
 import { type SimHost, type World } from "./world.ts";
+import { ACK, FIN, PSH, RST, SYN } from "../../lib/wire/tcp.ts";
 import { type Ends, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 
-const FIN = 1;
-const SYN = 2;
-const RST = 4;
-const PSH = 8;
-const ACK = 16;
 const RETRANSMIT_MS = 300;
 
-/** A client that connects, sends `request`, and wants to get `request` back in upper case; then closes. */
+/** A client that connects, sends each request `pauseMs` after the one before was answered, and closes. Whatever is lost is sent again. */
 export class TcpClient {
-  state: "opening" | "sent" | "answered" | "closed" | "refused" = "opening";
-  answer = "";
+  state: "opening" | "open" | "closing" | "closed" | "refused" = "opening";
+  readonly answers: string[] = [];
   readonly #world: World;
   readonly #host: SimHost;
   readonly #ends: Ends;
-  readonly #request: string;
+  readonly #requests: readonly string[];
+  readonly #pauseMs: number;
   #sequence = 1000;
   #acknowledgment = 0;
 
-  constructor(world: World, host: SimHost, ends: Ends, request: string) {
+  constructor(world: World, host: SimHost, ends: Ends, requests: readonly string[], pauseMs = 0) {
+    this.#pauseMs = pauseMs;
     this.#world = world;
     this.#host = host;
     this.#ends = ends;
-    this.#request = request;
+    this.#requests = requests;
     this.#transmit();
   }
 
   receive(packet: SeenPacket): void {
     if (packet.protocol !== 6 || packet.destinationPort !== this.#ends.sourcePort) return;
+    const isExpected = packet.sequence === this.#acknowledgment;
     if ((packet.tcpFlags & RST) !== 0) {
       this.state = "refused";
-      return;
-    }
-    if (this.state === "opening" && (packet.tcpFlags & (SYN | ACK)) === (SYN | ACK)) {
-      this.#sequence = 1001;
+    } else if ((packet.tcpFlags & SYN) !== 0) {
+      if (this.state !== "opening") return this.#segment(ACK);
+      this.#sequence++;
       this.#acknowledgment = packet.sequence + 1;
       this.#segment(ACK);
-      this.state = "sent";
-      this.#transmit();
-    } else if (this.state === "sent" && packet.payload.length > 0) {
-      this.answer = new TextDecoder().decode(packet.payload);
-      this.#sequence = 1001 + this.#request.length;
-      this.#acknowledgment = packet.sequence + packet.payload.length;
-      this.state = "answered";
-      this.#segment(ACK | FIN);
-    } else if (this.state === "answered" && (packet.tcpFlags & FIN) !== 0) {
+      this.#next(0);
+    } else if (this.state === "open" && packet.payload.length > 0 && isExpected) {
+      this.answers.push(packet.text);
+      this.#sequence = packet.acknowledgment;
+      this.#acknowledgment += packet.payload.length;
+      this.#next(this.#pauseMs);
+    } else if (this.state === "closing" && (packet.tcpFlags & FIN) !== 0 && isExpected) {
       this.#sequence++;
       this.#acknowledgment++;
-      this.#segment(ACK);
       this.state = "closed";
+      this.#segment(ACK);
     }
   }
 
+  #next(pauseMs: number): void {
+    this.state = this.answers.length < this.#requests.length ? "open" : "closing";
+    if (pauseMs === 0) this.#transmit();
+    else this.#world.after(pauseMs, () => this.#transmit());
+  }
+
   #transmit(): void {
+    const then = `${this.state} ${this.answers.length}`;
     if (this.state === "opening") this.#segment(SYN);
-    else if (this.state === "sent") this.#segment(ACK | PSH, this.#request);
+    else if (this.state === "open") this.#segment(ACK | PSH, this.#requests[this.answers.length]);
+    else if (this.state === "closing") this.#segment(ACK | FIN);
     else return;
-    const then = this.state;
     this.#world.after(RETRANSMIT_MS, () => {
-      if (this.state === then) this.#transmit();
+      if (`${this.state} ${this.answers.length}` === then) this.#transmit();
     });
   }
 
@@ -81,20 +84,22 @@ export function tcpServer(world: World, host: SimHost): (packet: SeenPacket) => 
     if ((packet.tcpFlags & SYN) !== 0) answer(SYN | ACK, 5000, packet.sequence + 1);
     else if ((packet.tcpFlags & FIN) !== 0) answer(FIN | ACK, packet.acknowledgment, packet.sequence + 1);
     else if (packet.payload.length > 0) {
-      answer(ACK | PSH, packet.acknowledgment, packet.sequence + packet.payload.length, new TextDecoder().decode(packet.payload).toUpperCase());
+      answer(ACK | PSH, packet.acknowledgment, packet.sequence + packet.payload.length, packet.text.toUpperCase());
     }
   };
 }
 
-/** Sends `requests` one after the other, each until its answer comes. */
+/** Sends `requests` one after the other, each until its answer comes, and `pauseMs` after it the next. */
 export class UdpClient {
   readonly answers: string[] = [];
   readonly #world: World;
   readonly #host: SimHost;
   readonly #ends: Ends;
   readonly #requests: string[];
+  readonly #pauseMs: number;
 
-  constructor(world: World, host: SimHost, ends: Ends, requests: string[]) {
+  constructor(world: World, host: SimHost, ends: Ends, requests: string[], pauseMs = 0) {
+    this.#pauseMs = pauseMs;
     this.#world = world;
     this.#host = host;
     this.#ends = ends;
@@ -104,10 +109,11 @@ export class UdpClient {
 
   receive(packet: SeenPacket): void {
     if (packet.protocol !== 17 || packet.destinationPort !== this.#ends.sourcePort) return;
-    const text = new TextDecoder().decode(packet.payload);
+    const { text } = packet;
     if (text !== this.#requests[this.answers.length]?.toUpperCase()) return; // a repeated answer
     this.answers.push(text);
-    this.#transmit();
+    if (this.#pauseMs === 0) this.#transmit();
+    else this.#world.after(this.#pauseMs, () => this.#transmit());
   }
 
   #transmit(): void {
@@ -123,6 +129,6 @@ export class UdpClient {
 /** Answers every datagram with itself in upper case. */
 export function udpServer(world: World, host: SimHost): (packet: SeenPacket) => void {
   return (packet) => {
-    if (packet.protocol === 17) world.send(host, udpFrame(swapEnds(packet), new TextDecoder().decode(packet.payload).toUpperCase()));
+    if (packet.protocol === 17) world.send(host, udpFrame(swapEnds(packet), packet.text.toUpperCase()));
   };
 }

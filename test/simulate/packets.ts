@@ -7,7 +7,8 @@ import { ANY_MAC, AT_END, AT_L3, AT_L4, AT_PAYLOAD, decodeFrame, ETHERTYPE_IPV4,
 import { l4IsRight, ipv4HeaderIsRight } from "../../lib/wire/checksum.ts";
 import { writeIcmp } from "../../lib/wire/icmp.ts";
 import { writeIpv4 } from "../../lib/wire/ipv4.ts";
-import { describeMetadata } from "../../lib/wire/metadata-attributes.ts";
+import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
+import { ATTRIBUTES, type AttributeValue, describeMetadata } from "../../lib/wire/metadata-attributes.ts";
 import { completeChecksum } from "../../lib/wire/offload.ts";
 import { writeTcp } from "../../lib/wire/tcp.ts";
 import { writeUdp } from "../../lib/wire/udp.ts";
@@ -56,6 +57,31 @@ export function echoFrame(source: string, destination: string, identifier: numbe
   return packet(ends, 1, 8, toBytes(payload), ttl, (to, l4) => writeIcmp(to, l4, reply ? 0 : 8, 0, (identifier << 16) | sequence, to.length));
 }
 
+/** The 8 bytes that metadata begins with. */
+export const COOKIE = Uint8Array.of(0x4c, 0x48, 0xdb, 0xc6, 0xdd, 0xf6, 0x67, 0x0c);
+
+/** Metadata with these attributes, given by type, in their sections. */
+export function metadataOf(...attributes: [type: number, value: AttributeValue][]): Uint8Array {
+  const sections = { header: [] as number[], payload: [] as number[] };
+  for (const [type, value] of attributes) {
+    const attribute = ATTRIBUTES.find((row) => row.type === type)!;
+    const bytes = attribute.encode(value);
+    sections[attribute.section].push(type >>> 8, type & 255, bytes.length >>> 8, bytes.length & 255, ...bytes);
+  }
+  const headerLength = 12 + sections.header.length;
+  const payloadLength = sections.payload.length;
+  return Uint8Array.of(...COOKIE, 0x10 | (headerLength >>> 8), headerLength & 255, payloadLength >>> 8, payloadLength & 255, ...sections.header, ...sections.payload);
+}
+
+export function concat(...parts: (Uint8Array | string)[]): Uint8Array {
+  return Uint8Array.from(Buffer.concat(parts.map(toBytes)));
+}
+
+/** A payload of `length` bytes, every one different from its neighbors. */
+export function pattern(length: number, from = 0): Uint8Array {
+  return Uint8Array.from({ length }, (_, i) => (from + i * 7 + (i >>> 8)) & 255);
+}
+
 function toBytes(payload: Uint8Array | string): Uint8Array {
   return typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
 }
@@ -73,6 +99,9 @@ export interface SeenPacket extends Ends {
   icmpType: number;
   /** L4 payload; for ICMP what is behind the 8-byte header. Metadata included. */
   payload: Uint8Array;
+  /** The payload without metadata. */
+  data: Uint8Array;
+  text: string;
   hasMetadata: boolean;
   /** Attribute name → value, when there is metadata. */
   metadata: Map<string, unknown>;
@@ -80,6 +109,7 @@ export interface SeenPacket extends Ends {
 }
 
 const row = new Int32Array(KEY_ROW_WORDS);
+const parsed = new ParsedMetadata();
 
 export function seePacket(frame: Uint8Array): SeenPacket | undefined {
   const verdict = decodeFrame(frame, 0, frame.length, 0, ANY_MAC, 0, row);
@@ -88,6 +118,8 @@ export function seePacket(frame: Uint8Array): SeenPacket | undefined {
   const protocol = frame[l3 + 9];
   const hasPorts = protocol === 6 || protocol === 17;
   const hasMetadata = startsWithCookie(frame, at, end);
+  const metadataLength = hasMetadata && parseMetadata(frame, at, end, parsed) === 0 ? parsed.totalLength : 0;
+  const data = frame.slice(protocol === 1 ? l4 + 8 : at + metadataLength, end);
   return {
     protocol,
     source: formatAddress(getI32(frame, l3 + 12)),
@@ -102,6 +134,8 @@ export function seePacket(frame: Uint8Array): SeenPacket | undefined {
     acknowledgment: protocol === 6 ? getI32(frame, l4 + 8) : 0,
     icmpType: protocol === 1 ? frame[l4] : -1,
     payload: frame.slice(protocol === 1 ? l4 + 8 : at, end),
+    data,
+    text: new TextDecoder().decode(data),
     hasMetadata,
     metadata: new Map(hasMetadata ? describeMetadata(frame, at, end).map(({ name, value }) => [name, value]) : []),
     frame,

@@ -19,11 +19,11 @@ for (const [name, build] of [["two routers", twoRouters], ["a chain of three", t
 
   test(`a TCP conversation runs through ${name}`, (t) => {
     const net: TwoRouters = build();
-    const client = new TcpClient(net.world, net.client, ENDS, "hello");
+    const client = new TcpClient(net.world, net.client, ENDS, ["hello"]);
     net.client.onPacket = (packet) => client.receive(packet);
     net.server.onPacket = tcpServer(net.world, net.server);
     t.true(net.world.runUntil(() => client.state === "closed", 3000), net.world.diagram());
-    t.is(client.answer, "HELLO");
+    t.deepEqual(client.answers, ["HELLO"]);
     net.world.skip(30_000, 100);
     t.is(net.west.sessions.table.count, 0);
     t.is(net.east.sessions.table.count, 0);

@@ -2,9 +2,18 @@
 
 import { type Link, type SimHost, World } from "./world.ts";
 import type { Router } from "../../lib/router.ts";
+import type { SeenPacket } from "./packets.ts";
 
 export const CLIENT = "10.1.0.2";
 export const SERVER = "10.2.0.2";
+
+/** Capacities; the ones left out are small, which keeps the tests quick. `others` are more entries, each `, name: value`. */
+export interface Limits {
+  sessions?: number;
+  neighbors?: number;
+  waypointPairs?: number;
+  others?: string;
+}
 
 interface RouterText {
   name: string;
@@ -13,10 +22,11 @@ interface RouterText {
   wans: Record<string, [string, string, string]>;
   /** Where service "app" (10.2.0.0/24) is. */
   route: string;
+  limits?: Limits;
   extra?: string;
 }
 
-export function routerYaml({ name, lan, wans, route, extra = "" }: RouterText): string {
+export function routerYaml({ name, lan, wans, route, limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, others = "" } = {}, extra = "" }: RouterText): string {
   const interfaces = [
     ...(lan ? [`  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""} }`] : []),
     ...Object.entries(wans).map(([wan, [own]]) => `  - { name: ${wan}, device: ${wan}, addresses: [${own}/24] }`),
@@ -24,7 +34,8 @@ export function routerYaml({ name, lan, wans, route, extra = "" }: RouterText): 
   const peers = Object.entries(wans).map(([wan, [, peer, address]]) => `  - { name: ${peer}, paths: [{ interface: ${wan}, address: ${address} }] }`);
   return `authority: acme
 router: ${name}
-sessions: { max: 1024 }
+sessions: { max: ${sessions} }
+limits: { fabric-chains: 16, neighbors: ${neighbors}, waypoint-pairs-per-path: ${waypointPairs}${others} }
 interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp }]
@@ -48,17 +59,35 @@ export interface TwoRouters {
   far: Link;
 }
 
+interface Options {
+  seed?: number;
+  /** Of west. */
+  limits?: Limits;
+  superFrames?: boolean;
+}
+
+const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
+const EAST_LAN = { address: "10.2.0.1" };
+
 /** client ─lan─ west ─wan─ east ─far─ server. */
-export function twoRouters(options: { seed?: number; westExtra?: string; eastExtra?: string } = {}): TwoRouters {
-  const world = new World(options.seed ?? 1);
-  const west = world.addRouter("west", routerYaml({ name: "west", lan: { address: "10.1.0.1", tenant: "corp" }, wans: { wan0: ["198.18.0.1", "east", "198.18.0.2"] }, route: "peer: east", extra: options.westExtra ?? "" }));
-  const east = world.addRouter("east", routerYaml({ name: "east", lan: { address: "10.2.0.1" }, wans: { wan0: ["198.18.0.2", "west", "198.18.0.1"] }, route: "interface: lan0", extra: options.eastExtra ?? "" }));
+export function twoRouters(options: Options = {}): TwoRouters {
+  const world = new World(options.seed, options.superFrames);
+  const west = world.addRouter("west", westYaml(options));
+  const east = world.addRouter("east", eastYaml("west", "198.18.0.2", "198.18.0.1"));
   const client = world.addHost("client", CLIENT, "10.1.0.1");
   const server = world.addHost("server", SERVER, "10.2.0.1");
   const lan = world.join("lan", "client", "west.lan0");
   const wan = world.join("wan", "west.wan0", "east.wan0");
   const far = world.join("far", "east.lan0", "server");
   return { world, client, server, west, east, lan, wan, far };
+}
+
+function westYaml({ limits = {} }: Options): string {
+  return routerYaml({ name: "west", lan: WEST_LAN, wans: { wan0: ["198.18.0.1", "east", "198.18.0.2"] }, route: "peer: east", limits });
+}
+
+function eastYaml(peer: string, own: string, remote: string): string {
+  return routerYaml({ name: "east", lan: EAST_LAN, wans: { wan0: [own, peer, remote] }, route: "interface: lan0" });
 }
 
 export interface ThreeRouters extends TwoRouters {
@@ -68,11 +97,11 @@ export interface ThreeRouters extends TwoRouters {
 }
 
 /** client ─lan─ west ─wan─ middle ─wan2─ east ─far─ server. */
-export function threeRouters(options: { seed?: number } = {}): ThreeRouters {
-  const world = new World(options.seed ?? 1);
-  const west = world.addRouter("west", routerYaml({ name: "west", lan: { address: "10.1.0.1", tenant: "corp" }, wans: { wan0: ["198.18.0.1", "middle", "198.18.0.2"] }, route: "peer: middle" }));
+export function threeRouters(options: Options = {}): ThreeRouters {
+  const world = new World(options.seed, options.superFrames);
+  const west = world.addRouter("west", routerYaml({ name: "west", lan: WEST_LAN, wans: { wan0: ["198.18.0.1", "middle", "198.18.0.2"] }, route: "peer: middle" }));
   const middle = world.addRouter("middle", routerYaml({ name: "middle", wans: { wan0: ["198.18.0.2", "west", "198.18.0.1"], wan1: ["198.18.1.1", "east", "198.18.1.2"] }, route: "peer: east" }));
-  const east = world.addRouter("east", routerYaml({ name: "east", lan: { address: "10.2.0.1" }, wans: { wan0: ["198.18.1.2", "middle", "198.18.1.1"] }, route: "interface: lan0" }));
+  const east = world.addRouter("east", eastYaml("middle", "198.18.1.2", "198.18.1.1"));
   const client = world.addHost("client", CLIENT, "10.1.0.1");
   const server = world.addHost("server", SERVER, "10.2.0.1");
   const lan = world.join("lan", "client", "west.lan0");
@@ -80,4 +109,50 @@ export function threeRouters(options: { seed?: number } = {}): ThreeRouters {
   const wan2 = world.join("wan2", "middle.wan1", "east.wan0");
   const far = world.join("far", "east.lan0", "server");
   return { world, client, server, west, middle, east, lan, wan, wan2, far };
+}
+
+export const WEST_WAYPOINT = "198.18.0.1";
+export const EAST_WAYPOINT = "198.18.0.2";
+
+/** client ─lan─ west ─wan─ peer: the far router is the test itself, a host at its address. */
+export function westAlone(options: Options = {}): { world: World; client: SimHost; peer: SimHost; west: Router; lan: Link; wan: Link } {
+  const world = new World(options.seed, options.superFrames);
+  const west = world.addRouter("west", westYaml(options));
+  const client = world.addHost("client", CLIENT, "10.1.0.1");
+  const peer = world.addHost("peer", EAST_WAYPOINT, WEST_WAYPOINT);
+  return { world, client, peer, west, lan: world.join("lan", "client", "west.lan0"), wan: world.join("wan", "west.wan0", "peer") };
+}
+
+/** peer ─wan─ east ─far─ server: the near router is the test itself. `services` are further lines of east's configuration. */
+export function eastAlone(extra = ""): { world: World; peer: SimHost; server: SimHost; east: Router; wan: Link; far: Link } {
+  const world = new World(1);
+  const yaml = eastYaml("west", EAST_WAYPOINT, WEST_WAYPOINT);
+  const east = world.addRouter("east", yaml.replace("services:\n", `services:\n${extra}`).replace("tenants: [{ name: corp }]", "tenants: [{ name: corp }, { name: guest }]"));
+  const peer = world.addHost("peer", WEST_WAYPOINT, EAST_WAYPOINT);
+  const server = world.addHost("server", SERVER, "10.2.0.1");
+  return { world, peer, server, east, wan: world.join("wan", "peer", "east.wan0"), far: world.join("far", "east.lan0", "server") };
+}
+
+/** The packets on a link, ARP left out; only those that `from` sent when it is given. */
+export function packetsOn(link: Link, from?: string): SeenPacket[] {
+  return link.seen.flatMap((seen) => (seen.packet === undefined || (from !== undefined && seen.from !== from) ? [] : [seen.packet]));
+}
+
+/** A counter's value by its name. */
+export function countOf(router: Router, name: string): number {
+  const at = router.counters.indexOf(name);
+  if (at < 0) throw new Error(`no counter ${name}`);
+  return router.counters.get(at);
+}
+
+/** The drops a router counted, without the prefix. */
+export function dropsOf(router: Router): Record<string, number> {
+  const drops = Object.entries(router.counters.publish()).filter(([name]) => name.startsWith("drop."));
+  return Object.fromEntries(drops.map(([name, count]) => [name.slice(5), count]));
+}
+
+/** Rows of the sessions that are alive. */
+export function sessionRows(router: Router): number[] {
+  const { table } = router.sessions;
+  return Array.from({ length: table.capacity }, (_, row) => row).filter((row) => table.isLive(row));
 }

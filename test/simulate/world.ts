@@ -34,9 +34,15 @@ export interface Link {
 interface End {
   owner: string;
   port: MemoryPort;
+  /** Frames carried from it so far. */
+  carried: number;
 }
 
 const asIs: Tamper = (frame) => [{ frame }];
+
+const SUPER_FRAME_MAX = 65_549;
+/** Frames that may wait in a port between two settles. */
+const QUEUE_FRAMES = 64;
 
 /** A host: one address, a default gateway, answers ARP, hands every packet to `onPacket`. */
 export class SimHost {
@@ -52,19 +58,20 @@ export class SimHost {
   #gatewayMac: [number, number] | null = null;
   readonly #waiting: Uint8Array[] = [];
 
-  constructor(name: string, address: string, gateway: string, mac: Uint8Array, mtu = 1500) {
+  constructor(name: string, address: string, gateway: string, mac: Uint8Array, mtu: number, superFrames: boolean) {
     this.name = name;
     this.address = address;
     this.#mac = mac;
     this.#gateway = parseAddress(gateway);
-    this.port = new MemoryPort({ name, mac, mtu, frameMax: 65549, queueFrames: 256 });
+    this.port = new MemoryPort({ name, mac, mtu, ...(superFrames ? { frameMax: SUPER_FRAME_MAX } : {}), queueFrames: QUEUE_FRAMES });
   }
 
   /** Send a frame made by packets.ts to the gateway. */
   send(frame: Uint8Array, out: (frame: Uint8Array) => void): void {
     if (this.#gatewayMac === null) {
+      // Asked again with every frame: an answer may be lost.
       this.#waiting.push(frame);
-      if (this.#waiting.length === 1) out(this.#arp(ARP_REQUEST, 0, 0, this.#gateway));
+      out(this.#arp(ARP_REQUEST, 0, 0, this.#gateway));
       return;
     }
     setU16(frame, 0, this.#gatewayMac[0]);
@@ -109,9 +116,12 @@ export class World {
   readonly #timers: { atMs: number; run: () => void }[] = [];
   readonly #delayed: { atMs: number; port: MemoryPort; frame: Uint8Array }[] = [];
   #seed: number;
+  readonly #superFrames: boolean;
 
-  constructor(seed = 1) {
+  /** `superFrames`: ports take frames of up to 64 KiB, as veth and GRO deliver them. */
+  constructor(seed = 1, superFrames = false) {
     this.#seed = seed;
+    this.#superFrames = superFrames;
   }
 
   /** A router from configuration text; its devices' names do not matter. */
@@ -122,7 +132,7 @@ export class World {
     for (const item of config.interfaces) {
       const mac = macOf(config, item);
       mac[3] = this.routers.size + 1;
-      ports.set(item.name, new MemoryPort({ name: item.name, mac, mtu: item.mtu ?? 1500, frameMax: 65549, queueFrames: 512 }));
+      ports.set(item.name, new MemoryPort({ name: item.name, mac, mtu: item.mtu ?? 1500, ...(this.#superFrames ? { frameMax: SUPER_FRAME_MAX } : {}), queueFrames: QUEUE_FRAMES }));
     }
     const random = new SeededRandom(this.#seed++);
     const router = buildRouter(config, [...ports.values()], { clock: this.clock, random, acceptAnyMac: false });
@@ -132,7 +142,7 @@ export class World {
   }
 
   addHost(name: string, address: string, gateway: string, mtu = 1500): SimHost {
-    const host = new SimHost(name, address, gateway, Uint8Array.of(2, 0, 0, 0, 1, this.hosts.size + 1), mtu);
+    const host = new SimHost(name, address, gateway, Uint8Array.of(2, 0, 0, 0, 1, this.hosts.size + 1), mtu, this.#superFrames);
     this.hosts.set(name, host);
     this.#portsOf.set(name, new Map([["", host.port]]));
     return host;
@@ -144,7 +154,7 @@ export class World {
       const [owner, at = ""] = text.split(".");
       const port = this.#portsOf.get(owner)?.get(at);
       if (port === undefined) throw new Error(`no ${text}`);
-      return { owner, port };
+      return { owner, port, carried: 0 };
     };
     const link: Link = { name, ends: [end(one), end(other)], tamper: asIs, seen: [] };
     this.links.set(name, link);
@@ -154,6 +164,14 @@ export class World {
   /** Send a frame from a host, now. */
   send(host: SimHost, frame: Uint8Array): void {
     host.send(frame, (out) => this.#put(this.#linkOf(host.port), host.name, out));
+  }
+
+  /** Let a frame arrive at one end of a link, sent by whatever is at the other: MAC addresses are filled in. */
+  inject(link: Link, to: string, frame: Uint8Array): void {
+    const [end, other] = link.ends[0].owner === to ? link.ends : [link.ends[1], link.ends[0]];
+    frame.set(end.port.info().mac, 0);
+    frame.set(other.port.info().mac, 6);
+    arrive(end.port, frame);
   }
 
   /** Call `run` in `delayMs`. */
@@ -187,7 +205,7 @@ export class World {
   settle(): void {
     const now = this.clock.nowMs();
     for (const timer of take(this.#timers, (each) => each.atMs <= now)) timer.run();
-    for (const { port, frame } of take(this.#delayed, (each) => each.atMs <= now)) port.inject(frame);
+    for (const { port, frame } of take(this.#delayed, (each) => each.atMs <= now)) arrive(port, frame);
     for (let moved = true; moved; ) {
       moved = false;
       for (const router of this.routers.values()) if (router.engine.turn(now) > 0) moved = true;
@@ -206,10 +224,11 @@ export class World {
 
   #carry(link: Link): boolean {
     let moved = false;
-    for (const { owner, port } of link.ends) {
-      if (this.hosts.has(owner)) continue;
-      for (const frame of port.sent()) {
-        this.#put(link, owner, frame);
+    for (const end of link.ends) {
+      if (end.port.stats().txFrames === end.carried) continue;
+      for (const frame of end.port.sent()) {
+        this.#put(link, end.owner, frame);
+        end.carried++;
         moved = true;
       }
     }
@@ -221,7 +240,7 @@ export class World {
     link.seen.push({ atMs: this.clock.nowMs(), from, frame: frame.slice(), packet });
     const to = link.ends[0].owner === from ? link.ends[1] : link.ends[0];
     for (const { frame: arrives, delayMs = 0 } of link.tamper(frame, packet, from)) {
-      if (delayMs === 0) to.port.inject(arrives);
+      if (delayMs === 0) arrive(to.port, arrives);
       else this.#delayed.push({ atMs: this.clock.nowMs() + delayMs, port: to.port, frame: arrives.slice() });
     }
   }
@@ -241,6 +260,10 @@ export class World {
     for (const link of this.links.values()) if (link.ends.some((end) => end.port === port)) return link;
     throw new Error("a host that is joined to nothing");
   }
+}
+
+function arrive(port: MemoryPort, frame: Uint8Array): void {
+  if (!port.inject(frame)) throw new Error(`${port.info().name}: more frames at once than the simulation's queues take`);
 }
 
 function take<T>(list: T[], due: (each: T) => boolean): T[] {

@@ -1,0 +1,152 @@
+import test from "ava";
+import { printAnswer, printCounterReference, type SessionsAnswer, SHOW_RESOURCES } from "../../lib/control/show.ts";
+import { emptyStats } from "../../lib/io/port.ts";
+
+const session: SessionsAnswer["sessions"][number] = {
+  uuid: "0b1e7a52-9a1f-4c5e-8f3a-2f6d1f0c9e11",
+  tenant: "corp",
+  service: "app",
+  protocol: "tcp",
+  source: "10.1.0.2:40000",
+  destination: "10.2.0.2:443",
+  peer: "east",
+  path: "wan0",
+  waypoint: { local: "198.18.0.1:16384", remote: "198.18.0.2:16385" },
+  state: "established",
+  encrypted: false,
+  packets: { forward: 12, reverse: 9 },
+  bytes: { forward: 3000, reverse: 500_000 },
+  ageMs: 245_000,
+  idleMs: 250,
+};
+
+test("Sessions are columns as wide as their widest cell", (t) => {
+  const local = {
+    ...session,
+    uuid: "1",
+    service: "intranet",
+    peer: null,
+    path: null,
+    waypoint: null,
+    ageMs: 90_061_000,
+    idleMs: 3_723_000,
+  };
+  t.is(
+    printAnswer("sessions", { sessions: [session, local] }),
+    `UUID                                  TENANT  SERVICE   PROTO  SOURCE          DESTINATION   PEER  WAYPOINT                           STATE        PACKETS  BYTES        AGE    IDLE
+0b1e7a52-9a1f-4c5e-8f3a-2f6d1f0c9e11  corp    app       tcp    10.1.0.2:40000  10.2.0.2:443  east  198.18.0.1:16384>198.18.0.2:16385  established  12/9     3000/500000  4m05s  250ms
+1                                     corp    intranet  tcp    10.1.0.2:40000  10.2.0.2:443  -     -                                  established  12/9     3000/500000  1d01h  1h02m
+`,
+  );
+});
+
+test("Each resource has its columns, numbers flush right", (t) => {
+  t.is(
+    printAnswer("peers", {
+      peers: [{ name: "east", paths: [{ interface: "wan0", address: "198.18.0.2", state: "up" }] }],
+    }),
+    "PEER  INTERFACE  ADDRESS     STATE\neast  wan0       198.18.0.2  up\n",
+  );
+  t.is(
+    printAnswer("paths", {
+      paths: [
+        {
+          peer: "east",
+          interface: "wan0",
+          local: "198.18.0.1",
+          remote: "198.18.0.2",
+          vector: null,
+          state: "up",
+          sessions: 7,
+          waypointPairs: { inUse: 7, capacity: 50_000 },
+        },
+      ],
+    }),
+    "PEER  INTERFACE  LOCAL       REMOTE      VECTOR  STATE  SESSIONS  WAYPOINT-PAIRS\neast  wan0       198.18.0.1  198.18.0.2  -       up            7  7/50000\n",
+  );
+  t.is(
+    printAnswer("services", {
+      services: [
+        {
+          name: "app",
+          addresses: ["10.2.0.0/24", "10.3.0.0/24"],
+          transports: [],
+          access: ["corp"],
+          routes: ["peer east"],
+          sessions: 3,
+        },
+        {
+          name: "web",
+          addresses: ["10.4.0.0/24"],
+          transports: ["tcp/80"],
+          access: ["corp", "lab"],
+          routes: [],
+          sessions: 12,
+        },
+      ],
+    }),
+    `SERVICE  ADDRESSES                TRANSPORTS  ACCESS    ROUTES     SESSIONS
+app      10.2.0.0/24,10.3.0.0/24  every       corp      peer east         3
+web      10.4.0.0/24              tcp/80      corp,lab  -                12
+`,
+  );
+  const stats = {
+    ...emptyStats(),
+    rxFrames: 10,
+    rxBytes: 900,
+    txFrames: 4,
+    txBytes: 300,
+    rxKernelDrops: 1,
+    txFull: 2,
+    txErrors: 4,
+  };
+  t.is(
+    printAnswer("interfaces", {
+      interfaces: [
+        {
+          name: "lan0",
+          device: "eth1",
+          mac: "02:00:00:00:00:01",
+          mtu: 1500,
+          linkUp: false,
+          addresses: ["10.1.0.1/24"],
+          tenant: null,
+          stats,
+        },
+      ],
+    }),
+    `INTERFACE  DEVICE  MAC                 MTU  LINK  ADDRESSES    TENANT  RX-FRAMES  RX-BYTES  TX-FRAMES  TX-BYTES  LOST
+lan0       eth1    02:00:00:00:00:01  1500  down  10.1.0.1/24  -              10       900          4       300     7
+`,
+  );
+  t.is(
+    printAnswer("neighbors", {
+      neighbors: [{ interface: "lan0", address: "10.1.0.2", mac: null, state: "resolving", ageMs: 59_999, held: 3 }],
+    }),
+    "INTERFACE  ADDRESS   MAC  STATE      AGE  HELD\nlan0       10.1.0.2  -    resolving  59s     3\n",
+  );
+  t.is(
+    printAnswer("counters", { "drop.no-service": 3, "frames.received": 12_345 }),
+    "COUNTER          VALUE\ndrop.no-service      3\nframes.received  12345\n",
+  );
+});
+
+test("Nothing to show is said, not left blank", (t) => {
+  for (const resource of SHOW_RESOURCES) {
+    t.is(printAnswer(resource, resource === "counters" ? {} : { [resource]: [] }), `no ${resource}\n`);
+  }
+});
+
+test("An answer of another shape throws instead of printing nonsense", (t) => {
+  for (const resource of SHOW_RESOURCES.filter((name) => name !== "counters")) {
+    t.throws(() => printAnswer(resource, { error: "no" }), { instanceOf: TypeError });
+    t.throws(() => printAnswer(resource, { [resource]: [null] }), { instanceOf: TypeError });
+  }
+});
+
+test("The counter reference prints each name beside its sentence", (t) => {
+  t.is(
+    printCounterReference([{ name: "drop.ttl", sentence: "It ran out." }]),
+    "COUNTER   MEANING\ndrop.ttl  It ran out.\n",
+  );
+});
