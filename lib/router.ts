@@ -142,7 +142,12 @@ export async function startRouter(config: Config, options: { guard: boolean; log
 
 function openLivePort(item: InterfaceConfig, log: Log): LivePort {
   try {
-    const port = new LivePort({ name: item.name, device: item.device, promiscuous: item.promiscuous });
+    const port = new LivePort({
+      name: item.name,
+      device: item.device,
+      promiscuous: item.promiscuous,
+      mtu: item.mtu ?? undefined,
+    });
     if (port.offloadError !== undefined) log.warn({ interface: item.name, error: port.offloadError.message }, "receive offloads stay on");
     return port;
   } catch (error) {

@@ -31,7 +31,7 @@ export function compileInterfaces(
     acceptAnyMac,
     macHigh: getU16(ports[id].mac, 0),
     macLow: getI32(ports[id].mac, 2),
-    mtu: Math.min(item.mtu ?? ports[id].mtu, ports[id].mtu),
+    mtu: ports[id].mtu,
   }));
 }
 

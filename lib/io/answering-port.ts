@@ -1,9 +1,18 @@
 // A decorator for ports with nobody at the other end (replay, explain): it answers the ARP requests that are sent
 // through it, so that frames find their way out. Every address is at MAC 02:00:<the address>.
 
-import { ARP_LENGTH, ARP_REPLY, ARP_REQUEST, ARP_SENDER_MAC, getArpOperation, getArpSenderIp, getArpTargetIp, writeArp } from "../wire/arp.ts";
-import { getMacHigh, getMacLow, writeEthernet } from "../wire/ethernet.ts";
 import { getU16 } from "../base/bytes.ts";
+import {
+  ARP_LENGTH,
+  ARP_REPLY,
+  ARP_REQUEST,
+  ARP_SENDER_MAC,
+  getArpOperation,
+  getArpSenderIp,
+  getArpTargetIp,
+  writeArp,
+} from "../wire/arp.ts";
+import { getMacHigh, getMacLow, writeEthernet } from "../wire/ethernet.ts";
 import { ETHERNET_HEADER, ETHERTYPE_ARP } from "../wire/flow-key.ts";
 import { type FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats } from "./port.ts";
 

@@ -312,7 +312,7 @@ def damaged():
         changed(39, 16),
         ip(CLIENT, SERVER, proto=1) / Raw(bytes(7)),
         ip(CLIENT, SERVER) / ICMP(type=3, code=3) / IP(src=SERVER, dst=CLIENT, id=7) / UDP(),
-        ip(CLIENT, SERVER) / ICMP(type=13) / Raw(bytes(12)),
+        ip(CLIENT, SERVER) / ICMP(type=13, ts_ori=1, ts_rx=2, ts_tx=3),
         echo(CLIENT, SERVER, 7, 1, 0),
         udp(CLIENT, 40000, SERVER, 5000, bytes(2000)),
     ]

@@ -48,7 +48,7 @@ function text(mac: Uint8Array): string {
   return Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
-function openNear(bufferBytes = 64 << 20): LivePort {
+function openNear(bufferBytes = 32 << 20): LivePort {
   return new LivePort({ name: "near", device: NEAR, bufferBytes });
 }
 

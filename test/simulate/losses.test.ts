@@ -51,12 +51,15 @@ for (const protocol of ["TCP", "UDP"]) {
               hit(link, from, position, fault);
               const { answers, done } = converse(net, protocol);
               const where = `${hop} from ${from}, packet ${position} ${fault}`;
-              t.true(net.world.runUntil(done, 5000), `${where}\n${net.world.diagram()}`);
-              t.deepEqual(answers, ANSWERS, where);
+              const isDone = net.world.runUntil(done, 5000);
               net.world.run(50);
-              t.deepEqual(lastMetadata(net, hops), [], `${where}: metadata to the end\n${net.world.diagram()}`);
-              // Nothing of the handshake was refused by a router.
-              for (const router of net.world.routers.values()) t.deepEqual(dropsOf(router), {}, `${where}\n${net.world.diagram()}`);
+              // Metadata has stopped both ways, and no router refused anything on the way there.
+              const endless = lastMetadata(net, hops);
+              const drops = [...net.world.routers.values()].map(dropsOf);
+              const isQuiet = endless.length === 0 && drops.every((each) => Object.keys(each).length === 0);
+              if (!isDone || !isQuiet) t.log(net.world.diagram(), endless, drops);
+              t.true(isDone && isQuiet, where);
+              t.deepEqual(answers, ANSWERS, where);
             }
           }
         }
@@ -69,7 +72,9 @@ for (const protocol of ["TCP", "UDP"]) {
       const net = seed % 2 === 0 ? twoRouters({ seed }) : threeRouters({ seed });
       spoil(net.world, new SeededRandom(seed), 0.1);
       const { answers, done } = converse(net, protocol);
-      t.true(net.world.runUntil(done, 60_000), `seed ${seed}\n${net.world.diagram()}`);
+      const isDone = net.world.runUntil(done, 60_000);
+      if (!isDone) t.log(net.world.diagram());
+      t.true(isDone, `seed ${seed}`);
       t.deepEqual(answers, ANSWERS, `seed ${seed}`);
       for (const link of net.world.links.values()) t.true(packetsOn(link).every(({ checksumsRight }) => checksumsRight), `seed ${seed}`);
     }
