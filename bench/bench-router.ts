@@ -27,7 +27,10 @@ service-routes: [{ service: app, interface: lan1 }]
 `;
 
 /** Build a router from configuration text over ports of the caller's making, one an interface. */
-export function routerOver(yaml: string, makePort: (name: string, mac: Uint8Array) => Port): { router: Router; clock: ManualClock } {
+export function routerOver(
+  yaml: string,
+  makePort: (name: string, mac: Uint8Array) => Port,
+): { router: Router; clock: ManualClock } {
   const { config, problems } = parseConfig(yaml, "bench.yaml");
   if (config === null) throw new Error(problems.map(formatProblem).join("\n"));
   const clock = new ManualClock(1000);

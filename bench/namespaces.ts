@@ -1,31 +1,48 @@
 // Network namespaces for live benches: made, joined by veth pairs and removed again. A janitor process waits on a pipe
 // for the end of the bench, whatever ends it (also Ctrl-C), and then ends every process in the namespaces and removes
-// them. Root only.
+// them and the bench's directory. Root only.
 
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** $1: prefix of the namespaces' names. */
+/** $1: prefix of the namespaces' names. $2: the directory. */
 const JANITOR = `trap "" INT TERM HUP
 cat >/dev/null
 sleep 0.1
 for name in $(ip netns list | cut -d " " -f 1 | grep "^$1-"); do
   ip netns pids "$name" | xargs -r kill -KILL 2>/dev/null
   ip netns del "$name"
-done`;
+done
+rm -rf "$2"`;
+
+// npm puts node_modules/.bin first, and a development dependency has a program there that is called nft too.
+process.env.PATH = (process.env.PATH ?? "")
+  .split(":")
+  .filter((directory) => !directory.endsWith("node_modules/.bin"))
+  .join(":");
 
 /** Ticks of /proc/PID/stat a second (USER_HZ, fixed on Linux). */
 const TICKS = 100;
 
 export class Namespaces {
   readonly prefix = `waymark-bench-${process.pid}`;
-  readonly #janitor = spawn("sh", ["-c", JANITOR, "sh", this.prefix], { stdio: ["pipe", "ignore", "ignore"], detached: true });
+  /** For configurations, sockets and programs. */
+  readonly directory = mkdtempSync(join(tmpdir(), `${this.prefix}-`));
+  readonly #janitor = spawn("sh", ["-c", JANITOR, "sh", this.prefix, this.directory], {
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+  });
 
   add(node: string): void {
     execFileSync("ip", ["netns", "add", this.name(node)]);
-    this.shell(node, "ip link set lo up; echo 0 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6");
+    this.shell(
+      node,
+      "ip link set lo up; echo 0 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6",
+    );
   }
 
   name(node: string): string {
@@ -49,9 +66,18 @@ export class Namespaces {
   }
 
   /** Start a program in a node, on one processor when `cpu` says which. Its process id is the child's. */
-  spawn(node: string, cpu: number | null, command: string, args: readonly string[], options: SpawnOptions = {}): ChildProcess {
+  spawn(
+    node: string,
+    cpu: number | null,
+    command: string,
+    args: readonly string[],
+    options: SpawnOptions = {},
+  ): ChildProcess {
     const pinned = cpu === null ? [command] : ["taskset", "-c", String(cpu), command];
-    return spawn("ip", ["netns", "exec", this.name(node), ...pinned, ...args], { stdio: ["ignore", "pipe", "inherit"], ...options });
+    return spawn("ip", ["netns", "exec", this.name(node), ...pinned, ...args], {
+      stdio: ["ignore", "pipe", "inherit"],
+      ...options,
+    });
   }
 
   /** Remove everything. */
@@ -86,6 +112,8 @@ export async function until(holds: () => boolean): Promise<void> {
 
 /** Processor time a process has used, user and system, all threads, in microseconds. */
 export function cpuUs(child: ChildProcess): number {
-  const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8").replace(/^.*\) /, "").split(" ");
+  const fields = readFileSync(`/proc/${child.pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
   return ((Number(fields[11]) + Number(fields[12])) * 1e6) / TICKS;
 }

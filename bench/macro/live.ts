@@ -8,8 +8,7 @@
 // behind an nftables drop, so that the kernel's stack does the same with the frames it also sees: nothing.
 
 import { type ChildProcess, execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -34,17 +33,22 @@ async function main(): Promise<void> {
     console.error("live: skipped, needs root");
     return;
   }
-  const directory = mkdtempSync(join(tmpdir(), "waymark-bench-"));
   const namespaces = new Namespaces();
+  const { directory } = namespaces;
   try {
     for (const program of ["forward", "blast"]) {
-      execFileSync("cc", ["-O2", "-o", join(directory, program), join(SOURCES, `${program}.c`), ...(program === "forward" ? ["-lpcap"] : [])]);
+      execFileSync("cc", [
+        "-O2",
+        "-o",
+        join(directory, program),
+        join(SOURCES, `${program}.c`),
+        ...(program === "forward" ? ["-lpcap"] : []),
+      ]);
     }
     await small(namespaces, directory);
     await bulk(namespaces, directory);
   } finally {
     await namespaces.close();
-    rmSync(directory, { recursive: true });
   }
 }
 
@@ -55,7 +59,12 @@ async function small(namespaces: Namespaces, directory: string): Promise<void> {
   namespaces.link("router", "lan1", "sink", "s0");
   namespaces.shell("generator", "ip address add 192.0.2.2/30 dev g0");
   namespaces.shell("sink", "ip address add 192.0.2.6/30 dev s0");
-  nft(namespaces, "sink", "add table netdev sink; add chain netdev sink in { type filter hook ingress device s0 priority 0; }; add counter netdev sink delivered; add rule netdev sink in udp dport 9 counter name delivered drop");
+  nft(
+    namespaces,
+    "sink",
+    "add table netdev sink; add chain netdev sink in { type filter hook ingress device s0 priority 0; }; add counter netdev sink delivered; add rule netdev sink in udp dport 9 counter name delivered drop",
+  );
+  dropForKernel(namespaces, "router", "lan0", "lan1");
   const config = join(directory, "one.yaml");
   writeFileSync(
     config,
@@ -74,7 +83,8 @@ service-routes: [{ service: app, interface: lan1 }]
   const lan0 = namespaces.mac("router", "lan0");
   const g0 = namespaces.mac("generator", "g0");
   const ends = ["lan0", lan0, g0, "lan1", namespaces.mac("router", "lan1"), namespaces.mac("sink", "s0")];
-  const reference = (how: string[]) => startReference(namespaces, directory, "router", [...how, ...ends], FORWARDER_CPU);
+  const reference = (how: string[]) =>
+    startReference(namespaces, directory, "router", [...how, ...ends], FORWARDER_CPU);
   const contenders: Record<string, Starter> = {
     "c-pcap-inject": () => reference([]),
     "c-sendmmsg": () => reference(["-m"]),
@@ -112,7 +122,12 @@ service-routes: [{ service: app, interface: lan1 }]
     print(`live.${name}.loss`, "%", `${mode}, ${MODERATE_RATE / 1000} kframe/s offered`, loss[name]);
   }
   for (const name of ["c-pcap-inject", "c-sendmmsg"]) {
-    print(`live.waymark-to-${name}`, "ratio", `${mode}, full blast`, full.waymark.map((rate, round) => rate / full[name][round]));
+    print(
+      `live.waymark-to-${name}`,
+      "ratio",
+      `${mode}, full blast`,
+      full.waymark.map((rate, round) => rate / full[name][round]),
+    );
   }
 }
 
@@ -122,12 +137,23 @@ async function bulk(namespaces: Namespaces, directory: string): Promise<void> {
   namespaces.link("client", "eth0", "a", "lan0");
   namespaces.link("a", "wan0", "b", "wan0");
   namespaces.link("b", "lan0", "server", "eth0");
+  for (const node of ["a", "b"]) dropForKernel(namespaces, node, "lan0", "wan0");
   const mac = (node: string, device: string) => namespaces.mac(node, device);
   const host = (node: string, address: string, gateway: string, router: string) =>
-    namespaces.shell(node, `ip address add ${address}/24 dev eth0; ip route add default via ${gateway}; ip neighbor add ${gateway} lladdr ${mac(router, "lan0")} dev eth0`);
+    namespaces.shell(
+      node,
+      `ip address add ${address}/24 dev eth0; ip route add default via ${gateway}; ip neighbor add ${gateway} lladdr ${mac(router, "lan0")} dev eth0`,
+    );
   host("client", "10.1.0.2", "10.1.0.1", "a");
   host("server", "10.2.0.2", "10.2.0.1", "b");
-  const ends = (node: string, hostNode: string, peer: string) => ["lan0", mac(node, "lan0"), mac(hostNode, "eth0"), "wan0", mac(node, "wan0"), mac(peer, "wan0")];
+  const ends = (node: string, hostNode: string, peer: string) => [
+    "lan0",
+    mac(node, "lan0"),
+    mac(hostNode, "eth0"),
+    "wan0",
+    mac(node, "wan0"),
+    mac(peer, "wan0"),
+  ];
   const config = (node: string, at: 1 | 2) => {
     const path = join(directory, `${node}.yaml`);
     const other = 3 - at;
@@ -163,12 +189,15 @@ peers: [{ name: other, paths: [{ interface: wan0, address: 198.18.0.${other} }] 
   const run = async (starters: Starter[]) => {
     const routers: ChildProcess[] = [];
     for (const start of starters) routers.push(await start());
-    const text = await output(namespaces.spawn("client", null, "iperf3", ["-c", "10.2.0.2", "-t", String(IPERF_SECONDS), "-J"]));
+    const text = await output(
+      namespaces.spawn("client", null, "iperf3", ["-c", "10.2.0.2", "-t", String(IPERF_SECONDS), "-J"]),
+    );
     for (const router of routers) await stop(router);
     return JSON.parse(text).end.sum_received.bits_per_second / 1e6;
   };
   const offloads = (state: string) => {
-    for (const node of ["client", "server"]) namespaces.shell(node, `ethtool -K eth0 tx ${state} tso ${state} gso ${state} >/dev/null`);
+    for (const node of ["client", "server"])
+      namespaces.shell(node, `ethtool -K eth0 tx ${state} tso ${state} gso ${state} >/dev/null`);
   };
   const rates: Record<string, number[]> = { "c-sendmmsg": [], waymark: [] };
   offloads("off");
@@ -176,8 +205,14 @@ peers: [{ name: other, paths: [{ interface: wan0, address: 198.18.0.${other} }] 
     for (const name of Object.keys(contenders)) rates[name].push(await run(contenders[name]));
   }
   const mode = "TCP bulk, two routers, unsigned, unencrypted, libpcap immediate";
-  for (const name of Object.keys(contenders)) print(`live.${name}.bulk`, "Mbit/s", `${mode}, hosts' offloads off`, rates[name]);
-  print("live.waymark-to-c-sendmmsg.bulk", "ratio", `${mode}, hosts' offloads off`, rates.waymark.map((rate, round) => rate / rates["c-sendmmsg"][round]));
+  for (const name of Object.keys(contenders))
+    print(`live.${name}.bulk`, "Mbit/s", `${mode}, hosts' offloads off`, rates[name]);
+  print(
+    "live.waymark-to-c-sendmmsg.bulk",
+    "ratio",
+    `${mode}, hosts' offloads off`,
+    rates.waymark.map((rate, round) => rate / rates["c-sendmmsg"][round]),
+  );
   offloads("on");
   const superFrames: number[] = [];
   for (let round = 0; round < IPERF_ROUNDS; round++) superFrames.push(await run(contenders.waymark));
@@ -185,34 +220,47 @@ peers: [{ name: other, paths: [{ interface: wan0, address: 198.18.0.${other} }] 
   await stop(server);
 }
 
-async function startReference(namespaces: Namespaces, directory: string, node: string, args: string[], cpu: number | null): Promise<ChildProcess> {
-  for (const device of args.filter((argument) => /^(lan|wan)\d$/.test(argument))) {
-    nft(namespaces, node, `add table netdev reference; add chain netdev reference ${device} { type filter hook ingress device ${device} priority 0; policy drop; }`);
-  }
+async function startReference(
+  namespaces: Namespaces,
+  directory: string,
+  node: string,
+  args: string[],
+  cpu: number | null,
+): Promise<ChildProcess> {
   const child = namespaces.spawn(node, cpu, join(directory, "forward"), args);
   let ready = false;
   child.stdout?.on("data", () => (ready = true));
-  child.once("exit", () => namespacesMayBeGone(() => nft(namespaces, node, "delete table netdev reference")));
   await until(() => ready);
   return child;
 }
 
-async function startWaymark(namespaces: Namespaces, node: string, config: string, socket: string, cpu: number | null): Promise<ChildProcess> {
-  const child = namespaces.spawn(node, cpu, process.execPath, [MAIN, "run", "-c", config], { stdio: ["ignore", "ignore", "inherit"] });
+async function startWaymark(
+  namespaces: Namespaces,
+  node: string,
+  config: string,
+  socket: string,
+  cpu: number | null,
+): Promise<ChildProcess> {
+  const child = namespaces.spawn(node, cpu, process.execPath, [MAIN, "run", "-c", config], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
   await until(() => existsSync(socket));
   return child;
 }
 
-function namespacesMayBeGone(step: () => void): void {
-  try {
-    step();
-  } catch {
-    // The bench is being ended.
-  }
+/** The kernel's stack does nothing with what arrives on a device: for every contender alike, the router's guard stands behind. */
+function dropForKernel(namespaces: Namespaces, node: string, ...devices: string[]): void {
+  const chains = devices.map(
+    (device) =>
+      `add chain netdev bench ${device} { type filter hook ingress device ${device} priority -500; policy drop; };`,
+  );
+  nft(namespaces, node, `add table netdev bench; ${chains.join(" ")}`);
 }
 
 function nft(namespaces: Namespaces, node: string, commands: string): void {
-  execFileSync("ip", ["netns", "exec", namespaces.name(node), "nft", commands], { stdio: ["ignore", "ignore", "pipe"] });
+  execFileSync("ip", ["netns", "exec", namespaces.name(node), "nft", commands], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
 }
 
 function delivered(namespaces: Namespaces): number {

@@ -6,7 +6,7 @@ import { PROTOCOL_ICMP, PROTOCOL_UDP } from "../../lib/wire/flow-key.ts";
 import { drain } from "../bench-port.ts";
 import { BenchRouter, MAC_HIGH, macLow } from "../bench-router.ts";
 import { nanoseconds, print, seededRandom } from "../harness.ts";
-import { IMIX, LARGE, makeTraffic, sequence, shuffled, SMALL } from "../traffic.ts";
+import { IMIX, LARGE, makeTraffic, SMALL, sequence, shuffled } from "../traffic.ts";
 
 const PACKETS = 1_000_000;
 const RUNS = 7;
@@ -40,7 +40,12 @@ function forwarding(sessions: number, lengths: readonly number[], what: string, 
       },
     });
     const portMedian = print(`replay.port-${path}`, "ns/packet", mode, port).median;
-    print(`replay.engine-${path}-path`, "ns/packet", mode, both.map((ns) => ns - portMedian));
+    print(
+      `replay.engine-${path}-path`,
+      "ns/packet",
+      mode,
+      both.map((ns) => ns - portMedian),
+    );
   }
 }
 

@@ -1,4 +1,11 @@
 // Every counter of the engine, by number. The drop reasons come first, so that a drop verdict v is counter v - DROP.
+//
+// Every frame received, and every packet put together from fabric fragments, ends in one of three ways, once:
+//
+//   frames.received + fabric.reassembled = frames.forwarded + frames.consumed + drops
+//
+// without the drops that come later, of what was counted as forwarded or consumed or was made here: hold-full,
+// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout.
 
 import { DROP, DROP_REASONS } from "../wire/verdict.ts";
 
@@ -9,15 +16,30 @@ function counter(name: string, sentence: string): number {
 }
 
 export const FRAMES_RECEIVED = counter("frames.received", "Frames taken from all interfaces.");
-export const FRAMES_FORWARDED = counter("frames.forwarded", "Frames that left again as part of a session; a super-frame counts once.");
-export const FRAMES_CONSUMED = counter("frames.consumed", "Frames that were meant for the router and go no further: ARP, control messages, fabric fragments.");
+export const FRAMES_FORWARDED = counter(
+  "frames.forwarded",
+  "Frames that left again as part of a session; a super-frame counts once.",
+);
+export const FRAMES_CONSUMED = counter(
+  "frames.consumed",
+  "Frames that were meant for the router and go no further: ARP, control messages, fabric fragments.",
+);
 export const FRAMES_HELD = counter("frames.held", "Frames that waited for a neighbor's address.");
 export const METADATA_RECEIVED = counter("metadata.received", "Packets that arrived with session metadata.");
 export const METADATA_SENT = counter("metadata.sent", "Packets that left with session metadata.");
-export const METADATA_GENERATED = counter("metadata.generated", "Packets made only to carry metadata or a control message, for want of traffic.");
-export const METADATA_MARKED = counter("metadata.false-positive-marked", "Payloads that looked like metadata and left behind a false-positive marker.");
+export const METADATA_GENERATED = counter(
+  "metadata.generated",
+  "Packets made only to carry metadata or a control message, for want of traffic.",
+);
+export const METADATA_MARKED = counter(
+  "metadata.false-positive-marked",
+  "Payloads that looked like metadata and left behind a false-positive marker.",
+);
 export const METADATA_UNMARKED = counter("metadata.false-positive-unmarked", "False-positive markers taken off.");
-export const FABRIC_FRAGMENTS_SENT = counter("fabric.fragments-sent", "Fabric fragments sent, for packets that did not fit the path with what was added to them.");
+export const FABRIC_FRAGMENTS_SENT = counter(
+  "fabric.fragments-sent",
+  "Fabric fragments sent, for packets that did not fit the path with what was added to them.",
+);
 export const FABRIC_REASSEMBLED = counter("fabric.reassembled", "Packets put together from fabric fragments.");
 export const TCP_RESETS_SENT = counter("tcp.resets-sent", "Resets that answered TCP segments of unknown sessions.");
 export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded messages sent.");

@@ -11,7 +11,13 @@ import { armTimer, isExpired } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import type { Policy } from "../session/policy.ts";
-import { ForwardMetadata, readContext, readForwardMetadata, readUuid, type SessionMetadata } from "../session/session-metadata.ts";
+import {
+  ForwardMetadata,
+  readContext,
+  readForwardMetadata,
+  readUuid,
+  type SessionMetadata,
+} from "../session/session-metadata.ts";
 import { isTcpOver, nextTcpState, TCP_ESTABLISHED } from "../session/tcp-state.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {
@@ -31,7 +37,15 @@ import {
   planEgress,
 } from "../table/flow-table.ts";
 import { type HandshakeColumns, SIDE_SENDING } from "../table/session-table.ts";
-import { ARP_REPLY, ARP_REQUEST, ARP_SENDER_MAC, checkArp, getArpOperation, getArpSenderIp, getArpTargetIp } from "../wire/arp.ts";
+import {
+  ARP_REPLY,
+  ARP_REQUEST,
+  ARP_SENDER_MAC,
+  checkArp,
+  getArpOperation,
+  getArpSenderIp,
+  getArpTargetIp,
+} from "../wire/arp.ts";
 import { ipv4HeaderIsRight, l4IsRight } from "../wire/checksum.ts";
 import { getMacHigh, getMacLow } from "../wire/ethernet.ts";
 import {
@@ -54,7 +68,13 @@ import {
   TRAITS,
 } from "../wire/flow-key.ts";
 import { getIcmpType, ICMP_ECHO } from "../wire/icmp.ts";
-import { isFalsePositiveMarker, type MetadataWriter, ParsedMetadata, parseMetadata, writeFalsePositiveMarker } from "../wire/metadata.ts";
+import {
+  isFalsePositiveMarker,
+  type MetadataWriter,
+  ParsedMetadata,
+  parseMetadata,
+  writeFalsePositiveMarker,
+} from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DISABLE_FORWARD,
@@ -74,7 +94,8 @@ import { completeChecksum, isChecksumPartial, segmentFrame, superFrameError } fr
 import { ACK, findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, SYN } from "../wire/tcp.ts";
 import { getUdpLength } from "../wire/udp.ts";
 import {
-    CONSUMED,
+  CONSUMED,
+  DROP,
   DROP_CONTROL_UNKNOWN,
   DROP_EXCEEDS_MTU,
   DROP_FRAGMENT_MALFORMED,
@@ -96,8 +117,10 @@ import {
 } from "../wire/verdict.ts";
 import {
   ARP_REPLIES_SENT,
+  dropCounter,
   FABRIC_FRAGMENTS_SENT,
   FABRIC_REASSEMBLED,
+  FRAMES_CONSUMED,
   FRAMES_FORWARDED,
   ICMP_SENT,
   METADATA_GENERATED,
@@ -119,7 +142,12 @@ import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHea
 const HANDLED = -1;
 
 /** Told of each decision about a lead packet: explain, and nothing else. */
-export type Observer = (step: "open" | "metadata", verdict: number, classification: Classification, session: number) => void;
+export type Observer = (
+  step: "open" | "metadata",
+  verdict: number,
+  classification: Classification,
+  session: number,
+) => void;
 
 export class SlowPath {
   readonly #interfaces: readonly RouterInterface[];
@@ -172,6 +200,7 @@ export class SlowPath {
     this.#counters.increment(SLOW_PATH_PACKETS);
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
     if (isOwnAddress(ingress, key[KEY_DESTINATION])) return this.#waypointPacket(batch, i, key, ingress, nowMs);
+    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
     const verdict = this.#openFromPlain(batch, key, nowMs);
     if (verdict === DROP_TCP_MID_FLOW && this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs)) {
       this.#counters.increment(TCP_RESETS_SENT);
@@ -263,7 +292,13 @@ export class SlowPath {
     const verdict = readForwardMetadata(batch.bytes, this.#parsed, forward);
     if (verdict !== OK) return verdict;
     if (wireProtocol(forward.context[3]) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
-    const classified = classifyMetadata(this.#policy, forward.tenant, forward.service, forward.context, this.#classification);
+    const classified = classifyMetadata(
+      this.#policy,
+      forward.tenant,
+      forward.service,
+      forward.context,
+      this.#classification,
+    );
     if (classified !== OK) return classified;
     if (replaced >= 0) this.#sessions.close(replaced, nowMs);
     const request = this.#request;
@@ -300,7 +335,8 @@ export class SlowPath {
 
     const superFrame = batch.segmentSize[i] !== 0;
     if (superFrame && (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return DROP_FRAME_TOO_LONG;
-    if (!superFrame && isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END])) completeChecksum(batch.bytes, batch.offset[i]);
+    if (!superFrame && isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]))
+      completeChecksum(batch.bytes, batch.offset[i]);
 
     if ((plan & OP_FROM_PEER) !== 0) {
       const verdict = this.#arrive(batch, i, key, session, forward, nowMs);
@@ -310,6 +346,7 @@ export class SlowPath {
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch.bytes, key, session, forward);
 
     const verdict = this.#leave(batch, i, key, flow, session, forward, nowMs);
+    if (verdict === OK) this.#counters.increment(FRAMES_FORWARDED);
     this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);
     return verdict;
@@ -337,7 +374,8 @@ export class SlowPath {
         removeBeforePayload(batch, i, key, parsed.totalLength);
       } else {
         this.#counters.increment(METADATA_RECEIVED);
-        if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) return this.#control(batch, session, forward, nowMs);
+        if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
+          return this.#control(batch, session, forward, nowMs);
         const meant = forward
           ? this.#forwardMetadata(batch, i, key, session, nowMs)
           : this.#reverseMetadata(batch, session, nowMs);
@@ -364,7 +402,10 @@ export class SlowPath {
     const verdict = parseMetadata(batch.bytes, key[AT_PAYLOAD], key[AT_END], this.#parsed);
     if (verdict !== OK) return verdict;
     // Bytes behind the UDP length (RFC 9868) are covered by no checksum: metadata does not reach into them.
-    if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP && getUdpLength(batch.bytes, key[AT_L4]) !== key[AT_END] - key[AT_L4]) {
+    if (
+      (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP &&
+      getUdpLength(batch.bytes, key[AT_L4]) !== key[AT_END] - key[AT_L4]
+    ) {
       return DROP_METADATA_MALFORMED;
     }
     if (this.#parsed.has(ATTRIBUTE_FRAGMENT)) {
@@ -378,17 +419,20 @@ export class SlowPath {
     return l4IsRight(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]) ? OK : DROP_METADATA_CHECKSUM;
   }
 
-  /** Take the reassembled packet in #piece through the slow path. Never OK: the fragment that completed it is done with. */
+  /** Take the reassembled packet in #piece through the slow path and count what becomes of it. The fragment that completed it is CONSUMED, always. */
   #reassembled(interfaceId: number, nowMs: number): number {
     const piece = this.#piece;
     const key = this.#pieceKey;
-    const decoded = decodeFrame(piece.bytes, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key);
-    if (decoded !== OK) return decoded;
-    const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
-    const verdict = flow < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, flow, nowMs);
+    let verdict = decodeFrame(piece.bytes, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key);
+    if (verdict === OK) {
+      const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
+      verdict = flow < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, flow, nowMs);
+    }
+    if (verdict >= DROP) this.#counters.increment(dropCounter(verdict));
+    else if (verdict === CONSUMED) this.#counters.increment(FRAMES_CONSUMED);
     // What was queued lies in the chain's memory, which the next fragment may use.
     this.#egress.flush();
-    return verdict === OK ? CONSUMED : verdict;
+    return CONSUMED;
   }
 
   /** Forward metadata on a known flow: the peer has not heard us yet, or sends it again (4.2). */
@@ -430,7 +474,12 @@ export class SlowPath {
     const at = session * 4;
     const said = this.#words;
     readContext(bytes, this.#parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), said);
-    return said[0] === context[at + 1] && said[1] === context[at] && said[2] === swapPorts(context[at + 2]) && said[3] === context[at + 3];
+    return (
+      said[0] === context[at + 1] &&
+      said[1] === context[at] &&
+      said[2] === swapPorts(context[at + 2]) &&
+      said[3] === context[at + 3]
+    );
   }
 
   /** A control message on a session's flow: do what it says, forward nothing (protocol sheet 3.4). */
@@ -443,7 +492,8 @@ export class SlowPath {
       this.#sessions.close(session, nowMs);
       return CONSUMED;
     }
-    if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) handshake.heardDisable(side, session);
+    if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
+      handshake.heardDisable(side, session);
     else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(side, session);
     else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;
     this.#sessions.settle(session);
@@ -465,7 +515,15 @@ export class SlowPath {
   }
 
   /** Rewrite, put on what this side's peer must still hear, and send. */
-  #leave(batch: FrameBatch, i: number, key: Int32Array, flow: number, session: number, forward: boolean, nowMs: number): number {
+  #leave(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    flow: number,
+    session: number,
+    forward: boolean,
+    nowMs: number,
+  ): number {
     const { flows, table, paths } = this.#sessions;
     const side = forward ? table.downstream : table.upstream;
     const attach = side.state[session] === SIDE_SENDING;
@@ -504,7 +562,15 @@ export class SlowPath {
   }
 
   /** A super-frame that must carry metadata or a marker: segment it first, every segment is a packet of its own. */
-  #leaveInSegments(batch: FrameBatch, i: number, key: Int32Array, flow: number, session: number, forward: boolean, nowMs: number): number {
+  #leaveInSegments(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    flow: number,
+    session: number,
+    forward: boolean,
+    nowMs: number,
+  ): number {
     const { bytes } = batch;
     const offset = batch.offset[i];
     const size = batch.segmentSize[i];
@@ -520,7 +586,8 @@ export class SlowPath {
       segment.offset[0] = at;
       segment.length[0] = length;
       const decoded = decodeFrame(segment.bytes, at, length, key[KEY_PROTOCOL] >>> 8, ANY_MAC, 0, this.#pieceKey);
-      verdict = decoded !== OK ? decoded : this.#leave(segment, 0, this.#pieceKey, flow, session, forward, nowMs);
+      const left = decoded !== OK ? decoded : this.#leave(segment, 0, this.#pieceKey, flow, session, forward, nowMs);
+      if (left !== OK) verdict = left;
     }
   }
 
@@ -542,18 +609,28 @@ export class SlowPath {
       });
       if (pieces === 0) return DROP_EXCEEDS_MTU;
       this.#counters.add(FABRIC_FRAGMENTS_SENT, pieces);
-      this.#counters.increment(FRAMES_FORWARDED);
       return OK;
     }
-    this.#counters.increment(FRAMES_FORWARDED);
-    this.#egress.send(egress, hop, bytes, offset, key[AT_END] - offset, partial ? FRAME_CHECKSUM_PARTIAL : 0, segmentSize, nowMs);
+    this.#egress.send(
+      egress,
+      hop,
+      bytes,
+      offset,
+      key[AT_END] - offset,
+      partial ? FRAME_CHECKSUM_PARTIAL : 0,
+      segmentSize,
+      nowMs,
+    );
     return OK;
   }
 
   #ttlExceeded(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
     const isPlain = this.#pathFrom(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]) < 0;
-    if (isPlain && this.#generator.timeExceeded(batch.bytes, batch.offset[i], key, ingress.addresses[0].address, nowMs)) {
+    if (
+      isPlain &&
+      this.#generator.timeExceeded(batch.bytes, batch.offset[i], key, ingress.addresses[0].address, nowMs)
+    ) {
       this.#counters.increment(ICMP_SENT);
       this.#egress.sendAsIs(ingress.id, this.#generator.bytes, this.#generator.offset, this.#generator.length);
     }
@@ -627,7 +704,16 @@ export class SlowPath {
     const path = this.#sessions.paths[pathRow];
     if (!path.mayAnswer(nowMs)) return;
     const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA);
-    this.#generator.carrier(key[KEY_PROTOCOL] & 0xff, path.local, path.remote, swapPorts(key[KEY_PORTS]), 0, 0, this.#writer.buffer, length);
+    this.#generator.carrier(
+      key[KEY_PROTOCOL] & 0xff,
+      path.local,
+      path.remote,
+      swapPorts(key[KEY_PORTS]),
+      0,
+      0,
+      this.#writer.buffer,
+      length,
+    );
     this.#sendGenerated(path.interfaceId, path.nextHop, nowMs);
   }
 
@@ -647,7 +733,15 @@ export class SlowPath {
     const target = getArpTargetIp(bytes, at);
     const high = getMacHigh(bytes, at + ARP_SENDER_MAC);
     const low = getMacLow(bytes, at + ARP_SENDER_MAC);
-    const resolved = this.#sessions.neighbors.learn(interfaceId, sender, high, low, ingress.macHigh, ingress.macLow, nowMs);
+    const resolved = this.#sessions.neighbors.learn(
+      interfaceId,
+      sender,
+      high,
+      low,
+      ingress.macHigh,
+      ingress.macLow,
+      nowMs,
+    );
     if (resolved >= 0) this.#egress.releaseHeld(resolved, nowMs);
     if (getArpOperation(bytes, at) === ARP_REQUEST && isOwnAddress(ingress, target)) {
       this.#generator.arp(ARP_REPLY, ingress.macHigh, ingress.macLow, target, high, low, sender);

@@ -30,7 +30,7 @@ import {
   OP_SLOW,
   OP_TO_PEER,
 } from "../table/flow-table.ts";
-import { SIDE_SENDING, type SessionTable } from "../table/session-table.ts";
+import { type SessionTable, SIDE_SENDING } from "../table/session-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { addDelta, deltaI32 } from "../wire/checksum.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
@@ -44,6 +44,7 @@ import {
   DROP_WAYPOINT_PORTS,
   OK,
 } from "../wire/verdict.ts";
+import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
 import type { ServiceRoute } from "./policy.ts";
 import { isTcpHalfOpen, isTcpSteady } from "./tcp-state.ts";
@@ -68,6 +69,20 @@ export class OpenRequest {
   sourceRouter = 0;
 }
 
+/** Where a session's packets go next, both ways, and what they look like there. */
+class Way {
+  upstream: PeerPath | null = null;
+  downstream: PeerPath | null = null;
+  egress = 0;
+  forwardHop = -1;
+  reverseHop = -1;
+  // The 5-tuple on the downstream side, in the forward direction. Toward a peer the ports are only known once allocated.
+  source = 0;
+  destination = 0;
+  ports = 0;
+  protocol = 0;
+}
+
 export class Sessions {
   readonly table: SessionTable;
   readonly flows: FlowTable;
@@ -77,6 +92,7 @@ export class Sessions {
   readonly paths: readonly PeerPath[];
   readonly #halfOpen: HalfOpenList;
   readonly #random: RandomSource;
+  readonly #way = new Way();
   /** The session opened last, valid after open returned OK. */
   opened = -1;
   /** Totals since start. */
@@ -112,89 +128,119 @@ export class Sessions {
 
   /** Open the session `request` describes. Returns OK (its row is in `opened`) or a drop reason with nothing changed. */
   open(request: OpenRequest, nowMs: number): number {
-    const { context } = request;
-    const route = request.route;
-    const ingress = this.interfaces[request.interfaceId];
-    const upstream = request.upstreamPath < 0 ? null : this.paths[request.upstreamPath];
-    const carriedAs = context[3] === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
+    const found = this.#findWay(request, nowMs);
+    if (found !== OK) return found;
+    if (!this.#clearWay(request, nowMs)) return DROP_FLOW_CONFLICT;
+    const session = this.#allocate(nowMs);
+    if (session < 0) return DROP_SESSION_TABLE_FULL;
+    const placed = this.#place(session, request, nowMs);
+    if (placed !== OK) {
+      this.table.free(session);
+      return placed;
+    }
+    this.settle(session);
+    armTimer(this, session, nowMs);
+    this.openedTotal++;
+    this.opened = session;
+    return OK;
+  }
 
-    // Where packets go next, both ways.
-    let downstream: PeerPath | null = null;
-    let egressId: number;
-    let target = context[1];
-    let targetPorts = context[2];
-    let forwardHop: number;
+  /** Where packets go next, both ways, into #way. Asks neighbors, changes nothing else. */
+  #findWay(request: OpenRequest, nowMs: number): number {
+    const way = this.#way;
+    const { context, route } = request;
+    way.upstream = request.upstreamPath < 0 ? null : this.paths[request.upstreamPath];
+    way.downstream = null;
+    way.source = context[0];
+    way.destination = context[1];
+    way.ports = context[2];
+    way.protocol = context[3];
     if (route === null) return DROP_NO_ROUTE;
     if (route.kind === "peer") {
       const row = route.paths.find((candidate) => this.paths[candidate].up);
       if (row === undefined) return DROP_PATH_DOWN;
-      downstream = this.paths[row];
-      egressId = downstream.interfaceId;
-      forwardHop = downstream.nextHop;
+      const path = this.paths[row];
+      way.downstream = path;
+      way.egress = path.interfaceId;
+      way.forwardHop = path.nextHop;
+      way.source = path.local;
+      way.destination = path.remote;
+      way.protocol = wireProtocol(context[3]);
     } else {
-      egressId = route.interfaceId;
+      way.egress = route.interfaceId;
       if (route.target !== null) {
-        target = route.target.address;
-        if (route.target.port !== 0) targetPorts = (context[2] & 0xffff0000) | route.target.port;
+        way.destination = route.target.address;
+        if (route.target.port !== 0) way.ports = (context[2] & 0xffff0000) | route.target.port;
       }
-      const address = route.gateway ?? nextHopAddress(this.interfaces[egressId], target);
+      const address = route.gateway ?? nextHopAddress(this.interfaces[way.egress], way.destination);
       if (address === null) return DROP_NO_ROUTE;
-      forwardHop = this.neighbors.want(egressId, address, nowMs);
-      if (forwardHop < 0) return DROP_NEIGHBOR_TABLE_FULL;
+      way.forwardHop = this.neighbors.want(way.egress, address, nowMs);
+      if (way.forwardHop < 0) return DROP_NEIGHBOR_TABLE_FULL;
     }
-    let reverseHop: number;
-    if (upstream !== null) {
-      reverseHop = upstream.nextHop;
-    } else {
-      const address = nextHopAddress(ingress, context[0]);
-      if (address === null) return DROP_NO_RETURN_ROUTE;
-      reverseHop = this.neighbors.want(request.interfaceId, address, nowMs);
-      if (reverseHop < 0) return DROP_NEIGHBOR_TABLE_FULL;
+    if (way.upstream !== null) {
+      way.reverseHop = way.upstream.nextHop;
+      return OK;
     }
+    const address = nextHopAddress(this.interfaces[request.interfaceId], context[0]);
+    if (address === null) return DROP_NO_RETURN_ROUTE;
+    way.reverseHop = this.neighbors.want(request.interfaceId, address, nowMs);
+    return way.reverseHop < 0 ? DROP_NEIGHBOR_TABLE_FULL : OK;
+  }
 
-    if (downstream === null && !this.#clearWay(egressId, target, context[0], swapPorts(targetPorts), context[3], request.upstreamPath, nowMs)) {
-      return DROP_FLOW_CONFLICT;
-    }
-    const session = this.#allocate(nowMs);
-    if (session < 0) return DROP_SESSION_TABLE_FULL;
+  /**
+   * The replies of a plain server come on a key that the hosts chose. When another session has it: the same neighbor
+   * began anew, so the old one goes; a session of someone else stays, and the new one is refused.
+   */
+  #clearWay(request: OpenRequest, nowMs: number): boolean {
+    const way = this.#way;
+    if (way.downstream !== null) return true;
+    const flow = this.flows.find(way.destination, way.source, swapPorts(way.ports), (way.egress << 8) | way.protocol);
+    if (flow < 0) return true;
+    const other = this.flows.words[(flow << FLOW_SHIFT) + FLOW_SESSION];
+    if (this.table.upstream.path[other] !== request.upstreamPath) return false;
+    this.close(other, nowMs);
+    return true;
+  }
+
+  /** Take the waypoint ports, insert both flows and fill the session's columns. On a drop reason everything is given back. */
+  #place(session: number, request: OpenRequest, nowMs: number): number {
+    const way = this.#way;
+    const { key, context } = request;
+    const { upstream, downstream } = way;
     let portRow = -1;
     if (downstream !== null) {
-      portRow = downstream.ports(carriedAs).allocate(nowMs);
-      if (portRow < 0) {
-        this.table.free(session);
-        return DROP_WAYPOINT_PORTS;
-      }
+      const pool = downstream.ports(way.protocol);
+      portRow = pool.allocate(nowMs);
+      if (portRow < 0) return DROP_WAYPOINT_PORTS;
+      way.ports = pool.ports(portRow);
     }
-
-    // The tuple on each side, written in the forward direction, as packets carry it there.
-    const key = request.key;
-    const outSource = downstream === null ? context[0] : downstream.local;
-    const outDestination = downstream === null ? target : downstream.remote;
-    const outPorts = downstream === null ? targetPorts : downstream.ports(carriedAs).ports(portRow);
-    const outProtocol = downstream === null ? context[3] : carriedAs;
-    // A session's key before the rewrite: the decoder gives ICMP its identifier as ports.
     const forward = this.flows.insert(key[0], key[1], key[2], key[3]);
-    const reverse = this.flows.insert(outDestination, outSource, swapPorts(outPorts), (egressId << 8) | outProtocol);
+    const reverseProtocol = (way.egress << 8) | way.protocol;
+    const reverse = this.flows.insert(way.destination, way.source, swapPorts(way.ports), reverseProtocol);
     if (forward < 0 || reverse < 0) {
-      // Both tables are twice the session table, so this is a taken key: the packet of a peer that reuses it, or a loop.
+      // The flow table has room for two flows of every session, so a key is taken: packets that go in a circle.
       if (forward >= 0) this.flows.remove(forward);
       if (reverse >= 0) this.flows.remove(reverse);
-      if (downstream !== null) downstream.ports(carriedAs).release(portRow, nowMs);
-      this.table.free(session);
+      if (downstream !== null) downstream.ports(way.protocol).release(portRow, nowMs);
       return DROP_FLOW_CONFLICT;
     }
-    const carried = context[3] !== carriedAs;
-    const fromPeer = upstream === null ? 0 : OP_FROM_PEER;
-    const toPeer = downstream === null ? 0 : OP_TO_PEER;
-    const enters = carried && upstream === null && downstream !== null;
-    const leaves = carried && upstream !== null && downstream === null;
-    this.#plan(forward, session, outSource, outDestination, outPorts, egressId, forwardHop,
-      fromPeer | toPeer | (enters ? OP_INSERT_UDP : 0) | (leaves ? OP_REMOVE_UDP : 0), nowMs);
-    this.#plan(reverse, session, key[1], key[0], swapPorts(key[2]), request.interfaceId, reverseHop,
-      (downstream === null ? 0 : OP_FROM_PEER) | (upstream === null ? 0 : OP_TO_PEER) |
-      (enters ? OP_REMOVE_UDP : 0) | (leaves ? OP_INSERT_UDP : 0), nowMs);
+    const carried = context[3] !== wireProtocol(context[3]);
+    const forwardOps = flowOps(upstream !== null, downstream !== null, carried);
+    const reverseOps = flowOps(downstream !== null, upstream !== null, carried);
+    this.#plan(forward, session, way.source, way.destination, way.ports, way.egress, way.forwardHop, forwardOps, nowMs);
+    this.#plan(
+      reverse,
+      session,
+      key[1],
+      key[0],
+      swapPorts(key[2]),
+      request.interfaceId,
+      way.reverseHop,
+      reverseOps,
+      nowMs,
+    );
 
-    const table = this.table;
+    const { table } = this;
     table.tenant[session] = request.tenant;
     table.service[session] = request.service;
     table.forwardFlow[session] = forward;
@@ -208,8 +254,6 @@ export class Sessions {
     table.downstream.start(session, downstream === null ? -1 : downstream.row);
     if (upstream !== null) upstream.sessions++;
     if (downstream !== null) downstream.sessions++;
-    this.openedTotal++;
-    this.opened = session;
     return OK;
   }
 
@@ -265,7 +309,8 @@ export class Sessions {
     const { table, flows } = this;
     const downstream = table.downstream.path[session];
     const upstream = table.upstream.path[session];
-    if ((downstream >= 0 && !this.paths[downstream].up) || (upstream >= 0 && !this.paths[upstream].up)) return DROP_PATH_DOWN;
+    if ((downstream >= 0 && !this.paths[downstream].up) || (upstream >= 0 && !this.paths[upstream].up))
+      return DROP_PATH_DOWN;
     for (const flow of [table.forwardFlow[session], table.reverseFlow[session]]) {
       const at = (flow << FLOW_SHIFT) + FLOW_PLAN;
       flows.words[at] = (flows.words[at] & ~GENERATION_MASK) | flows.generation;
@@ -284,20 +329,18 @@ export class Sessions {
     return this.table.allocate();
   }
 
-  /**
-   * The replies of a plain server come on this key. When another session has it: the same neighbor began anew, so the
-   * old one goes; a session of someone else stays, and the new one is refused.
-   */
-  #clearWay(interfaceId: number, source: number, destination: number, ports: number, protocol: number, upstreamPath: number, nowMs: number): boolean {
-    const flow = this.flows.find(source, destination, ports, (interfaceId << 8) | protocol);
-    if (flow < 0) return true;
-    const other = this.flows.words[(flow << FLOW_SHIFT) + FLOW_SESSION];
-    if (this.table.upstream.path[other] !== upstreamPath) return false;
-    this.close(other, nowMs);
-    return true;
-  }
-
-  #plan(flow: number, session: number, source: number, destination: number, ports: number, egress: number, hop: number, ops: number, nowMs: number): void {
+  /** The rewrite of one flow: its packets leave with these addresses and ports, by this interface and next hop. */
+  #plan(
+    flow: number,
+    session: number,
+    source: number,
+    destination: number,
+    ports: number,
+    egress: number,
+    hop: number,
+    ops: number,
+    nowMs: number,
+  ): void {
     const words = this.flows.words;
     const base = flow << FLOW_SHIFT;
     const addresses = addDelta(deltaI32(words[base], source), deltaI32(words[base + 1], destination));
@@ -313,6 +356,14 @@ export class Sessions {
     words[base + FLOW_LAST_SEEN] = nowMs;
     this.neighbors.acquire(hop);
   }
+}
+
+/** A protocol without ports is put in UDP where it enters the fabric, and taken out where it leaves it. */
+function flowOps(fromPeer: boolean, toPeer: boolean, carried: boolean): number {
+  let ops = (fromPeer ? OP_FROM_PEER : 0) | (toPeer ? OP_TO_PEER : 0);
+  if (carried && toPeer && !fromPeer) ops |= OP_INSERT_UDP;
+  if (carried && fromPeer && !toPeer) ops |= OP_REMOVE_UDP;
+  return ops;
 }
 
 /** What carries a session of this protocol between routers: TCP as TCP, everything else as UDP (protocol sheet 2.2). */

@@ -46,8 +46,9 @@ export class CounterSet {
   }
 
   /** The counters that are not zero, or all of them, as a new flat object in the order of `names`. */
+  // cold: when somebody looks
   publish(zeros = false): Record<string, number> {
-    const flat: Record<string, number> = Object.create(Object.prototype);
+    const flat: Record<string, number> = {};
     for (let i = 0; i < this.#values.length; i++) {
       if (zeros || this.#values[i] !== 0) flat[this.names[i].name] = this.#values[i];
     }

@@ -72,7 +72,8 @@ export function applyDeltaUdp(checksum: number, delta: number): number {
 
 /** Unfolded sum of the IPv4 pseudo header in front of `l4Length` bytes. Never folds to 0. */
 export function pseudoHeaderSum(bytes: Uint8Array, l3: number, l4Length: number): number {
-  return sumWords(bytes, l3 + 12, l3 + 20, bytes[l3 + 9] + l4Length);
+  const addresses = getU16(bytes, l3 + 12) + getU16(bytes, l3 + 14) + getU16(bytes, l3 + 16) + getU16(bytes, l3 + 18);
+  return addresses + bytes[l3 + 9] + l4Length;
 }
 
 /** The value to store as the header checksum of the IPv4 header at `l3`. */

@@ -4,12 +4,20 @@ import { ManualClock } from "../../lib/base/clock.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { parseConfig } from "../../lib/control/config.ts";
 import { AnsweringPort } from "../../lib/io/answering-port.ts";
-import { emptyStats, type FrameBatch, HEADROOM, type Port, type PortInfo, SEGMENT_SIZE_UNKNOWN } from "../../lib/io/port.ts";
+import {
+  emptyStats,
+  type FrameBatch,
+  HEADROOM,
+  type Port,
+  type PortInfo,
+  SEGMENT_SIZE_UNKNOWN,
+} from "../../lib/io/port.ts";
 import { buildRouter, macOf, type Router } from "../../lib/router.ts";
 
 /** Room behind the longest frame, so that a read past its end finds the filling. */
 const BEHIND = 4096;
-const FRAME_MAX = 65_549;
+/** libpcap's longest. */
+const FRAME_MAX = 262_144;
 
 /**
  * Receives the one frame it was given, in a memory whose every other byte is `filling`; keeps copies of what is sent.
@@ -119,15 +127,20 @@ export function fuzzed(filling = 0, answers = true): Fuzzed {
   };
 }
 
-/** Of frames that had left or done their work already, or that the router made: not the fate of a received frame. */
-const LATE = ["hold-full", "neighbor-unreachable", "tx-full", "tx-error", "fabric-fragment-timeout"].map((name) => `drop.${name}`);
+/** Drops of what was counted before; lib/engine/counters.ts has the equation. */
+const LATE = ["hold-full", "neighbor-unreachable", "tx-full", "tx-error", "fabric-fragment-timeout"].map(
+  (name) => `drop.${name}`,
+);
 
 /**
- * By how many frames the counters do not add up. Every frame received, and every packet put together from fabric
+ * By how many frames the counters do not add up: every frame received, and every packet put together from fabric
  * fragments, is forwarded, consumed or dropped, once.
  */
 export function unaccounted(counters: Record<string, number>): number {
   const drops = Object.keys(counters).filter((name) => name.startsWith("drop.") && !LATE.includes(name));
-  const ends = drops.reduce((sum, name) => sum + counters[name], counters["frames.forwarded"] + counters["frames.consumed"]);
+  const ends = drops.reduce(
+    (sum, name) => sum + counters[name],
+    counters["frames.forwarded"] + counters["frames.consumed"],
+  );
   return counters["frames.received"] + counters["fabric.reassembled"] - ends;
 }

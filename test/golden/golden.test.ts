@@ -51,7 +51,7 @@ async function replay(name: string, folder: string, seed = 1): Promise<Record<st
 
 /** Write every case's outputs, again until those that feed each other agree. */
 async function regenerate(): Promise<void> {
-  spawnSync(PYTHON, [join(home, "make-inputs.py"), home], { stdio: "inherit" });
+  await run(PYTHON, [join(home, "make-inputs.py"), home]);
   for (const name of cases) for (const { file } of captures(name, "out")) rmSync(file);
   for (let round = 0, changed = true; changed; round++) {
     if (round === 10) throw new Error("the cases that feed each other do not settle");
@@ -78,8 +78,12 @@ test.before("outputs are written anew when asked", async (t) => {
 
 for (const name of cases) {
   const readme = readFileSync(join(home, name, "README.md"), "utf8");
-  const sentence = readme.slice(readme.indexOf("\n")).trim().split(/\.(\s|$)/)[0].replace(/\s+/g, " ");
-  test(`${name}: ${sentence}`, async (t) => {
+  const sentence = readme
+    .slice(readme.indexOf("\n"))
+    .trim()
+    .split(/\.(\s|$)/)[0]
+    .replace(/\s+/g, " ");
+  test.serial(`${name}: ${sentence}`, async (t) => {
     const folder = newFolder();
     const counters = await replay(name, folder);
     t.deepEqual(counters, JSON.parse(readFileSync(join(home, name, "counters.json"), "utf8")));
@@ -92,20 +96,23 @@ for (const name of cases) {
 }
 
 const withoutScapy = spawnSync(PYTHON, ["-c", "import scapy"]).status !== 0;
-(withoutScapy ? test.skip : test)(`the inputs are what make-inputs.py makes${withoutScapy ? " (needs python3-scapy)" : ""}`, async (t) => {
-  const folder = newFolder();
-  for (const name of cases) spawnSync("mkdir", [join(folder, name)]);
-  await run(PYTHON, [join(home, "make-inputs.py"), folder]);
-  let compared = 0;
-  for (const name of cases) {
-    for (const { file } of captures(name, "in")) {
-      if (lstatSync(file).isSymbolicLink()) continue;
-      t.true(readFileSync(file.replace(home, `${folder}/`)).equals(readFileSync(file)), file);
-      compared++;
+(withoutScapy ? test.skip : test)(
+  `the inputs are what make-inputs.py makes${withoutScapy ? " (needs python3-scapy)" : ""}`,
+  async (t) => {
+    const folder = newFolder();
+    for (const name of cases) spawnSync("mkdir", [join(folder, name)]);
+    await run(PYTHON, [join(home, "make-inputs.py"), folder]);
+    let compared = 0;
+    for (const name of cases) {
+      for (const { file } of captures(name, "in")) {
+        if (lstatSync(file).isSymbolicLink()) continue;
+        t.true(readFileSync(file.replace(home, `${folder}/`)).equals(readFileSync(file)), file);
+        compared++;
+      }
     }
-  }
-  t.true(compared >= cases.length);
-});
+    t.true(compared >= cases.length);
+  },
+);
 
 const withoutTshark = spawnSync("tshark", ["--version"]).status !== 0;
 const judged = withoutTshark ? test.skip : test;
@@ -114,9 +121,15 @@ const unless = withoutTshark ? " (needs tshark)" : "";
 /** What tshark objects to in the outputs of these cases, one line each. */
 async function objections(names: readonly string[]): Promise<string[]> {
   const merged = join(newFolder(), "merged.pcap");
-  await run("mergecap", ["-a", "-w", merged, ...names.flatMap((name) => captures(name, "out").map(({ file }) => file))]);
+  await run("mergecap", [
+    "-a",
+    "-w",
+    merged,
+    ...names.flatMap((name) => captures(name, "out").map(({ file }) => file)),
+  ]);
   const checks = ["ip", "tcp", "udp"].flatMap((protocol) => ["-o", `${protocol}.check_checksum:TRUE`]);
-  const bad = "_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0";
+  const bad =
+    "_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0";
   const { stdout } = await run("tshark", ["-r", merged, ...checks, "-d", "udp.port==5000,data", "-Y", bad]);
   return stdout.split("\n").filter((line) => line !== "");
 }

@@ -10,7 +10,7 @@ import { writeIpv4 } from "../../lib/wire/ipv4.ts";
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import { ATTRIBUTES, type AttributeValue, describeMetadata } from "../../lib/wire/metadata-attributes.ts";
 import { completeChecksum } from "../../lib/wire/offload.ts";
-import { writeTcp } from "../../lib/wire/tcp.ts";
+import { TCP_HEADER, TCP_HEADER_LENGTH, writeTcp } from "../../lib/wire/tcp.ts";
 import { writeUdp } from "../../lib/wire/udp.ts";
 
 export interface Ends {
@@ -44,10 +44,22 @@ export function udpFrame(ends: Ends, payload: Uint8Array | string, ttl = 64): Ui
   return frame;
 }
 
-export function tcpFrame(ends: Ends, numbers: { flags: number; sequence: number; acknowledgment: number }, payload: Uint8Array | string = "", ttl = 64): Uint8Array {
-  const frame = packet(ends, 6, 20, toBytes(payload), ttl, (to, l4) =>
-    writeTcp(to, l4, ends.sourcePort, ends.destinationPort, numbers.sequence, numbers.acknowledgment, numbers.flags, 64240),
-  );
+export interface TcpNumbers {
+  flags: number;
+  sequence: number;
+  acknowledgment: number;
+  /** An option of a SYN. */
+  mss?: number;
+}
+
+export function tcpFrame(ends: Ends, numbers: TcpNumbers, payload: Uint8Array | string = "", ttl = 64): Uint8Array {
+  const { flags, sequence, acknowledgment, mss } = numbers;
+  const frame = packet(ends, 6, mss === undefined ? 20 : 24, toBytes(payload), ttl, (to, l4) => {
+    writeTcp(to, l4, ends.sourcePort, ends.destinationPort, sequence, acknowledgment, flags, 64240);
+    if (mss === undefined) return;
+    to[l4 + TCP_HEADER_LENGTH] = 24 << 2;
+    to.set([2, 4, mss >>> 8, mss & 255], l4 + TCP_HEADER);
+  });
   completeChecksum(frame, 0);
   return frame;
 }
@@ -93,6 +105,8 @@ export interface SeenPacket extends Ends {
   ipLength: number;
   /** IPv4 and L4 checksum both right. */
   checksumsRight: boolean;
+  ipChecksumRight: boolean;
+  l4ChecksumRight: boolean;
   tcpFlags: number;
   sequence: number;
   acknowledgment: number;
@@ -120,6 +134,8 @@ export function seePacket(frame: Uint8Array): SeenPacket | undefined {
   const hasMetadata = startsWithCookie(frame, at, end);
   const metadataLength = hasMetadata && parseMetadata(frame, at, end, parsed) === 0 ? parsed.totalLength : 0;
   const data = frame.slice(protocol === 1 ? l4 + 8 : at + metadataLength, end);
+  const ipChecksumRight = ipv4HeaderIsRight(frame, l3);
+  const l4ChecksumRight = l4IsRight(frame, l3, l4, end);
   return {
     protocol,
     source: formatAddress(getI32(frame, l3 + 12)),
@@ -128,7 +144,9 @@ export function seePacket(frame: Uint8Array): SeenPacket | undefined {
     destinationPort: hasPorts ? getU16(frame, l4 + 2) : 0,
     ttl: frame[l3 + 8],
     ipLength: end - l3,
-    checksumsRight: ipv4HeaderIsRight(frame, l3) && l4IsRight(frame, l3, l4, end),
+    checksumsRight: ipChecksumRight && l4ChecksumRight,
+    ipChecksumRight,
+    l4ChecksumRight,
     tcpFlags: protocol === 6 ? frame[l4 + 13] : 0,
     sequence: protocol === 6 ? getI32(frame, l4 + 4) : 0,
     acknowledgment: protocol === 6 ? getI32(frame, l4 + 8) : 0,

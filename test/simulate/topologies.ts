@@ -23,13 +23,14 @@ interface RouterText {
   /** Where service "app" (10.2.0.0/24) is. */
   route: string;
   limits?: Limits;
+  wanMtu?: number;
   extra?: string;
 }
 
-export function routerYaml({ name, lan, wans, route, limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, others = "" } = {}, extra = "" }: RouterText): string {
+export function routerYaml({ name, lan, wans, route, limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, others = "" } = {}, wanMtu = 1500, extra = "" }: RouterText): string {
   const interfaces = [
     ...(lan ? [`  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""} }`] : []),
-    ...Object.entries(wans).map(([wan, [own]]) => `  - { name: ${wan}, device: ${wan}, addresses: [${own}/24] }`),
+    ...Object.entries(wans).map(([wan, [own]]) => `  - { name: ${wan}, device: ${wan}, addresses: [${own}/24], mtu: ${wanMtu} }`),
   ];
   const peers = Object.entries(wans).map(([wan, [, peer, address]]) => `  - { name: ${peer}, paths: [{ interface: ${wan}, address: ${address} }] }`);
   return `authority: acme
@@ -64,6 +65,8 @@ interface Options {
   /** Of west. */
   limits?: Limits;
   superFrames?: boolean;
+  /** Of the wan link's two ends. */
+  wanMtu?: number;
 }
 
 const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
@@ -73,7 +76,7 @@ const EAST_LAN = { address: "10.2.0.1" };
 export function twoRouters(options: Options = {}): TwoRouters {
   const world = new World(options.seed, options.superFrames);
   const west = world.addRouter("west", westYaml(options));
-  const east = world.addRouter("east", eastYaml("west", "198.18.0.2", "198.18.0.1"));
+  const east = world.addRouter("east", eastYaml("west", "198.18.0.2", "198.18.0.1", options.wanMtu));
   const client = world.addHost("client", CLIENT, "10.1.0.1");
   const server = world.addHost("server", SERVER, "10.2.0.1");
   const lan = world.join("lan", "client", "west.lan0");
@@ -82,12 +85,12 @@ export function twoRouters(options: Options = {}): TwoRouters {
   return { world, client, server, west, east, lan, wan, far };
 }
 
-function westYaml({ limits = {} }: Options): string {
-  return routerYaml({ name: "west", lan: WEST_LAN, wans: { wan0: ["198.18.0.1", "east", "198.18.0.2"] }, route: "peer: east", limits });
+function westYaml({ limits = {}, wanMtu = 1500 }: Options): string {
+  return routerYaml({ name: "west", lan: WEST_LAN, wans: { wan0: ["198.18.0.1", "east", "198.18.0.2"] }, route: "peer: east", limits, wanMtu });
 }
 
-function eastYaml(peer: string, own: string, remote: string): string {
-  return routerYaml({ name: "east", lan: EAST_LAN, wans: { wan0: [own, peer, remote] }, route: "interface: lan0" });
+function eastYaml(peer: string, own: string, remote: string, wanMtu = 1500): string {
+  return routerYaml({ name: "east", lan: EAST_LAN, wans: { wan0: [own, peer, remote] }, route: "interface: lan0", wanMtu });
 }
 
 export interface ThreeRouters extends TwoRouters {

@@ -1,0 +1,100 @@
+// Every drop has a name, a sentence and a test: a golden case that counts it, or, where no frame in a capture can cause
+// it, one of the scenes below.
+
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import test from "ava";
+import { readCounters } from "../../lib/control/metrics.ts";
+import type { MemoryPort } from "../../lib/io/memory-port.ts";
+import { FrameBatch } from "../../lib/io/port.ts";
+import { DROP_REASONS } from "../../lib/wire/verdict.ts";
+import { udpFrame } from "../simulate/packets.ts";
+import { CLIENT, SERVER, type TwoRouters, twoRouters } from "../simulate/topologies.ts";
+import { filesUnder, libFiles, ROOT, textOf } from "./source.ts";
+
+const names = DROP_REASONS.map(({ name }) => name);
+
+/** Constant and name of each reason, as verdict.ts has them. */
+const declared = [...textOf("lib/wire/verdict.ts").matchAll(/export const (DROP_\w+) = reason\(\s*"([^"]+)"/g)];
+
+test("drop reasons have names of their own in kebab-case, and a sentence", (t) => {
+  t.is(new Set(names).size, names.length);
+  t.deepEqual(
+    declared.map(([, , name]) => name),
+    names,
+  );
+  for (const { name, sentence } of DROP_REASONS) {
+    t.regex(name, /^[a-z0-9]+(-[a-z0-9]+)*$/);
+    t.regex(sentence, /^\S.*\.$/, name);
+  }
+});
+
+test("every drop reason is given by some code outside verdict.ts", (t) => {
+  const code = libFiles
+    .filter((path) => path !== "lib/wire/verdict.ts")
+    .map(textOf)
+    .join("\n");
+  t.deepEqual(
+    declared.filter(([, constant]) => !new RegExp(`\\b${constant}\\b`).test(code)).map(([, , name]) => name),
+    [],
+  );
+});
+
+const lead = (sourcePort = 40000) =>
+  udpFrame({ source: CLIENT, destination: SERVER, sourcePort, destinationPort: 5000 }, "lead");
+
+/** What no capture can cause: the state of links, peers and the wire. Each leaves its reason counted at west or east. */
+const SCENES: Record<string, (net: TwoRouters) => void> = {
+  loop: ({ west }) => {
+    const frame = lead();
+    frame.set(west.ports[0].info().mac, 6);
+    (west.ports[0] as MemoryPort).inject(frame);
+    west.engine.turn(1000);
+  },
+  "path-down": ({ world, client, west }) => {
+    west.sessions.paths[0].up = false;
+    world.send(client, lead());
+    world.run(1);
+  },
+  "neighbor-unreachable": ({ world, client, server }) => {
+    server.answersArp = false;
+    world.send(client, lead());
+    world.skip(10_000);
+  },
+  "tx-full": ({ world, client, west }) => {
+    world.send(client, lead());
+    world.run(1);
+    const frame = client.received[0]?.frame ?? lead();
+    frame.set(west.ports[0].info().mac, 0);
+    // Nobody carries the frames away.
+    for (let n = 0; n < 1000; n++) {
+      (west.ports[0] as MemoryPort).inject(frame);
+      west.engine.turn(world.clock.nowMs());
+    }
+  },
+  "tx-error": ({ west }) => {
+    const runt = new FrameBatch(new Uint8Array(64), 1);
+    runt.length[0] = 13;
+    west.ports[0].tx(runt, 0, 1);
+  },
+};
+
+test("every drop reason is reached by a golden case or by a scene of this test", (t) => {
+  const reached = new Set<string>();
+  for (const path of filesUnder("test/golden").filter((file) => file.endsWith("counters.json"))) {
+    for (const counter of Object.keys(JSON.parse(textOf(path)) as object)) reached.add(counter.replace("drop.", ""));
+  }
+  t.true(existsSync(join(ROOT, "test/golden")) && reached.size > 10);
+  for (const [name, play] of Object.entries(SCENES)) {
+    t.false(reached.has(name), `${name}: a golden case shows it already`);
+    const net = twoRouters();
+    play(net);
+    const drops = [net.west, net.east].reduce((sum, router) => sum + readCounters(router)[`drop.${name}`], 0);
+    t.true(drops > 0, name);
+    reached.add(name);
+  }
+  t.deepEqual(
+    names.filter((name) => !reached.has(name)),
+    [],
+  );
+});

@@ -1,0 +1,169 @@
+// Frames that stand for several on the wire, and checksums left to hardware: what veth, virtio and GRO hand over
+// (design: frames as they really arrive).
+
+import test, { type ExecutionContext } from "ava";
+import { getU16, setU16 } from "../../lib/base/bytes.ts";
+import { parseAddress } from "../../lib/control/address-text.ts";
+import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
+import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
+import { COOKIE, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { ENDS, TO_EAST } from "./peer.ts";
+import { countOf, dropsOf, packetsOn, SERVER, type TwoRouters, twoRouters } from "./topologies.ts";
+
+const REPLY = swapEnds(ENDS);
+const DATA = { flags: ACK | PSH, sequence: 1001, acknowledgment: 5001 };
+const CHECKSUM_OF = { 6: 34 + 16, 17: 34 + 6 } as Record<number, number>;
+
+/** Leave in the checksum field what a sender with checksum offload leaves there. */
+function partial(frame: Uint8Array): Uint8Array {
+  setU16(frame, CHECKSUM_OF[frame[23]], fold(pseudoHeaderSum(frame, 14, frame.length - 34)));
+  return frame;
+}
+
+/** A TCP session whose server asked for segments of `mss` bytes; undefined = its SYN did not say. */
+function established(mss?: number): TwoRouters {
+  const net = twoRouters({ superFrames: true });
+  const option = mss === undefined ? {} : { mss };
+  net.world.send(net.client, tcpFrame(ENDS, { flags: SYN, sequence: 1000, acknowledgment: 0, mss: 1460 }));
+  net.world.run(2);
+  net.world.send(net.server, tcpFrame(REPLY, { flags: SYN | ACK, sequence: 5000, acknowledgment: 1001, ...option }));
+  net.world.run(2);
+  net.world.send(net.client, tcpFrame(ENDS, { flags: ACK, sequence: 1001, acknowledgment: 5001 }));
+  net.world.run(2);
+  return net;
+}
+
+/** The segments carry `payload` in order from `sequence`, right in everything, each at most `size` bytes. */
+function assertSegments(t: ExecutionContext, segments: SeenPacket[], payload: Uint8Array, size: number, sequence = 1001): void {
+  t.deepEqual(Buffer.concat(segments.map((segment) => segment.payload)), Buffer.from(payload));
+  t.is(segments.length, Math.ceil(payload.length / size));
+  segments.forEach((segment, index) => {
+    t.true(segment.checksumsRight);
+    t.is(segment.sequence, sequence + index * size);
+    t.is((segment.tcpFlags & PSH) !== 0, index === segments.length - 1);
+  });
+}
+
+/** Nothing on the wires behind the first router is too long or wrong. */
+function assertWire(t: ExecutionContext, net: TwoRouters): void {
+  t.true([...packetsOn(net.wan), ...packetsOn(net.far)].every(({ ipLength, checksumsRight }) => ipLength <= 1500 && checksumsRight));
+}
+
+for (const [name, mss, size] of [["its receiver's segment size", 1000, 1000], ["the MTU, which is less", 9000, 1460], ["the MTU", undefined, 1460]] as const) {
+  for (const isPartial of [true, false]) {
+    test(`a TCP super-frame ${isPartial ? "without" : "with"} a checksum leaves as right segments no longer than ${name}`, (t) => {
+      const net = established(mss);
+      const before = net.server.received.length;
+      const frame = tcpFrame(ENDS, DATA, pattern(20_001));
+      net.world.send(net.client, isPartial ? partial(frame) : frame);
+      net.world.run(2);
+      assertSegments(t, net.server.received.slice(before), pattern(20_001), size);
+      assertWire(t, net);
+      t.is(countOf(net.west, "metadata.false-positive-marked"), 0);
+    });
+  }
+}
+
+test("a super-frame with a wrong checksum becomes segments with wrong checksums", (t) => {
+  const net = established(1460);
+  const before = net.server.received.length;
+  const frame = tcpFrame(ENDS, DATA, pattern(5000));
+  setU16(frame, CHECKSUM_OF[6], getU16(frame, CHECKSUM_OF[6]) ^ 0x0140);
+  net.world.send(net.client, frame);
+  net.world.run(2);
+  const segments = net.server.received.slice(before);
+  t.is(segments.length, 4);
+  t.true(segments.every(({ l4ChecksumRight, ipChecksumRight }) => !l4ChecksumRight && ipChecksumRight));
+});
+
+test("a super-frame that is the first packet of a session arrives, metadata on every segment", (t) => {
+  const net = twoRouters({ superFrames: true });
+  net.world.send(net.client, partial(tcpFrame(ENDS, { flags: SYN | PSH, sequence: 1000, acknowledgment: 0, mss: 1400 }, pattern(5000))));
+  net.world.run(5);
+  const size = 1500 - 20 - 24;
+  t.deepEqual(Buffer.concat(net.server.received.map(({ payload }) => payload)), Buffer.from(pattern(5000)));
+  t.is(net.server.received.length, Math.ceil(5000 / size));
+  t.true(net.server.received.every(({ checksumsRight }) => checksumsRight));
+  const sent = packetsOn(net.wan, "west");
+  t.true(sent.every(({ hasMetadata, ipLength, checksumsRight }) => hasMetadata && ipLength <= 1500 && checksumsRight));
+  t.is(net.west.sessions.table.count, 1);
+});
+
+test("a super-frame of a server that speaks first arrives, reverse metadata on every segment", (t) => {
+  const net = twoRouters({ superFrames: true });
+  net.world.send(net.client, tcpFrame(ENDS, { flags: SYN, sequence: 1000, acknowledgment: 0, mss: 1460 }));
+  net.world.run(2);
+  net.world.send(net.server, tcpFrame(REPLY, { flags: SYN | ACK, sequence: 5000, acknowledgment: 1001, mss: 1460 }));
+  net.world.send(net.server, partial(tcpFrame(REPLY, { flags: ACK | PSH, sequence: 5001, acknowledgment: 1001 }, pattern(6000))));
+  net.world.run(5);
+  assertSegments(t, net.client.received.slice(1), pattern(6000), 1460, 5001);
+  const sent = packetsOn(net.wan, "east");
+  t.true(sent.every(({ hasMetadata, ipLength, checksumsRight }) => hasMetadata && ipLength <= 1500 && checksumsRight));
+});
+
+test("the cookie at the beginning of a segment of a super-frame arrives as it is, and needs a marker only there", (t) => {
+  for (const [at, marked] of [[0, 1], [3000, 1], [2999, 0], [19_000, 1]] as const) {
+    const net = established(1000);
+    const before = net.server.received.length;
+    const payload = pattern(20_001);
+    payload.set(COOKIE, at);
+    net.world.send(net.client, partial(tcpFrame(ENDS, DATA, payload)));
+    net.world.run(2);
+    assertSegments(t, net.server.received.slice(before), payload, 1000);
+    t.is(countOf(net.west, "metadata.false-positive-marked"), marked, `${at}`);
+  }
+});
+
+test("a super-frame waits for its neighbor as segments, and what does not fit is counted", (t) => {
+  for (const [length, held] of [[8000, 8], [10_000, 8]] as const) {
+    const net = established(1000);
+    net.server.answersArp = false;
+    // The server is asked again after half a minute, and forgotten after three requests.
+    const { neighbors } = net.east.sessions;
+    const row = neighbors.find(0, parseAddress(SERVER));
+    net.world.skip(25_000);
+    net.world.send(net.client, tcpFrame(ENDS, { ...DATA, flags: ACK }));
+    while (neighbors.usable[row] === 1) net.world.skip(1000);
+    const before = net.server.received.length;
+    net.world.inject(net.wan, "east", partial(tcpFrame(TO_EAST, DATA, pattern(length))));
+    net.world.run(2);
+    t.is(net.server.received.length, before);
+    net.server.answersArp = true;
+    net.world.run(1100);
+    const received = net.server.received.slice(before).filter(({ payload }) => payload.length > 0);
+    t.is(received.length, Math.min(held, length / 1000));
+    t.deepEqual(Buffer.concat(received.map(({ payload }) => payload)), Buffer.from(pattern(length).slice(0, 8000)));
+    t.true(received.every(({ checksumsRight }) => checksumsRight));
+    t.deepEqual(dropsOf(net.east), length > 8000 ? { "hold-full": length / 1000 - 8 } : {});
+  }
+});
+
+test("a partial checksum is completed before its frame leaves, in lead packets and in bare ones, TCP and UDP", (t) => {
+  const tcp = established(1460);
+  const before = tcp.server.received.length;
+  tcp.world.send(tcp.client, partial(tcpFrame(ENDS, DATA, "bare")));
+  tcp.world.send(tcp.client, partial(tcpFrame({ ...ENDS, sourcePort: 41000 }, { flags: SYN, sequence: 1, acknowledgment: 0 })));
+  tcp.world.send(tcp.client, partial(udpFrame({ ...ENDS, sourcePort: 42000 }, "lead")));
+  tcp.world.run(2);
+  tcp.world.send(tcp.server, partial(udpFrame({ ...REPLY, destinationPort: 42000 }, "answer")));
+  tcp.world.run(2);
+  tcp.world.send(tcp.client, partial(udpFrame({ ...ENDS, sourcePort: 42000 }, "bare")));
+  tcp.world.run(2);
+  t.deepEqual(tcp.server.received.slice(before).map(({ text }) => text), ["bare", "", "lead", "bare"]);
+  t.is(tcp.client.received.at(-1)?.text, "answer");
+  t.true([...packetsOn(tcp.wan), ...tcp.server.received, ...tcp.client.received].every(({ checksumsRight }) => checksumsRight));
+});
+
+test("a UDP frame longer than the wire takes cannot be cut: it is counted, and leaves nothing behind", (t) => {
+  const net = twoRouters({ superFrames: true });
+  net.world.send(net.client, udpFrame(ENDS, pattern(4000)));
+  net.world.run(2);
+  t.deepEqual(dropsOf(net.west), { "frame-too-long": 1 });
+  net.world.send(net.client, udpFrame(ENDS, "lead"));
+  net.world.send(net.client, udpFrame(ENDS, pattern(4000)));
+  net.world.run(2);
+  t.deepEqual(dropsOf(net.west), { "frame-too-long": 2 });
+  t.deepEqual(net.server.received.map(({ text }) => text), ["lead"]);
+  net.world.skip(200_000);
+  t.is(net.west.sessions.table.count, 0);
+});
