@@ -48,8 +48,9 @@ setup-build:
 setup-test:
 	@.ci/setup test
 
+# Not npm ci: it refuses a lock without every platform's package of an optional dependency, and registries lack some.
 node_modules/.installed: package.json package-lock.json
-	npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	npm install --no-save --no-audit --no-fund --ignore-scripts --loglevel=error
 	npm rebuild --loglevel=error cap pcap raw-socket
 	@touch $@
 

@@ -100,14 +100,17 @@ service-routes: [{ service: app, interface: lan1 }]
   };
 
   const full: Record<string, number[]> = {};
+  const fullCost: Record<string, number[]> = {};
   const cost: Record<string, number[]> = {};
   const loss: Record<string, number[]> = {};
   for (let round = 0; round < ROUNDS; round++) {
     for (const [name, start] of Object.entries(contenders)) {
       const forwarder = await start();
       await blast(20_000, 300);
+      const idle = cpuUs(forwarder);
       const fast = await blast(0, BLAST_MS);
       (full[name] ??= []).push(fast.delivered / fast.seconds / 1000);
+      (fullCost[name] ??= []).push((cpuUs(forwarder) - idle) / fast.delivered);
       const before = cpuUs(forwarder);
       const steady = await blast(MODERATE_RATE, BLAST_MS);
       (cost[name] ??= []).push((cpuUs(forwarder) - before) / steady.delivered);
@@ -118,16 +121,14 @@ service-routes: [{ service: app, interface: lan1 }]
   const mode = "60-byte UDP, 64 sessions, one router, unsigned, unencrypted, libpcap immediate";
   for (const name of Object.keys(contenders)) {
     print(`live.${name}.delivered`, "kframe/s", `${mode}, full blast`, full[name]);
+    print(`live.${name}.cpu`, "us/frame", `${mode}, full blast`, fullCost[name]);
     print(`live.${name}.cpu`, "us/frame", `${mode}, ${MODERATE_RATE / 1000} kframe/s offered`, cost[name]);
     print(`live.${name}.loss`, "%", `${mode}, ${MODERATE_RATE / 1000} kframe/s offered`, loss[name]);
   }
   for (const name of ["c-pcap-inject", "c-sendmmsg"]) {
-    print(
-      `live.waymark-to-${name}`,
-      "ratio",
-      `${mode}, full blast`,
-      full.waymark.map((rate, round) => rate / full[name][round]),
-    );
+    const ratios = (ours: number[], theirs: number[]) => ours.map((value, round) => value / theirs[round]);
+    print(`live.waymark-to-${name}.delivered`, "ratio", `${mode}, full blast`, ratios(full.waymark, full[name]));
+    print(`live.waymark-to-${name}.cpu`, "ratio", `${mode}, full blast`, ratios(fullCost.waymark, fullCost[name]));
   }
 }
 

@@ -9,7 +9,7 @@ import { nanoseconds, print, seededRandom } from "../harness.ts";
 import { IMIX, LARGE, makeTraffic, SMALL, sequence, shuffled } from "../traffic.ts";
 
 const PACKETS = 1_000_000;
-const RUNS = 7;
+const RUNS = 5;
 
 function forwarding(sessions: number, lengths: readonly number[], what: string, protocol = PROTOCOL_UDP): void {
   const bench = new BenchRouter(sessions);

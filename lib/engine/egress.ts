@@ -1,7 +1,6 @@
 // The way out: a finished packet gets its Ethernet addresses and joins its interface's queue, or waits in the hold
 // queue while its next hop is being resolved. A lead packet is thus never lost to an ARP miss.
 
-import { setU32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
 import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
@@ -11,6 +10,7 @@ import { ETHERNET_HEADER } from "../wire/flow-key.ts";
 import { segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
 import { DROP_HOLD_FULL, DROP_NEIGHBOR_UNREACHABLE } from "../wire/verdict.ts";
 import { dropCounter, FRAMES_HELD } from "./counters.ts";
+import { writeMacs } from "./rewrite.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
 /** A held frame older than this is of no use to anyone. */
@@ -53,9 +53,7 @@ export class Egress {
       return;
     }
     const mac = hop << MAC_SHIFT;
-    setU32(bytes, offset, macs[mac]);
-    setU32(bytes, offset + 4, macs[mac + 1]);
-    setU32(bytes, offset + 8, macs[mac + 2]);
+    writeMacs(bytes, offset, macs, mac);
     macs[mac + 3] = nowMs;
     this.queues[interfaceId].push(bytes, offset, length, flags, segmentSize);
   }

@@ -12,7 +12,18 @@ import { getU16, setU16 } from "../base/bytes.ts";
 import type { FrameBatch } from "../io/port.ts";
 import { FRAGMENT_COMPLETE, FRAGMENT_FULL, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
 import { fold, ipv4HeaderChecksum, l4Checksum, l4ChecksumOffset, l4Sum, sumWords } from "../wire/checksum.ts";
-import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, ETHERNET_HEADER, KEY_DESTINATION, KEY_PORTS, KEY_PROTOCOL, KEY_SOURCE, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import {
+  AT_END,
+  AT_L3,
+  AT_L4,
+  AT_PAYLOAD,
+  ETHERNET_HEADER,
+  KEY_DESTINATION,
+  KEY_PORTS,
+  KEY_PROTOCOL,
+  KEY_SOURCE,
+  PROTOCOL_UDP,
+} from "../wire/flow-key.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_FRAGMENT } from "../wire/metadata-attributes.ts";
 import { CONSUMED, DROP_FRAGMENT_MALFORMED, DROP_FRAGMENT_TABLE_FULL, OK } from "../wire/verdict.ts";
@@ -42,7 +53,13 @@ export class FabricFragments {
    * Cut the packet of frame `i` to pieces that fit `mtu` and give each to `send(bytes, offset, length)`. Returns how many
    * there were, 0 when the MTU leaves no room for any payload.
    */
-  split(batch: FrameBatch, i: number, key: Int32Array, mtu: number, send: (bytes: Uint8Array, offset: number, length: number) => void): number {
+  split(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    mtu: number,
+    send: (bytes: Uint8Array, offset: number, length: number) => void,
+  ): number {
     const { bytes } = batch;
     const headers = key[AT_PAYLOAD] - key[AT_L3];
     const room = (mtu - headers - FRAGMENT_METADATA) & ~7;
@@ -67,7 +84,15 @@ export class FabricFragments {
     return pieces;
   }
 
-  #writePiece(bytes: Uint8Array, offset: number, key: Int32Array, from: number, to: number, metadataLength: number, error: number): number {
+  #writePiece(
+    bytes: Uint8Array,
+    offset: number,
+    key: Int32Array,
+    from: number,
+    to: number,
+    metadataLength: number,
+    error: number,
+  ): number {
     const at = this.#generator.reserve();
     const out = this.#generator.bytes;
     const payload = key[AT_PAYLOAD];
@@ -86,7 +111,14 @@ export class FabricFragments {
    * which `complete` then describes (one frame, in the fragment table's memory), CONSUMED when more is to come,
    * or a drop reason.
    */
-  add(batch: FrameBatch, i: number, key: Int32Array, parsed: ParsedMetadata, complete: FrameBatch, nowMs: number): number {
+  add(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    parsed: ParsedMetadata,
+    complete: FrameBatch,
+    nowMs: number,
+  ): number {
     const { bytes } = batch;
     const { table } = this;
     const at = parsed.offsetOf(ATTRIBUTE_FRAGMENT);

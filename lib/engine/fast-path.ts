@@ -2,7 +2,6 @@
 // The fast path knows two things: look up the flow, apply its plan. Every doubt is a verdict for the slow path: no
 // flow, a handshake that runs, metadata, SYN/FIN/RST, a stale generation, TTL, size, an unresolved next hop.
 
-import { setU32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, type FrameBatch, SEGMENT_SIZE_UNKNOWN } from "../io/port.ts";
 import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
@@ -33,7 +32,7 @@ import {
 } from "../wire/flow-key.ts";
 import { isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
 import { OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
-import { rewrite } from "./rewrite.ts";
+import { rewrite, writeMacs } from "./rewrite.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
 export class FastPath {
@@ -92,9 +91,7 @@ export class FastPath {
     const offset = batch.offset[i];
     const macs = neighbors.macs;
     const mac = hop << MAC_SHIFT;
-    setU32(bytes, offset, macs[mac]);
-    setU32(bytes, offset + 4, macs[mac + 1]);
-    setU32(bytes, offset + 8, macs[mac + 2]);
+    writeMacs(bytes, offset, macs, mac);
     macs[mac + 3] = nowMs;
     this.#flows.touch(flow, packetLength, nowMs);
     const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;

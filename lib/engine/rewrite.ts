@@ -29,3 +29,10 @@ export function rewrite(bytes: Uint8Array, l3: number, l4: number, words: Int32A
     else setU16(bytes, l4 + 6, applyDeltaUdp(getU16(bytes, l4 + 6), deltas & 0xffff));
   }
 }
+
+/** Write the 12 bytes of MAC addresses that begin the frame at `offset`: the three words from macs[at] (peer/neighbor.ts). */
+export function writeMacs(bytes: Uint8Array, offset: number, macs: Int32Array, at: number): void {
+  setU32(bytes, offset, macs[at]);
+  setU32(bytes, offset + 4, macs[at + 1]);
+  setU32(bytes, offset + 8, macs[at + 2]);
+}

@@ -91,7 +91,10 @@ test("a neighbor in use is asked by unicast after half a minute and forwards mea
   t.is(bench.learn(30_050), -1);
   bench.asked.length = 0;
   bench.pass(30_100, 62_100, true);
-  t.deepEqual(bench.asked.map((line) => line.split(" ")[2]), ["unicast", "unicast", "unicast"]);
+  t.deepEqual(
+    bench.asked.map((line) => line.split(" ")[2]),
+    ["unicast", "unicast", "unicast"],
+  );
   t.is(bench.table.usable[row], 1);
   bench.pass(62_200, 63_200, true);
   t.is(bench.table.stateName(row), "incomplete");

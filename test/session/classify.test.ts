@@ -49,17 +49,25 @@ const found = new Classification();
 
 /** "tenant service" or the drop's name. */
 function classify(interfaceId: number, source: string, destination: string, protocol: number, port = 0): string {
-  const key = Int32Array.of(parseAddress(source), parseAddress(destination), (40000 << 16) | port, (interfaceId << 8) | protocol);
+  const key = Int32Array.of(
+    parseAddress(source),
+    parseAddress(destination),
+    (40000 << 16) | port,
+    (interfaceId << 8) | protocol,
+  );
   return describe(classifyPacket(policy, key, found));
 }
 
 function describe(verdict: number): string {
-  return verdict === 0 ? `${policy.tenants[found.tenant].name} ${policy.services[found.service].name}` : verdictName(verdict);
+  return verdict === 0
+    ? `${policy.tenants[found.tenant].name} ${policy.services[found.service].name}`
+    : verdictName(verdict);
 }
 
 test("a source's tenant is that of its longest member prefix, else the interface's", (t) => {
   const cases = { "10.1.0.2": "corp", "10.1.0.130": "eng.corp", "10.1.0.200": "guest", "172.16.0.1": "corp" };
-  for (const [source, tenant] of Object.entries(cases)) t.is(classify(LAN0, source, "8.8.8.8", UDP, 53), `${tenant} everywhere`, source);
+  for (const [source, tenant] of Object.entries(cases))
+    t.is(classify(LAN0, source, "8.8.8.8", UDP, 53), `${tenant} everywhere`, source);
   t.is(classify(LAN1, "10.3.0.2", "8.8.8.8", UDP, 53), "guest everywhere");
   t.is(classify(LAN1, "10.3.0.200", "8.8.8.8", UDP, 53), "no-tenant");
   t.is(classify(WAN0, "10.1.0.2", "8.8.8.8", UDP, 53), "no-tenant");
@@ -73,7 +81,11 @@ test("a destination's service has the longest prefix, then the most specific tra
   t.is(classify(LAN0, "10.1.0.2", "10.2.0.1", UDP, 443), "corp site");
   t.is(classify(LAN0, "10.1.0.2", "10.2.0.1", ICMP, 443), "corp site");
   t.is(classify(LAN0, "10.1.0.2", "10.2.9.1", UDP, 53), "corp dns-only");
-  t.is(classify(LAN0, "10.1.0.2", "10.2.9.1", UDP, 54), "corp site", "a prefix without the transport gives way to a shorter one");
+  t.is(
+    classify(LAN0, "10.1.0.2", "10.2.9.1", UDP, 54),
+    "corp site",
+    "a prefix without the transport gives way to a shorter one",
+  );
   t.is(classify(LAN0, "10.1.0.2", "10.2.9.1", TCP, 443), "corp web");
   t.is(classify(LAN0, "10.1.0.2", "8.8.8.8", TCP, 443), "corp everywhere");
 });
@@ -89,7 +101,12 @@ test("a service without a route, and what the drop had found before it, are told
   t.is(classify(LAN0, "10.1.0.2", "10.5.0.1", UDP, 1), "no-route");
   t.is(policy.services[found.service].name, "stranded");
   t.is(policy.tenants[found.tenant].name, "corp");
-  const only = policyOf(CONFIG.replace("  - { name: everywhere, addresses: [0.0.0.0/0], access: [corp, guest] }\n", "").replace("  - { service: everywhere, peer: east }\n", ""));
+  const only = policyOf(
+    CONFIG.replace("  - { name: everywhere, addresses: [0.0.0.0/0], access: [corp, guest] }\n", "").replace(
+      "  - { service: everywhere, peer: east }\n",
+      "",
+    ),
+  );
   const key = Int32Array.of(parseAddress("10.1.0.2"), parseAddress("8.8.8.8"), 53, UDP);
   t.is(verdictName(classifyPacket(only, key, found)), "no-service");
   t.is(found.service, -1);
@@ -98,7 +115,15 @@ test("a service without a route, and what the drop had found before it, are told
 
 test("metadata is classified by its names, and believed only inside the service it names", (t) => {
   const ask = (tenant: string, service: string, destination: string, protocol: number, port: number) =>
-    describe(classifyMetadata(policy, tenant, service, Int32Array.of(parseAddress("192.0.2.1"), parseAddress(destination), port, protocol), found));
+    describe(
+      classifyMetadata(
+        policy,
+        tenant,
+        service,
+        Int32Array.of(parseAddress("192.0.2.1"), parseAddress(destination), port, protocol),
+        found,
+      ),
+    );
   t.is(ask("corp", "web", "10.2.0.1", TCP, 443), "corp web");
   t.is(ask("corp", "site", "10.2.0.1", TCP, 443), "corp site", "the ingress router's choice of service stands");
   t.is(ask("nobody", "web", "10.2.0.1", TCP, 443), "unknown-tenant");

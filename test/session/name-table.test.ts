@@ -9,7 +9,10 @@ test("a name has one row, the router's own is row 0", (t) => {
   t.is(names.row("east"), 1);
   t.is(names.row("süd"), 2);
   t.is(names.row("east"), 1);
-  t.deepEqual([0, 1, 2].map((row) => text(names, row)), ["west", "east", "süd"]);
+  t.deepEqual(
+    [0, 1, 2].map((row) => text(names, row)),
+    ["west", "east", "süd"],
+  );
 });
 
 test("our own name stands in for an empty name, one longer than 63 bytes, and every new one once the table is full", (t) => {

@@ -1,9 +1,9 @@
 // Two small endpoints with what a loss test needs of TCP and of a UDP application: retransmission. Not a TCP: one
 // segment in flight, no windows.
 
-import { type SimHost, type World } from "./world.ts";
 import { ACK, FIN, PSH, RST, SYN } from "../../lib/wire/tcp.ts";
 import { type Ends, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import type { SimHost, World } from "./world.ts";
 
 const RETRANSMIT_MS = 300;
 
@@ -34,11 +34,13 @@ export class TcpClient {
     if ((packet.tcpFlags & RST) !== 0) {
       this.state = "refused";
     } else if ((packet.tcpFlags & SYN) !== 0) {
-      if (this.state !== "opening") return this.#segment(ACK);
-      this.#sequence++;
-      this.#acknowledgment = packet.sequence + 1;
+      const isFirst = this.state === "opening";
+      if (isFirst) {
+        this.#sequence++;
+        this.#acknowledgment = packet.sequence + 1;
+      }
       this.#segment(ACK);
-      this.#next(0);
+      if (isFirst) this.#next(0);
     } else if (this.state === "open" && packet.payload.length > 0 && isExpected) {
       this.answers.push(packet.text);
       this.#sequence = packet.acknowledgment;
@@ -70,7 +72,10 @@ export class TcpClient {
   }
 
   #segment(flags: number, payload = ""): void {
-    this.#world.send(this.#host, tcpFrame(this.#ends, { flags, sequence: this.#sequence, acknowledgment: this.#acknowledgment }, payload));
+    this.#world.send(
+      this.#host,
+      tcpFrame(this.#ends, { flags, sequence: this.#sequence, acknowledgment: this.#acknowledgment }, payload),
+    );
   }
 }
 

@@ -5,8 +5,29 @@ import test, { type ExecutionContext } from "ava";
 import { SIDE_ESTABLISHED, SIDE_SENDING } from "../../lib/table/session-table.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { COOKIE, concat, metadataOf, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
-import { controlMessage, ENDS, forwardMetadata, HEALTH_CHECK, reverseMetadata, TCP, TO_EAST, TO_WEST, UUID } from "./peer.ts";
-import { countOf, dropsOf, eastAlone, EAST_WAYPOINT, packetsOn, sessionRows, threeRouters, twoRouters, westAlone, WEST_WAYPOINT } from "./topologies.ts";
+import {
+  controlMessage,
+  ENDS,
+  forwardMetadata,
+  HEALTH_CHECK,
+  reverseMetadata,
+  TCP,
+  TO_EAST,
+  TO_WEST,
+  UUID,
+} from "./peer.ts";
+import {
+  countOf,
+  dropsOf,
+  EAST_WAYPOINT,
+  eastAlone,
+  packetsOn,
+  sessionRows,
+  threeRouters,
+  twoRouters,
+  WEST_WAYPOINT,
+  westAlone,
+} from "./topologies.ts";
 
 const OTHER_UUID = "11111111-2222-4333-8444-555555555555";
 const REPLY = swapEnds(ENDS);
@@ -24,7 +45,12 @@ function establishedWest() {
   net.world.run(2);
   net.world.send(net.client, udpFrame(ENDS, "bare"));
   net.world.run(2);
-  return { ...net, lead, answer, fromPeer: (payload: Uint8Array | string) => net.world.send(net.peer, udpFrame(TO_WEST, payload)) };
+  return {
+    ...net,
+    lead,
+    answer,
+    fromPeer: (payload: Uint8Array | string) => net.world.send(net.peer, udpFrame(TO_WEST, payload)),
+  };
 }
 
 /** East with a UDP session whose handshake is complete. */
@@ -60,9 +86,15 @@ test("the initiator puts the same metadata on every packet, retransmitted SYNs i
     t.deepEqual([packet.sourcePort, packet.destinationPort], [16384, 16385]);
     t.deepEqual(packet.payload, sent[0].payload);
   }
-  net.world.send(net.peer, tcpFrame(TO_WEST, { flags: SYN | ACK, sequence: 5000, acknowledgment: 1001 }, reverseMetadata(sent[0])));
+  net.world.send(
+    net.peer,
+    tcpFrame(TO_WEST, { flags: SYN | ACK, sequence: 5000, acknowledgment: 1001 }, reverseMetadata(sent[0])),
+  );
   net.world.run(2);
-  t.deepEqual(net.client.received.map(({ tcpFlags, payload }) => [tcpFlags, payload.length]), [[SYN | ACK, 0]]);
+  t.deepEqual(
+    net.client.received.map(({ tcpFlags, payload }) => [tcpFlags, payload.length]),
+    [[SYN | ACK, 0]],
+  );
   net.world.send(net.client, tcpFrame(ENDS, { flags: ACK, sequence: 1001, acknowledgment: 5001 }));
   net.world.run(2);
   t.deepEqual(withMetadata(packetsOn(net.wan, "west")), [true, true, true, false]);
@@ -112,7 +144,10 @@ test("reverse metadata of another session, or with another context, changes noth
   net.world.send(net.client, udpFrame(ENDS, "lead"));
   net.world.run(2);
   const [lead] = packetsOn(net.wan, "west");
-  for (const [name, value] of [["uuid", OTHER_UUID], ["forward-context", { ...ENDS, destinationPort: 8, protocol: 17 }]] as const) {
+  for (const [name, value] of [
+    ["uuid", OTHER_UUID],
+    ["forward-context", { ...ENDS, destinationPort: 8, protocol: 17 }],
+  ] as const) {
     const other = { ...lead, metadata: new Map([...lead.metadata, [name, value]]) };
     net.world.send(net.peer, udpFrame(TO_WEST, concat(reverseMetadata(other), "reply")));
   }
@@ -137,8 +172,15 @@ for (const { name, packets, everyMs, attached } of [
     }
     net.world.run(1100);
     const sent = packetsOn(net.wan, "west");
-    t.deepEqual(withMetadata(sent), Array.from({ length: packets }, (_, n) => n < attached), net.world.diagram());
-    t.deepEqual(texts(net.server.received), Array.from({ length: packets }, (_, n) => `${n}`));
+    t.deepEqual(
+      withMetadata(sent),
+      Array.from({ length: packets }, (_, n) => n < attached),
+      net.world.diagram(),
+    );
+    t.deepEqual(
+      texts(net.server.received),
+      Array.from({ length: packets }, (_, n) => `${n}`),
+    );
     t.is(net.west.sessions.table.downstream.state[0], SIDE_ESTABLISHED);
     t.is(packetsOn(net.wan, "east").length, 1, "one packet was generated");
     t.deepEqual(net.client.received, []);
@@ -152,7 +194,9 @@ test("a responder that is not heard generates at most one packet per second", (t
     net.world.send(net.peer, udpFrame(TO_EAST, concat(forwardMetadata(), "x")));
     net.world.run(10);
   }
-  const times = net.wan.seen.filter(({ from, packet }) => from === "east" && packet !== undefined).map(({ atMs }) => atMs);
+  const times = net.wan.seen
+    .filter(({ from, packet }) => from === "east" && packet !== undefined)
+    .map(({ atMs }) => atMs);
   t.is(times.length, 4);
   for (let n = 1; n < times.length; n++) t.true(times[n] - times[n - 1] >= 1000, `${times}`);
   t.is(net.server.received.length, 350);
@@ -167,8 +211,15 @@ test("an initiator that only receives tells the responder to stop, at most once 
     net.world.run(20);
   }
   const reverse = packetsOn(net.wan, "east");
-  t.deepEqual(withMetadata(reverse), Array.from({ length: 100 }, (_, n) => n < 5), net.world.diagram());
-  t.deepEqual(packetsOn(net.wan, "west").map(({ metadata }) => metadata.get("control")), [undefined, 3]);
+  t.deepEqual(
+    withMetadata(reverse),
+    Array.from({ length: 100 }, (_, n) => n < 5),
+    net.world.diagram(),
+  );
+  t.deepEqual(
+    packetsOn(net.wan, "west").map(({ metadata }) => metadata.get("control")),
+    [undefined, 3],
+  );
   t.is(net.client.received.length, 100);
   t.deepEqual(texts(net.server.received), ["subscribe"]);
   t.is(net.east.sessions.table.upstream.state[0], SIDE_ESTABLISHED);
@@ -180,7 +231,9 @@ test("an initiator whose stop message is lost repeats it a second later", (t) =>
     net.fromPeer(concat(net.answer, "x"));
     net.world.run(10);
   }
-  const times = net.wan.seen.filter(({ from, packet }) => from === "west" && packet?.metadata.get("control") === 3).map(({ atMs }) => atMs);
+  const times = net.wan.seen
+    .filter(({ from, packet }) => from === "west" && packet?.metadata.get("control") === 3)
+    .map(({ atMs }) => atMs);
   t.is(times.length, 3);
   for (let n = 1; n < times.length; n++) t.true(times[n] - times[n - 1] >= 1000, `${times}`);
 });
@@ -227,7 +280,10 @@ for (const [name, payload] of LOOKALIKES) {
       let replies = 0;
       tcp.server.onPacket = (packet) => {
         const flags = (packet.tcpFlags & SYN) !== 0 ? SYN | ACK : ACK | PSH;
-        tcp.world.send(tcp.server, tcpFrame(REPLY, { flags, sequence: 5000 + replies++, acknowledgment: packet.sequence + 1 }, payload));
+        tcp.world.send(
+          tcp.server,
+          tcpFrame(REPLY, { flags, sequence: 5000 + replies++, acknowledgment: packet.sequence + 1 }, payload),
+        );
       };
       // The SYN too (RFC 7413 allows data there).
       for (const flags of [SYN, ACK, ACK | PSH, ACK | PSH]) {
@@ -275,7 +331,12 @@ test("metadata sent again for a live session brings reverse metadata back until 
   net.fromPeer("bare again");
   net.fromServer("quiet again");
   const replies = packetsOn(net.wan, "east").map(({ text, hasMetadata }) => [text, hasMetadata]);
-  t.deepEqual(replies, [["reply", true], ["quiet", false], ["answered", true], ["quiet again", false]]);
+  t.deepEqual(replies, [
+    ["reply", true],
+    ["quiet", false],
+    ["answered", true],
+    ["quiet again", false],
+  ]);
   t.is(net.east.sessions.openedTotal, 1);
   t.deepEqual(texts(net.server.received), ["lead", "bare", "again", "bare again"]);
 });
@@ -330,7 +391,10 @@ test("a health check about an unknown session is answered with 'enable metadata'
   t.is(answers.length, 10);
   for (const answer of answers) {
     t.is(answer.metadata.get("control"), 2);
-    t.deepEqual([answer.source, answer.sourcePort, answer.destination, answer.destinationPort], [EAST_WAYPOINT, 16385, WEST_WAYPOINT, 16384]);
+    t.deepEqual(
+      [answer.source, answer.sourcePort, answer.destination, answer.destinationPort],
+      [EAST_WAYPOINT, 16385, WEST_WAYPOINT, 16384],
+    );
     t.true(answer.checksumsRight);
   }
   t.deepEqual(dropsOf(net.east), { "unknown-session": 25 });
@@ -352,7 +416,8 @@ test("answers to health checks of known sessions are limited to ten a second too
 
 test("a waypoint packet without metadata for an unknown session gets no answer", (t) => {
   const net = eastAlone();
-  for (const payload of [new Uint8Array(0), concat("bare"), metadataOf(), controlMessage(6), controlMessage(2)]) net.world.send(net.peer, udpFrame(TO_EAST, payload));
+  for (const payload of [new Uint8Array(0), concat("bare"), metadataOf(), controlMessage(6), controlMessage(2)])
+    net.world.send(net.peer, udpFrame(TO_EAST, payload));
   net.world.run(10);
   t.deepEqual(dropsOf(net.east), { "unknown-session": 5 });
   t.deepEqual(packetsOn(net.wan, "east"), []);
@@ -401,7 +466,11 @@ const REFUSED: [name: string, reason: string, payload: Uint8Array][] = [
   ["an unknown service", "unknown-service", forwardMetadata({ service: "nothing", uuid: OTHER_UUID })],
   ["a destination outside its service", "service-mismatch", forwardMetadata({ ends: MISMATCH, uuid: OTHER_UUID })],
   ["a tenant that the service does not list", "access-denied", forwardMetadata({ tenant: "guest", uuid: OTHER_UUID })],
-  ["a service without a route", "no-route", forwardMetadata({ service: "lost", ends: { ...ENDS, destination: "10.9.0.1" }, uuid: OTHER_UUID })],
+  [
+    "a service without a route",
+    "no-route",
+    forwardMetadata({ service: "lost", ends: { ...ENDS, destination: "10.9.0.1" }, uuid: OTHER_UUID }),
+  ],
   ["no tenant", "metadata-context", forwardMetadata({ tenant: null, uuid: OTHER_UUID })],
   ["no service", "metadata-context", forwardMetadata({ service: null, uuid: OTHER_UUID })],
   ["no identifier", "metadata-context", forwardMetadata({ uuid: null })],
@@ -463,11 +532,18 @@ test("a middle router keeps identifier, context and source router, and puts its 
   net.world.run(2);
   const [first] = packetsOn(net.wan, "west");
   const [second] = packetsOn(net.wan2, "middle");
-  for (const name of ["uuid", "forward-context", "tenant", "service", "source-router"]) t.deepEqual(second.metadata.get(name), first.metadata.get(name), name);
+  for (const name of ["uuid", "forward-context", "tenant", "service", "source-router"])
+    t.deepEqual(second.metadata.get(name), first.metadata.get(name), name);
   t.is(second.metadata.get("source-router"), "west");
   t.deepEqual([first.metadata.get("path-id"), second.metadata.get("path-id")], ["198.18.0.1", "198.18.1.1"]);
-  t.deepEqual([first.source, first.sourcePort, first.destination, first.destinationPort], ["198.18.0.1", 16384, "198.18.0.2", 16385]);
-  t.deepEqual([second.source, second.sourcePort, second.destination, second.destinationPort], ["198.18.1.1", 16386, "198.18.1.2", 16387]);
+  t.deepEqual(
+    [first.source, first.sourcePort, first.destination, first.destinationPort],
+    ["198.18.0.1", 16384, "198.18.0.2", 16385],
+  );
+  t.deepEqual(
+    [second.source, second.sourcePort, second.destination, second.destinationPort],
+    ["198.18.1.1", 16386, "198.18.1.2", 16387],
+  );
   t.deepEqual([first.ttl, second.ttl, net.server.received[0].ttl], [63, 62, 61]);
 
   net.world.send(net.server, udpFrame(REPLY, "reply"));

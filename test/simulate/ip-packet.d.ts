@@ -17,6 +17,9 @@ declare module "ip-packet" {
     destinationIp: string;
     data: Buffer;
   }
-  const ipPacket: { decode(state: State): Packet; /** Writes the header checksum into the packet. */ checksum(packet: Buffer): void };
+  const ipPacket: {
+    decode(state: State): Packet /** Writes the header checksum into the packet. */;
+    checksum(packet: Buffer): void;
+  };
   export default ipPacket;
 }

@@ -11,19 +11,33 @@ import { tcpServer } from "./endpoints.ts";
 import { type Fault, hit } from "./faults.ts";
 import { concat, echoFrame, metadataOf, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { ENDS, forwardMetadata, TO_EAST } from "./peer.ts";
-import { CLIENT, countOf, dropsOf, eastAlone, packetsOn, SERVER, threeRouters, type TwoRouters, twoRouters, westAlone } from "./topologies.ts";
+import {
+  CLIENT,
+  countOf,
+  dropsOf,
+  eastAlone,
+  packetsOn,
+  SERVER,
+  type TwoRouters,
+  threeRouters,
+  twoRouters,
+  westAlone,
+} from "./topologies.ts";
 import type { Link } from "./world.ts";
 
 const REPLY = swapEnds(ENDS);
 const texts = (packets: SeenPacket[]) => packets.map(({ text }) => text);
-const isArp = (frame: Uint8Array, operation: number) => getU16(frame, 12) === ETHERTYPE_ARP && getArpOperation(frame, 14) === operation;
-const arpFrom = (link: Link, from: string, operation: number) => link.seen.filter((seen) => seen.from === from && isArp(seen.frame, operation));
+const isArp = (frame: Uint8Array, operation: number) =>
+  getU16(frame, 12) === ETHERTYPE_ARP && getArpOperation(frame, 14) === operation;
+const arpFrom = (link: Link, from: string, operation: number) =>
+  link.seen.filter((seen) => seen.from === from && isArp(seen.frame, operation));
 
 // Neighbors
 
 test("a lead packet is not lost to a missing neighbor at any hop", (t) => {
   const net = threeRouters();
-  for (const link of net.world.links.values()) link.tamper = (frame) => [{ frame, delayMs: isArp(frame, ARP_REPLY) ? 50 : 0 }];
+  for (const link of net.world.links.values())
+    link.tamper = (frame) => [{ frame, delayMs: isArp(frame, ARP_REPLY) ? 50 : 0 }];
   net.world.send(net.client, udpFrame(ENDS, "lead"));
   net.world.run(500);
   t.deepEqual(texts(net.server.received), ["lead"], net.world.diagram());
@@ -80,7 +94,10 @@ test("a neighbor in use is refreshed by unicast requests, and no packet is lost 
   t.is(net.server.received.length, 400);
   const requests = arpFrom(net.far, "east", ARP_REQUEST);
   t.is(requests.length, 3, "the first, and after half a minute each");
-  t.deepEqual(requests.map(({ frame }) => [...frame.subarray(0, 6)]), [Array(6).fill(255), mac, mac]);
+  t.deepEqual(
+    requests.map(({ frame }) => [...frame.subarray(0, 6)]),
+    [Array(6).fill(255), mac, mac],
+  );
   t.deepEqual(dropsOf(net.east), {});
 });
 
@@ -113,7 +130,10 @@ function assertFragments(t: ExecutionContext, packets: SeenPacket[]): void {
   }
 }
 
-for (const [name, build] of [["two routers", twoRouters], ["a chain of three", threeRouters]] as const) {
+for (const [name, build] of [
+  ["two routers", twoRouters],
+  ["a chain of three", threeRouters],
+] as const) {
   test(`a full-size first datagram and its full-size answer arrive whole through ${name}`, (t) => {
     const net: TwoRouters = build();
     const [question, answer] = [pattern(1472), pattern(1472, 99)];
@@ -126,20 +146,32 @@ for (const [name, build] of [["two routers", twoRouters], ["a chain of three", t
     net.world.send(net.server, udpFrame(REPLY, answer));
     net.world.run(5);
     assertFragments(t, packetsOn(net.wan).slice(2));
-    t.deepEqual(net.server.received.map(({ payload }) => payload), [question]);
-    t.deepEqual(net.client.received.map(({ payload }) => payload), [answer]);
+    t.deepEqual(
+      net.server.received.map(({ payload }) => payload),
+      [question],
+    );
+    t.deepEqual(
+      net.client.received.map(({ payload }) => payload),
+      [answer],
+    );
     t.true([...net.server.received, ...net.client.received].every(({ checksumsRight }) => checksumsRight));
     t.is(countOf(net.east, "fabric.reassembled"), 1);
 
     const before = packetsOn(net.wan).length;
     net.world.send(net.client, udpFrame(ENDS, question));
     net.world.run(5);
-    t.deepEqual(packetsOn(net.wan).slice(before).map(({ ipLength, hasMetadata }) => [ipLength, hasMetadata]), [[1500, false]]);
+    t.deepEqual(
+      packetsOn(net.wan)
+        .slice(before)
+        .map(({ ipLength, hasMetadata }) => [ipLength, hasMetadata]),
+      [[1500, false]],
+    );
   });
 
   test(`a full-size ping arrives whole through ${name}, though a UDP header is put around it`, (t) => {
     const net: TwoRouters = build();
-    net.server.onPacket = (packet) => net.world.send(net.server, echoFrame(SERVER, CLIENT, 77, packet.sequence, packet.payload, true));
+    net.server.onPacket = (packet) =>
+      net.world.send(net.server, echoFrame(SERVER, CLIENT, 77, packet.sequence, packet.payload, true));
     for (let n = 0; n < 3; n++) {
       net.world.send(net.client, echoFrame(CLIENT, SERVER, 77, n, pattern(1472, n)));
       net.world.run(5);
@@ -176,7 +208,10 @@ test("a fragment whose others were lost is counted after five seconds, and the n
     t.deepEqual(dropsOf(net.east), { "fabric-fragment-timeout": 1 });
     net.world.send(net.client, udpFrame(ENDS, pattern(1472, 1)));
     net.world.run(5);
-    t.deepEqual(net.server.received.map(({ payload }) => payload), [pattern(1472, 1)]);
+    t.deepEqual(
+      net.server.received.map(({ payload }) => payload),
+      [pattern(1472, 1)],
+    );
   }
 });
 
@@ -217,7 +252,10 @@ test("a datagram without a checksum has none on any hop, with metadata, as fragm
       net.world.send(net.server, withoutChecksum(udpFrame(REPLY, pattern(length, n))));
       net.world.run(2);
     }
-    t.deepEqual(net.server.received.map(({ payload }) => payload), [0, 1, 2].map((n) => pattern(length, n)));
+    t.deepEqual(
+      net.server.received.map(({ payload }) => payload),
+      [0, 1, 2].map((n) => pattern(length, n)),
+    );
     t.is(net.client.received.length, 3);
     for (const link of net.world.links.values()) {
       for (const { frame, ipChecksumRight } of packetsOn(link)) {
@@ -232,7 +270,11 @@ test("a datagram without a checksum has none on any hop, with metadata, as fragm
 function established(protocol: "UDP" | "TCP", wanMtu?: number): { net: TwoRouters; data(length: number): Uint8Array } {
   const net = twoRouters(wanMtu === undefined ? {} : { wanMtu });
   if (protocol === "UDP") {
-    for (const [host, ends] of [[net.client, ENDS], [net.server, REPLY], [net.client, ENDS]] as const) {
+    for (const [host, ends] of [
+      [net.client, ENDS],
+      [net.server, REPLY],
+      [net.client, ENDS],
+    ] as const) {
       net.world.send(host, udpFrame(ends, "handshake"));
       net.world.run(2);
     }
@@ -244,11 +286,17 @@ function established(protocol: "UDP" | "TCP", wanMtu?: number): { net: TwoRouter
   net.world.send(net.client, tcpFrame(ENDS, { flags: ACK, sequence: 1001, acknowledgment: 5001 }));
   net.world.run(2);
   net.server.onPacket = () => {};
-  return { net, data: (length) => tcpFrame(ENDS, { flags: ACK | PSH, sequence: 1001, acknowledgment: 5001 }, pattern(length)) };
+  return {
+    net,
+    data: (length) => tcpFrame(ENDS, { flags: ACK | PSH, sequence: 1001, acknowledgment: 5001 }, pattern(length)),
+  };
 }
 
 for (const protocol of ["UDP", "TCP"] as const) {
-  for (const [way, wanMtu, length] of [["bare", undefined, 301], ["as fabric fragments", 1000, 1401]] as const) {
+  for (const [way, wanMtu, length] of [
+    ["bare", undefined, 301],
+    ["as fabric fragments", 1000, 1401],
+  ] as const) {
     test(`a wrong ${protocol} checksum is still wrong at the far end, ${way}, and a right one right`, (t) => {
       const { net, data } = established(protocol, wanMtu);
       const at = protocol === "UDP" ? UDP_CHECKSUM_AT : TCP_CHECKSUM_AT;
@@ -260,7 +308,10 @@ for (const protocol of ["UDP", "TCP"] as const) {
       t.deepEqual([wrong.l4ChecksumRight, right.l4ChecksumRight], [false, true], net.world.diagram());
       t.true(wrong.ipChecksumRight);
       t.deepEqual(wrong.payload, pattern(length));
-      t.is(packetsOn(net.wan).some(({ metadata }) => metadata.has("fragment")), wanMtu !== undefined);
+      t.is(
+        packetsOn(net.wan).some(({ metadata }) => metadata.has("fragment")),
+        wanMtu !== undefined,
+      );
     });
 
     test(`a wrong IP header checksum under ${protocol} is still wrong at the far end, ${way}`, (t) => {
@@ -288,16 +339,29 @@ test("damage that happens to a fragment on the way is seen by the receiver", (t)
 test("a wrong checksum stays wrong where metadata goes in front of the payload, be its length even or odd", (t) => {
   const west = westAlone();
   west.world.send(west.client, damaged(udpFrame(ENDS, pattern(77)), UDP_CHECKSUM_AT));
-  west.world.send(west.client, damaged(tcpFrame(ENDS, { flags: SYN, sequence: 1, acknowledgment: 0 }), TCP_CHECKSUM_AT));
+  west.world.send(
+    west.client,
+    damaged(tcpFrame(ENDS, { flags: SYN, sequence: 1, acknowledgment: 0 }), TCP_CHECKSUM_AT),
+  );
   west.world.run(2);
   const east = eastAlone();
   east.world.send(east.peer, udpFrame(TO_EAST, concat(forwardMetadata(), "lead")));
   east.world.run(2);
-  for (const length of [76, 77]) east.world.send(east.server, damaged(udpFrame(REPLY, pattern(length)), UDP_CHECKSUM_AT));
+  for (const length of [76, 77])
+    east.world.send(east.server, damaged(udpFrame(REPLY, pattern(length)), UDP_CHECKSUM_AT));
   east.world.send(east.server, udpFrame(REPLY, pattern(77)));
   east.world.run(2);
   const sent = [...packetsOn(west.wan, "west"), ...packetsOn(east.wan, "east")];
-  t.deepEqual(sent.map(({ hasMetadata, l4ChecksumRight }) => [hasMetadata, l4ChecksumRight]), [[true, false], [true, false], [true, false], [true, false], [true, true]]);
+  t.deepEqual(
+    sent.map(({ hasMetadata, l4ChecksumRight }) => [hasMetadata, l4ChecksumRight]),
+    [
+      [true, false],
+      [true, false],
+      [true, false],
+      [true, false],
+      [true, true],
+    ],
+  );
   const lengths = sent.map(({ payload, data }) => (payload.length - data.length) % 2);
   t.deepEqual(lengths, [0, 0, 1, 1, 1], "both kinds were there");
 });
@@ -313,7 +377,15 @@ test("a wrong ICMP, UDP or IP checksum under a ping is never repaired, full-size
       net.world.send(net.client, frame);
       net.world.run(2);
     }
-    t.deepEqual(net.server.received.map(({ ipChecksumRight, l4ChecksumRight }) => [ipChecksumRight, l4ChecksumRight]), [[true, true], [true, true], [true, false], [false, true]]);
+    t.deepEqual(
+      net.server.received.map(({ ipChecksumRight, l4ChecksumRight }) => [ipChecksumRight, l4ChecksumRight]),
+      [
+        [true, true],
+        [true, true],
+        [true, false],
+        [false, true],
+      ],
+    );
     t.is(net.client.received.length, 2);
     net.wan.tamper = (frame) => {
       frame[frame.length - 1] ^= 4;

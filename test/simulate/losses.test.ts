@@ -5,7 +5,7 @@ import test from "ava";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { FAULTS, hit, spoil } from "./faults.ts";
-import { CLIENT, dropsOf, packetsOn, SERVER, threeRouters, type TwoRouters, twoRouters } from "./topologies.ts";
+import { CLIENT, dropsOf, packetsOn, SERVER, type TwoRouters, threeRouters, twoRouters } from "./topologies.ts";
 import type { Link } from "./world.ts";
 
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
@@ -76,7 +76,11 @@ for (const protocol of ["TCP", "UDP"]) {
       if (!isDone) t.log(net.world.diagram());
       t.true(isDone, `seed ${seed}`);
       t.deepEqual(answers, ANSWERS, `seed ${seed}`);
-      for (const link of net.world.links.values()) t.true(packetsOn(link).every(({ checksumsRight }) => checksumsRight), `seed ${seed}`);
+      for (const link of net.world.links.values())
+        t.true(
+          packetsOn(link).every(({ checksumsRight }) => checksumsRight),
+          `seed ${seed}`,
+        );
     }
   });
 }
@@ -85,6 +89,8 @@ for (const protocol of ["TCP", "UDP"]) {
 function lastMetadata(net: TwoRouters, hops: string[]): string[] {
   return hops.flatMap((hop) => {
     const link = net.world.links.get(hop) as Link;
-    return link.ends.filter(({ owner }) => packetsOn(link, owner).at(-1)?.hasMetadata ?? true).map(({ owner }) => `${hop} from ${owner}`);
+    return link.ends
+      .filter(({ owner }) => packetsOn(link, owner).at(-1)?.hasMetadata ?? true)
+      .map(({ owner }) => `${hop} from ${owner}`);
   });
 }

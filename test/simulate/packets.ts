@@ -1,10 +1,20 @@
 // Frames as hosts make them, and what tests ask of frames. Addresses are text here, because tests are read by people.
 
-import { formatAddress, parseAddress } from "../../lib/control/address-text.ts";
 import { getI32, getU16 } from "../../lib/base/bytes.ts";
+import { formatAddress, parseAddress } from "../../lib/control/address-text.ts";
+import { ipv4HeaderIsRight, l4IsRight } from "../../lib/wire/checksum.ts";
 import { writeEthernet } from "../../lib/wire/ethernet.ts";
-import { ANY_MAC, AT_END, AT_L3, AT_L4, AT_PAYLOAD, decodeFrame, ETHERTYPE_IPV4, KEY_ROW_WORDS, startsWithCookie } from "../../lib/wire/flow-key.ts";
-import { l4IsRight, ipv4HeaderIsRight } from "../../lib/wire/checksum.ts";
+import {
+  ANY_MAC,
+  AT_END,
+  AT_L3,
+  AT_L4,
+  AT_PAYLOAD,
+  decodeFrame,
+  ETHERTYPE_IPV4,
+  KEY_ROW_WORDS,
+  startsWithCookie,
+} from "../../lib/wire/flow-key.ts";
 import { writeIcmp } from "../../lib/wire/icmp.ts";
 import { writeIpv4 } from "../../lib/wire/ipv4.ts";
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
@@ -28,10 +38,28 @@ export const swapEnds = (ends: Ends): Ends => ({
 });
 
 /** A frame with room for `payload`; MAC addresses are left to the sending host. */
-function packet(ends: Ends, protocol: number, headerLength: number, payload: Uint8Array, ttl: number, write: (frame: Uint8Array, l4: number) => void): Uint8Array {
+function packet(
+  ends: Ends,
+  protocol: number,
+  headerLength: number,
+  payload: Uint8Array,
+  ttl: number,
+  write: (frame: Uint8Array, l4: number) => void,
+): Uint8Array {
   const frame = new Uint8Array(14 + 20 + headerLength + payload.length);
   writeEthernet(frame, 0, 0, 0, 0, 0, ETHERTYPE_IPV4);
-  const l4 = writeIpv4(frame, 14, 0, frame.length - 14, 7, 0x4000, ttl, protocol, parseAddress(ends.source), parseAddress(ends.destination));
+  const l4 = writeIpv4(
+    frame,
+    14,
+    0,
+    frame.length - 14,
+    7,
+    0x4000,
+    ttl,
+    protocol,
+    parseAddress(ends.source),
+    parseAddress(ends.destination),
+  );
   frame.set(payload, l4 + headerLength);
   write(frame, l4);
   return frame;
@@ -39,7 +67,9 @@ function packet(ends: Ends, protocol: number, headerLength: number, payload: Uin
 
 export function udpFrame(ends: Ends, payload: Uint8Array | string, ttl = 64): Uint8Array {
   const bytes = toBytes(payload);
-  const frame = packet(ends, 17, 8, bytes, ttl, (to, l4) => writeUdp(to, l4, ends.sourcePort, ends.destinationPort, 8 + bytes.length));
+  const frame = packet(ends, 17, 8, bytes, ttl, (to, l4) =>
+    writeUdp(to, l4, ends.sourcePort, ends.destinationPort, 8 + bytes.length),
+  );
   completeChecksum(frame, 0);
   return frame;
 }
@@ -64,9 +94,19 @@ export function tcpFrame(ends: Ends, numbers: TcpNumbers, payload: Uint8Array | 
   return frame;
 }
 
-export function echoFrame(source: string, destination: string, identifier: number, sequence: number, payload: Uint8Array | string, reply = false, ttl = 64): Uint8Array {
+export function echoFrame(
+  source: string,
+  destination: string,
+  identifier: number,
+  sequence: number,
+  payload: Uint8Array | string,
+  reply = false,
+  ttl = 64,
+): Uint8Array {
   const ends = { source, destination, sourcePort: 0, destinationPort: 0 };
-  return packet(ends, 1, 8, toBytes(payload), ttl, (to, l4) => writeIcmp(to, l4, reply ? 0 : 8, 0, (identifier << 16) | sequence, to.length));
+  return packet(ends, 1, 8, toBytes(payload), ttl, (to, l4) =>
+    writeIcmp(to, l4, reply ? 0 : 8, 0, (identifier << 16) | sequence, to.length),
+  );
 }
 
 /** The 8 bytes that metadata begins with. */
@@ -82,7 +122,15 @@ export function metadataOf(...attributes: [type: number, value: AttributeValue][
   }
   const headerLength = 12 + sections.header.length;
   const payloadLength = sections.payload.length;
-  return Uint8Array.of(...COOKIE, 0x10 | (headerLength >>> 8), headerLength & 255, payloadLength >>> 8, payloadLength & 255, ...sections.header, ...sections.payload);
+  return Uint8Array.of(
+    ...COOKIE,
+    0x10 | (headerLength >>> 8),
+    headerLength & 255,
+    payloadLength >>> 8,
+    payloadLength & 255,
+    ...sections.header,
+    ...sections.payload,
+  );
 }
 
 export function concat(...parts: (Uint8Array | string)[]): Uint8Array {

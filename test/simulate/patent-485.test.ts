@@ -1,11 +1,17 @@
 // Claim 1 of US 9,762,485, step by step (protocol sheet 1.2), by a UDP session through two real engines. The
 // intermediate node is router west.
 
-import ipPacket from "ip-packet";
 import test from "ava";
+import ipPacket from "ip-packet";
 import { parseAddress } from "../../lib/control/address-text.ts";
-import { FLOW_NEW_DESTINATION, FLOW_NEW_PORTS, FLOW_NEW_SOURCE, FLOW_SESSION, FLOW_SHIFT } from "../../lib/table/flow-table.ts";
 import type { Router } from "../../lib/router.ts";
+import {
+  FLOW_NEW_DESTINATION,
+  FLOW_NEW_PORTS,
+  FLOW_NEW_SOURCE,
+  FLOW_SESSION,
+  FLOW_SHIFT,
+} from "../../lib/table/flow-table.ts";
 import { udpFrame } from "./packets.ts";
 import { CLIENT, packetsOn, SERVER, sessionRows, type TwoRouters, twoRouters } from "./topologies.ts";
 
@@ -30,18 +36,27 @@ function afterLead(): TwoRouters {
 function rewriteOf(router: Router, source: number, destination: number, ports: number, interfaceId: number): number[] {
   const { flows } = router.sessions;
   const flow = flows.find(source, destination, ports, (interfaceId << 8) | UDP);
-  return [FLOW_NEW_SOURCE, FLOW_NEW_DESTINATION, FLOW_NEW_PORTS].map((word) => flows.words[(flow << FLOW_SHIFT) + word]);
+  return [FLOW_NEW_SOURCE, FLOW_NEW_DESTINATION, FLOW_NEW_PORTS].map(
+    (word) => flows.words[(flow << FLOW_SHIFT) + word],
+  );
 }
 
 test("'485 claim 1 step 1: the node obtains the lead packet and reads its 5-tuple", (t) => {
   const net = afterLead();
   const [row] = sessionRows(net.west);
-  t.deepEqual([...net.west.sessions.table.context.subarray(row * 4, row * 4 + 4)], [CLIENT_IP, SERVER_IP, portsOf(40000, 5000), UDP]);
+  t.deepEqual(
+    [...net.west.sessions.table.context.subarray(row * 4, row * 4 + 4)],
+    [CLIENT_IP, SERVER_IP, portsOf(40000, 5000), UDP],
+  );
 });
 
 test("'485 claim 1 step 2: it stores return association information made from that 5-tuple", (t) => {
   const net = afterLead();
-  t.deepEqual(rewriteOf(net.west, EAST_IP, WEST_IP, portsOf(16385, 16384), WAN), [SERVER_IP, CLIENT_IP, portsOf(5000, 40000)]);
+  t.deepEqual(rewriteOf(net.west, EAST_IP, WEST_IP, portsOf(16385, 16384), WAN), [
+    SERVER_IP,
+    CLIENT_IP,
+    portsOf(5000, 40000),
+  ]);
   const { flows, table } = net.west.sessions;
   t.is(flows.words[(table.reverseFlow[0] << FLOW_SHIFT) + FLOW_SESSION], 0);
 });
@@ -59,13 +74,24 @@ test("'485 claim 1 step 4: it assigns a source port and a destination port for t
   net.world.send(net.client, udpFrame({ ...ENDS, sourcePort: 40001 }, "lead of another"));
   net.world.run(5);
   const pairs = packetsOn(net.wan, "west").map(({ sourcePort, destinationPort }) => [sourcePort, destinationPort]);
-  t.deepEqual(pairs, [[16384, 16385], [16386, 16387]], "an even one for itself, an odd one for the next node, anew for each session");
+  t.deepEqual(
+    pairs,
+    [
+      [16384, 16385],
+      [16386, 16387],
+    ],
+    "an even one for itself, an odd one for the next node, anew for each session",
+  );
   t.is(net.west.sessions.paths[0].udpPorts.inUse, 2);
 });
 
 test("'485 claim 1 step 5: it stores the forward association, the next node and the two assigned ports", (t) => {
   const net = afterLead();
-  t.deepEqual(rewriteOf(net.west, CLIENT_IP, SERVER_IP, portsOf(40000, 5000), LAN), [WEST_IP, EAST_IP, portsOf(16384, 16385)]);
+  t.deepEqual(rewriteOf(net.west, CLIENT_IP, SERVER_IP, portsOf(40000, 5000), LAN), [
+    WEST_IP,
+    EAST_IP,
+    portsOf(16384, 16385),
+  ]);
 });
 
 test("'485 claim 1 step 6: the lead packet becomes its own, with the assigned ports, the protocol kept and the original addresses and ports as metadata", (t) => {
@@ -83,6 +109,13 @@ test("'485 claim 1 step 7: the lead packet is forwarded to the next node, which 
   const net = afterLead();
   const [lead] = packetsOn(net.wan, "west");
   t.deepEqual([...lead.frame.subarray(0, 6)], [...net.east.ports[WAN].info().mac]);
-  t.deepEqual(rewriteOf(net.east, SERVER_IP, CLIENT_IP, portsOf(5000, 40000), LAN), [EAST_IP, WEST_IP, portsOf(16385, 16384)]);
-  t.deepEqual(net.server.received.map(({ text }) => text), ["lead"]);
+  t.deepEqual(rewriteOf(net.east, SERVER_IP, CLIENT_IP, portsOf(5000, 40000), LAN), [
+    EAST_IP,
+    WEST_IP,
+    portsOf(16385, 16384),
+  ]);
+  t.deepEqual(
+    net.server.received.map(({ text }) => text),
+    ["lead"],
+  );
 });

@@ -1,8 +1,8 @@
 // Claim 1 of US 9,729,439, element by element (protocol sheet 1.1). "The node" is router west, the subsequent node is
 // router east, both real engines; the npm package ip-packet reads IPv4 headers in our stead and shares no code with us.
 
-import ipPacket from "ip-packet";
 import test, { type ExecutionContext } from "ava";
+import ipPacket from "ip-packet";
 import { parseAddress } from "../../lib/control/address-text.ts";
 import {
   FLOW_LAST_SEEN,
@@ -45,7 +45,12 @@ function sendAdditional(net: TwoRouters): void {
   }
 }
 
-const endsOf = ({ source, destination, sourcePort, destinationPort }: SeenPacket) => ({ source, destination, sourcePort, destinationPort });
+const endsOf = ({ source, destination, sourcePort, destinationPort }: SeenPacket) => ({
+  source,
+  destination,
+  sourcePort,
+  destinationPort,
+});
 
 /** IP-routable: a stranger reads its header, which has what every router on the way needs. */
 function assertRoutable(t: ExecutionContext, packet: SeenPacket, source: string, destination: string): void {
@@ -62,7 +67,8 @@ function assertRoutable(t: ExecutionContext, packet: SeenPacket, source: string,
   t.true(packet.checksumsRight);
 }
 
-const wordOf = (net: TwoRouters, flow: number, word: number): number => net.west.sessions.flows.words[(flow << FLOW_SHIFT) + word];
+const wordOf = (net: TwoRouters, flow: number, word: number): number =>
+  net.west.sessions.flows.words[(flow << FLOW_SHIFT) + word];
 
 test("claim 1 a: the packets of a session share one identifier, made of the client's and the server's socket", (t) => {
   const net = established();
@@ -145,14 +151,18 @@ test("claim 1 g: the backward message makes the association between the subseque
   sendLead(net);
   t.is(table.downstream.state[row], SIDE_ESTABLISHED);
   t.is(paths[table.downstream.path[row]].remote, parseAddress("198.18.0.2"));
-  t.deepEqual([...table.context.subarray(row * 4, row * 4 + 3)], [parseAddress(CLIENT), parseAddress(SERVER), (40000 << 16) | 443]);
+  t.deepEqual(
+    [...table.context.subarray(row * 4, row * 4 + 3)],
+    [parseAddress(CLIENT), parseAddress(SERVER), (40000 << 16) | 443],
+  );
 });
 
 test("claim 1 h: the association is stored in memory as state of the session", (t) => {
   const net = established();
   const [row] = sessionRows(net.west);
   const flow = net.west.sessions.table.forwardFlow[row];
-  const associated = () => [FLOW_NEW_SOURCE, FLOW_NEW_DESTINATION, FLOW_NEW_PORTS].map((word) => wordOf(net, flow, word));
+  const associated = () =>
+    [FLOW_NEW_SOURCE, FLOW_NEW_DESTINATION, FLOW_NEW_PORTS].map((word) => wordOf(net, flow, word));
   const expected = [parseAddress("198.18.0.1"), parseAddress("198.18.0.2"), (16384 << 16) | 16385];
   t.deepEqual(associated(), expected);
   net.world.skip(600_000, 1000);
@@ -177,7 +187,10 @@ test("claim 1 j: all additional packets go toward the subsequent node by the sto
   const decidedBefore = countOf(net.west, "slow-path.packets");
   sendAdditional(net);
   const additional = packetsOn(net.wan, "west").slice(sentBefore);
-  t.deepEqual(additional.map(({ text }) => text), ADDITIONAL);
+  t.deepEqual(
+    additional.map(({ text }) => text),
+    ADDITIONAL,
+  );
   for (const packet of additional) {
     assertRoutable(t, packet, "198.18.0.1", "198.18.0.2");
     t.deepEqual([packet.sourcePort, packet.destinationPort], [16384, 16385]);
@@ -190,7 +203,10 @@ test("claim 1 k: the additional packets are delivered to the destination node", 
   const before = net.server.received.length;
   sendAdditional(net);
   const delivered = net.server.received.slice(before);
-  t.deepEqual(delivered.map(({ text }) => text), ADDITIONAL);
+  t.deepEqual(
+    delivered.map(({ text }) => text),
+    ADDITIONAL,
+  );
   for (const packet of delivered) {
     t.deepEqual(endsOf(packet), ENDS);
     t.true(packet.checksumsRight);
@@ -221,7 +237,10 @@ test("claim 1 n: they are delivered to the originating node", (t) => {
   const before = net.client.received.length;
   sendAdditional(net);
   const delivered = net.client.received.slice(before);
-  t.deepEqual(delivered.map(({ text }) => text), ADDITIONAL.map((text) => text.toUpperCase()));
+  t.deepEqual(
+    delivered.map(({ text }) => text),
+    ADDITIONAL.map((text) => text.toUpperCase()),
+  );
   for (const packet of delivered) t.deepEqual(endsOf(packet), swapEnds(ENDS));
 });
 

@@ -8,14 +8,24 @@ export const UDP = 17;
 export const TCP = 6;
 
 export const ENDS: Ends = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
-export const TO_EAST: Ends = { source: WEST_WAYPOINT, destination: EAST_WAYPOINT, sourcePort: 16384, destinationPort: 16385 };
+export const TO_EAST: Ends = {
+  source: WEST_WAYPOINT,
+  destination: EAST_WAYPOINT,
+  sourcePort: 16384,
+  destinationPort: 16385,
+};
 export const TO_WEST: Ends = swapEnds(TO_EAST);
 export const UUID = "0f1e2d3c-4b5a-4978-8796-a5b4c3d2e1f0";
 
 /** Forward metadata of a session from the client to the server; each part can be another, or be left out by null. */
-export function forwardMetadata(parts: { protocol?: number; ends?: Ends; uuid?: string | null; tenant?: string | null; service?: string | null } = {}): Uint8Array {
+export function forwardMetadata(
+  parts: { protocol?: number; ends?: Ends; uuid?: string | null; tenant?: string | null; service?: string | null } = {},
+): Uint8Array {
   const { protocol = UDP, ends = ENDS, uuid = UUID, tenant = "corp", service = "app" } = parts;
-  const attributes: [number, AttributeValue][] = [[16, 0], [2, { ...ends, protocol }]];
+  const attributes: [number, AttributeValue][] = [
+    [16, 0],
+    [2, { ...ends, protocol }],
+  ];
   if (uuid !== null) attributes.push([6, uuid]);
   if (tenant !== null) attributes.push([7, tenant]);
   if (service !== null) attributes.push([10, service]);
@@ -26,7 +36,13 @@ export function forwardMetadata(parts: { protocol?: number; ends?: Ends; uuid?: 
 /** What the peer answers to a lead packet: the session's identifier and its context with the ends swapped. */
 export function reverseMetadata(lead: SeenPacket): Uint8Array {
   const context = lead.metadata.get("forward-context") as Ends & { protocol: number };
-  return metadataOf([16, 0], [4, { ...swapEnds(context), protocol: context.protocol }], [6, lead.metadata.get("uuid") as string], [17, "east"], [19, EAST_WAYPOINT]);
+  return metadataOf(
+    [16, 0],
+    [4, { ...swapEnds(context), protocol: context.protocol }],
+    [6, lead.metadata.get("uuid") as string],
+    [17, "east"],
+    [19, EAST_WAYPOINT],
+  );
 }
 
 export function controlMessage(reason: number): Uint8Array {

@@ -1,8 +1,8 @@
 // The two networks of the tests: client — west — east — server, and the same with a middle router.
 
-import { type Link, type SimHost, World } from "./world.ts";
 import type { Router } from "../../lib/router.ts";
 import type { SeenPacket } from "./packets.ts";
+import { type Link, type SimHost, World } from "./world.ts";
 
 export const CLIENT = "10.1.0.2";
 export const SERVER = "10.2.0.2";
@@ -27,12 +27,28 @@ interface RouterText {
   extra?: string;
 }
 
-export function routerYaml({ name, lan, wans, route, limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, others = "" } = {}, wanMtu = 1500, extra = "" }: RouterText): string {
+export function routerYaml({
+  name,
+  lan,
+  wans,
+  route,
+  limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, others = "" } = {},
+  wanMtu = 1500,
+  extra = "",
+}: RouterText): string {
   const interfaces = [
-    ...(lan ? [`  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""} }`] : []),
-    ...Object.entries(wans).map(([wan, [own]]) => `  - { name: ${wan}, device: ${wan}, addresses: [${own}/24], mtu: ${wanMtu} }`),
+    ...(lan
+      ? [
+          `  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""} }`,
+        ]
+      : []),
+    ...Object.entries(wans).map(
+      ([wan, [own]]) => `  - { name: ${wan}, device: ${wan}, addresses: [${own}/24], mtu: ${wanMtu} }`,
+    ),
   ];
-  const peers = Object.entries(wans).map(([wan, [, peer, address]]) => `  - { name: ${peer}, paths: [{ interface: ${wan}, address: ${address} }] }`);
+  const peers = Object.entries(wans).map(
+    ([wan, [, peer, address]]) => `  - { name: ${peer}, paths: [{ interface: ${wan}, address: ${address} }] }`,
+  );
   return `authority: acme
 router: ${name}
 sessions: { max: ${sessions} }
@@ -86,11 +102,24 @@ export function twoRouters(options: Options = {}): TwoRouters {
 }
 
 function westYaml({ limits = {}, wanMtu = 1500 }: Options): string {
-  return routerYaml({ name: "west", lan: WEST_LAN, wans: { wan0: ["198.18.0.1", "east", "198.18.0.2"] }, route: "peer: east", limits, wanMtu });
+  return routerYaml({
+    name: "west",
+    lan: WEST_LAN,
+    wans: { wan0: ["198.18.0.1", "east", "198.18.0.2"] },
+    route: "peer: east",
+    limits,
+    wanMtu,
+  });
 }
 
 function eastYaml(peer: string, own: string, remote: string, wanMtu = 1500): string {
-  return routerYaml({ name: "east", lan: EAST_LAN, wans: { wan0: [own, peer, remote] }, route: "interface: lan0", wanMtu });
+  return routerYaml({
+    name: "east",
+    lan: EAST_LAN,
+    wans: { wan0: [own, peer, remote] },
+    route: "interface: lan0",
+    wanMtu,
+  });
 }
 
 export interface ThreeRouters extends TwoRouters {
@@ -102,8 +131,23 @@ export interface ThreeRouters extends TwoRouters {
 /** client ─lan─ west ─wan─ middle ─wan2─ east ─far─ server. */
 export function threeRouters(options: Options = {}): ThreeRouters {
   const world = new World(options.seed, options.superFrames);
-  const west = world.addRouter("west", routerYaml({ name: "west", lan: WEST_LAN, wans: { wan0: ["198.18.0.1", "middle", "198.18.0.2"] }, route: "peer: middle" }));
-  const middle = world.addRouter("middle", routerYaml({ name: "middle", wans: { wan0: ["198.18.0.2", "west", "198.18.0.1"], wan1: ["198.18.1.1", "east", "198.18.1.2"] }, route: "peer: east" }));
+  const west = world.addRouter(
+    "west",
+    routerYaml({
+      name: "west",
+      lan: WEST_LAN,
+      wans: { wan0: ["198.18.0.1", "middle", "198.18.0.2"] },
+      route: "peer: middle",
+    }),
+  );
+  const middle = world.addRouter(
+    "middle",
+    routerYaml({
+      name: "middle",
+      wans: { wan0: ["198.18.0.2", "west", "198.18.0.1"], wan1: ["198.18.1.1", "east", "198.18.1.2"] },
+      route: "peer: east",
+    }),
+  );
   const east = world.addRouter("east", eastYaml("middle", "198.18.1.2", "198.18.1.1"));
   const client = world.addHost("client", CLIENT, "10.1.0.1");
   const server = world.addHost("server", SERVER, "10.2.0.1");
@@ -118,27 +162,62 @@ export const WEST_WAYPOINT = "198.18.0.1";
 export const EAST_WAYPOINT = "198.18.0.2";
 
 /** client ─lan─ west ─wan─ peer: the far router is the test itself, a host at its address. */
-export function westAlone(options: Options = {}): { world: World; client: SimHost; peer: SimHost; west: Router; lan: Link; wan: Link } {
+export function westAlone(options: Options = {}): {
+  world: World;
+  client: SimHost;
+  peer: SimHost;
+  west: Router;
+  lan: Link;
+  wan: Link;
+} {
   const world = new World(options.seed, options.superFrames);
   const west = world.addRouter("west", westYaml(options));
   const client = world.addHost("client", CLIENT, "10.1.0.1");
   const peer = world.addHost("peer", EAST_WAYPOINT, WEST_WAYPOINT);
-  return { world, client, peer, west, lan: world.join("lan", "client", "west.lan0"), wan: world.join("wan", "west.wan0", "peer") };
+  return {
+    world,
+    client,
+    peer,
+    west,
+    lan: world.join("lan", "client", "west.lan0"),
+    wan: world.join("wan", "west.wan0", "peer"),
+  };
 }
 
 /** peer ─wan─ east ─far─ server: the near router is the test itself. `services` are further lines of east's configuration. */
-export function eastAlone(extra = ""): { world: World; peer: SimHost; server: SimHost; east: Router; wan: Link; far: Link } {
+export function eastAlone(extra = ""): {
+  world: World;
+  peer: SimHost;
+  server: SimHost;
+  east: Router;
+  wan: Link;
+  far: Link;
+} {
   const world = new World(1);
   const yaml = eastYaml("west", EAST_WAYPOINT, WEST_WAYPOINT);
-  const east = world.addRouter("east", yaml.replace("services:\n", `services:\n${extra}`).replace("tenants: [{ name: corp }]", "tenants: [{ name: corp }, { name: guest }]"));
+  const east = world.addRouter(
+    "east",
+    yaml
+      .replace("services:\n", `services:\n${extra}`)
+      .replace("tenants: [{ name: corp }]", "tenants: [{ name: corp }, { name: guest }]"),
+  );
   const peer = world.addHost("peer", WEST_WAYPOINT, EAST_WAYPOINT);
   const server = world.addHost("server", SERVER, "10.2.0.1");
-  return { world, peer, server, east, wan: world.join("wan", "peer", "east.wan0"), far: world.join("far", "east.lan0", "server") };
+  return {
+    world,
+    peer,
+    server,
+    east,
+    wan: world.join("wan", "peer", "east.wan0"),
+    far: world.join("far", "east.lan0", "server"),
+  };
 }
 
 /** The packets on a link, ARP left out; only those that `from` sent when it is given. */
 export function packetsOn(link: Link, from?: string): SeenPacket[] {
-  return link.seen.flatMap((seen) => (seen.packet === undefined || (from !== undefined && seen.from !== from) ? [] : [seen.packet]));
+  return link.seen.flatMap((seen) =>
+    seen.packet === undefined || (from !== undefined && seen.from !== from) ? [] : [seen.packet],
+  );
 }
 
 /** A counter's value by its name. */

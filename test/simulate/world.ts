@@ -2,19 +2,27 @@
 // world carries frames across, so a test can watch, lose, repeat, delay or change each one. Nothing is random unless a
 // test draws it from a seed.
 
+import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
 import { ManualClock } from "../../lib/base/clock.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
-import { formatProblem, parseConfig } from "../../lib/control/config.ts";
 import { parseAddress } from "../../lib/control/address-text.ts";
-import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
+import { formatProblem, parseConfig } from "../../lib/control/config.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
 import { buildRouter, macOf, type Router } from "../../lib/router.ts";
-import { printFrame } from "../../lib/wire/print.ts";
-import { ARP_REPLY, ARP_REQUEST, ARP_SENDER_MAC, getArpOperation, getArpSenderIp, getArpTargetIp, writeArp } from "../../lib/wire/arp.ts";
+import {
+  ARP_REPLY,
+  ARP_REQUEST,
+  ARP_SENDER_MAC,
+  getArpOperation,
+  getArpSenderIp,
+  getArpTargetIp,
+  writeArp,
+} from "../../lib/wire/arp.ts";
 import { getMacHigh, getMacLow, writeEthernet } from "../../lib/wire/ethernet.ts";
 import { ETHERTYPE_ARP } from "../../lib/wire/flow-key.ts";
-import { seePacket, type SeenPacket } from "./packets.ts";
+import { printFrame } from "../../lib/wire/print.ts";
+import { type SeenPacket, seePacket } from "./packets.ts";
 
 /** What becomes of a frame on a link: the frames that arrive now (none = lost), or later. */
 export type Tamper = (frame: Uint8Array, seen: SeenPacket | undefined, from: string) => readonly Arrival[];
@@ -63,7 +71,13 @@ export class SimHost {
     this.address = address;
     this.#mac = mac;
     this.#gateway = parseAddress(gateway);
-    this.port = new MemoryPort({ name, mac, mtu, ...(superFrames ? { frameMax: SUPER_FRAME_MAX } : {}), queueFrames: QUEUE_FRAMES });
+    this.port = new MemoryPort({
+      name,
+      mac,
+      mtu,
+      ...(superFrames ? { frameMax: SUPER_FRAME_MAX } : {}),
+      queueFrames: QUEUE_FRAMES,
+    });
   }
 
   /** Send a frame made by packets.ts to the gateway. */
@@ -86,7 +100,8 @@ export class SimHost {
       const high = getMacHigh(frame, 14 + ARP_SENDER_MAC);
       const low = getMacLow(frame, 14 + ARP_SENDER_MAC);
       if (sender === this.#gateway) this.#gatewayMac = [high, low];
-      const asked = getArpOperation(frame, 14) === ARP_REQUEST && getArpTargetIp(frame, 14) === parseAddress(this.address);
+      const asked =
+        getArpOperation(frame, 14) === ARP_REQUEST && getArpTargetIp(frame, 14) === parseAddress(this.address);
       if (asked && this.answersArp) out(this.#arp(ARP_REPLY, high, low, sender));
       for (const waiting of this.#waiting.splice(0)) this.send(waiting, out);
       return;
@@ -132,7 +147,16 @@ export class World {
     for (const item of config.interfaces) {
       const mac = macOf(config, item);
       mac[3] = this.routers.size + 1;
-      ports.set(item.name, new MemoryPort({ name: item.name, mac, mtu: item.mtu ?? 1500, ...(this.#superFrames ? { frameMax: SUPER_FRAME_MAX } : {}), queueFrames: QUEUE_FRAMES }));
+      ports.set(
+        item.name,
+        new MemoryPort({
+          name: item.name,
+          mac,
+          mtu: item.mtu ?? 1500,
+          ...(this.#superFrames ? { frameMax: SUPER_FRAME_MAX } : {}),
+          queueFrames: QUEUE_FRAMES,
+        }),
+      );
     }
     const random = new SeededRandom(this.#seed++);
     const router = buildRouter(config, [...ports.values()], { clock: this.clock, random, acceptAnyMac: false });
@@ -142,7 +166,14 @@ export class World {
   }
 
   addHost(name: string, address: string, gateway: string, mtu = 1500): SimHost {
-    const host = new SimHost(name, address, gateway, Uint8Array.of(2, 0, 0, 0, 1, this.hosts.size + 1), mtu, this.#superFrames);
+    const host = new SimHost(
+      name,
+      address,
+      gateway,
+      Uint8Array.of(2, 0, 0, 0, 1, this.hosts.size + 1),
+      mtu,
+      this.#superFrames,
+    );
     this.hosts.set(name, host);
     this.#portsOf.set(name, new Map([["", host.port]]));
     return host;
@@ -217,9 +248,15 @@ export class World {
   /** Every packet that crossed a link, as one line each: for failure messages. */
   diagram(): string {
     const lines = [...this.links.values()].flatMap((link) =>
-      link.seen.map(({ atMs, from, frame }) => ({ atMs, line: `${String(atMs).padStart(7)} ${link.name.padEnd(4)} ${from.padEnd(6)} ${printFrame(frame, 0, frame.length)}` })),
+      link.seen.map(({ atMs, from, frame }) => ({
+        atMs,
+        line: `${String(atMs).padStart(7)} ${link.name.padEnd(4)} ${from.padEnd(6)} ${printFrame(frame, 0, frame.length)}`,
+      })),
     );
-    return lines.sort((a, b) => a.atMs - b.atMs).map(({ line }) => line).join("\n");
+    return lines
+      .sort((a, b) => a.atMs - b.atMs)
+      .map(({ line }) => line)
+      .join("\n");
   }
 
   #carry(link: Link): boolean {
@@ -249,7 +286,8 @@ export class World {
     const batch = this.#batch;
     if (host.port.rx(batch) === 0) return false;
     const frames: Uint8Array[] = [];
-    for (let i = 0; i < batch.count; i++) frames.push(batch.bytes.slice(batch.offset[i], batch.offset[i] + batch.length[i]));
+    for (let i = 0; i < batch.count; i++)
+      frames.push(batch.bytes.slice(batch.offset[i], batch.offset[i] + batch.length[i]));
     for (const frame of frames) host.receive(frame, (out) => this.#put(this.#linkOf(host.port), host.name, out));
     return true;
   }
@@ -263,7 +301,8 @@ export class World {
 }
 
 function arrive(port: MemoryPort, frame: Uint8Array): void {
-  if (!port.inject(frame)) throw new Error(`${port.info().name}: more frames at once than the simulation's queues take`);
+  if (!port.inject(frame))
+    throw new Error(`${port.info().name}: more frames at once than the simulation's queues take`);
 }
 
 function take<T>(list: T[], due: (each: T) => boolean): T[] {

@@ -1,5 +1,13 @@
 import test from "ava";
-import { FLOW_LAST_SEEN, FLOW_NEW_SOURCE, FLOW_PLAN, FLOW_SHIFT, FlowTable, GENERATION_MASK, planEgress } from "../../lib/table/flow-table.ts";
+import {
+  FLOW_LAST_SEEN,
+  FLOW_NEW_SOURCE,
+  FLOW_PLAN,
+  FLOW_SHIFT,
+  FlowTable,
+  GENERATION_MASK,
+  planEgress,
+} from "../../lib/table/flow-table.ts";
 import { SlowFlowTable } from "../model/flow-table.ts";
 import { seededRandom } from "../model/seed.ts";
 
@@ -31,8 +39,12 @@ test("a flow table agrees with a Map over a long random life", (t) => {
     for (const each of slow.rows.slice(0, 3)) {
       const flow = slow.flow(each)!;
       const base = each << FLOW_SHIFT;
-      t.deepEqual([table.packets(each), table.bytes(each), table.words[base + FLOW_LAST_SEEN]], [flow.packets, flow.bytes, flow.lastSeenMs]);
-      for (let word = 0; word < FLOW_LAST_SEEN; word++) t.is(table.words[base + word], flow.words[word] ?? 0, `row ${each} word ${word}`);
+      t.deepEqual(
+        [table.packets(each), table.bytes(each), table.words[base + FLOW_LAST_SEEN]],
+        [flow.packets, flow.bytes, flow.lastSeenMs],
+      );
+      for (let word = 0; word < FLOW_LAST_SEEN; word++)
+        t.is(table.words[base + word], flow.words[word] ?? 0, `row ${each} word ${word}`);
     }
   }
 });

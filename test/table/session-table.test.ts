@@ -1,7 +1,7 @@
 import test from "ava";
 import { SessionTable, SIDE_PLAIN, SIDE_SENDING } from "../../lib/table/session-table.ts";
-import { SlowSessionTable } from "../model/session-table.ts";
 import { seededRandom } from "../model/seed.ts";
+import { SlowSessionTable } from "../model/session-table.ts";
 
 interface Columns {
   tenant: number;
@@ -18,7 +18,13 @@ test("a session table agrees with a Map of records over a long random life", (t)
   for (let step = 0; step < 20_000; step++) {
     const row = slow.rows[random.below(Math.max(slow.rows.length, 1))];
     if (random.below(100) < (step % 1000 < 500 ? 60 : 30)) {
-      const columns = { tenant: step, uuid: [step, step + 1, step + 2, random.nextI32()], tcpState: 0, tcpNumbers: [0, 0, 0, 0], segmentSize: [0, 0] };
+      const columns = {
+        tenant: step,
+        uuid: [step, step + 1, step + 2, random.nextI32()],
+        tcpState: 0,
+        tcpNumbers: [0, 0, 0, 0],
+        segmentSize: [0, 0],
+      };
       const expected = slow.allocate(columns);
       const fresh = table.allocate();
       t.is(fresh, expected);
@@ -46,7 +52,12 @@ test("a session table agrees with a Map of records over a long random life", (t)
       t.deepEqual([...table.tcpNumbers.subarray(each * 4, each * 4 + 4)], columns.tcpNumbers);
       t.deepEqual([...table.segmentSize.subarray(each * 2, each * 2 + 2)], columns.segmentSize);
       t.true(table.hasUuid(each, Int32Array.from(columns.uuid)));
-      t.false(table.hasUuid(each, Int32Array.from(columns.uuid, (word, i) => word + (i === step % 4 ? 1 : 0))));
+      t.false(
+        table.hasUuid(
+          each,
+          Int32Array.from(columns.uuid, (word, i) => word + (i === step % 4 ? 1 : 0)),
+        ),
+      );
     }
   }
 });
@@ -59,5 +70,14 @@ test("a handshake side that starts again remembers nothing", (t) => {
   upstream.unansweredSinceMs[1] = 98;
   t.deepEqual([upstream.state[1], upstream.path[1]], [SIDE_SENDING, 5]);
   upstream.start(1, -1);
-  t.deepEqual([upstream.state[1], upstream.path[1], upstream.unanswered[1], upstream.generatedMs[1], upstream.unansweredSinceMs[1]], [SIDE_PLAIN, -1, 0, 0, 0]);
+  t.deepEqual(
+    [
+      upstream.state[1],
+      upstream.path[1],
+      upstream.unanswered[1],
+      upstream.generatedMs[1],
+      upstream.unansweredSinceMs[1],
+    ],
+    [SIDE_PLAIN, -1, 0, 0, 0],
+  );
 });
