@@ -2,9 +2,9 @@
 
 export { type Clock, ManualClock, SystemClock } from "./base/clock.ts";
 export { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
-export { type Config, formatProblem, parseConfig, type Problem } from "./control/config.ts";
+export { type Config, formatProblem, type Problem, parseConfig } from "./control/config.ts";
 export { counterReference, readCounters } from "./control/metrics.ts";
 export { snapshot } from "./control/snapshot.ts";
 export { MemoryPort } from "./io/memory-port.ts";
 export { FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats, type WakingPort } from "./io/port.ts";
-export { buildRouter, explainPacket, replayCaptures, type Router, startRouter } from "./router.ts";
+export { buildRouter, explainPacket, type Router, replayCaptures, startRouter } from "./router.ts";

@@ -58,7 +58,11 @@ export function buildRouter(
 ): Router {
   const { clock, random } = options;
   const { limits } = config;
-  const interfaces = compileInterfaces(config, ports.map((port) => port.info()), options.acceptAnyMac);
+  const interfaces = compileInterfaces(
+    config,
+    ports.map((port) => port.info()),
+    options.acceptAnyMac,
+  );
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
   const neighbors = new NeighborTable(limits.neighbors);
   const paths = compilePaths(config, interfaces, neighbors);
@@ -105,7 +109,10 @@ export function buildRouter(
 }
 
 /** Run the router on live devices until close(). Throws OperatorError, with everything put back, when it cannot start. */
-export async function startRouter(config: Config, options: { guard: boolean; log: Log }): Promise<{ router: Router; close(): Promise<void> }> {
+export async function startRouter(
+  config: Config,
+  options: { guard: boolean; log: Log },
+): Promise<{ router: Router; close(): Promise<void> }> {
   const { log } = options;
   const undo: (() => void | Promise<void>)[] = [];
   const close = async () => {
@@ -148,7 +155,8 @@ function openLivePort(item: InterfaceConfig, log: Log): LivePort {
       promiscuous: item.promiscuous,
       mtu: item.mtu ?? undefined,
     });
-    if (port.offloadError !== undefined) log.warn({ interface: item.name, error: port.offloadError.message }, "receive offloads stay on");
+    if (port.offloadError !== undefined)
+      log.warn({ interface: item.name, error: port.offloadError.message }, "receive offloads stay on");
     return port;
   } catch (error) {
     throw new OperatorError(`interface ${item.name}, device ${item.device}: ${(error as Error).message}`);
@@ -166,7 +174,10 @@ function watchPorts(ports: readonly LivePort[], log: Log): () => void {
       states[row] = linkUp;
       if (port.fault !== undefined && !lost.has(port)) {
         lost.add(port);
-        log.error({ interface: name, error: port.fault.message }, "the device can no longer be read; restart when it is back");
+        log.error(
+          { interface: name, error: port.fault.message },
+          "the device can no longer be read; restart when it is back",
+        );
       }
     });
   }, 1000);
@@ -240,7 +251,9 @@ function passTime(router: Router, clock: ManualClock, targetMs: number): void {
 /** Say what would happen to a packet: one real engine, nobody's network. */
 export function explainPacket(config: Config, options: { interface: string; packet: PacketDescription }): Explanation {
   const clock = new ManualClock(1);
-  const memory = config.interfaces.map((item) => new MemoryPort({ name: item.name, mac: macOf(config, item), mtu: item.mtu ?? 1500 }));
+  const memory = config.interfaces.map(
+    (item) => new MemoryPort({ name: item.name, mac: macOf(config, item), mtu: item.mtu ?? 1500 }),
+  );
   const ports = memory.map((port) => new AnsweringPort(port));
   const small = { ...config, sessions: { ...config.sessions, max: Math.min(config.sessions.max, 1024) } };
   const router = buildRouter(small, ports, { clock, random: new SeededRandom(1), acceptAnyMac: true });

@@ -19,7 +19,9 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 
 /** Run ava on the files; returns its exit code. */
 async function ava(args: string[]): Promise<number> {
-  running = spawn(process.execPath, ["node_modules/ava/entrypoints/cli.mjs", "--tap", ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  running = spawn(process.execPath, ["node_modules/ava/entrypoints/cli.mjs", "--tap", ...args], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   for await (const line of createInterface({ input: running.stdout! })) {
     console.log(line);
     if (/^ok \d/.test(line)) counts[/# (SKIP|TODO)/i.test(line) ? "skipped" : "passed"]++;

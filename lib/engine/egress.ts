@@ -45,7 +45,16 @@ export class Egress {
   }
 
   /** Send a frame, complete but for its MAC addresses, to neighbor `hop` on an interface. The bytes stay borrowed until flush. */
-  send(interfaceId: number, hop: number, bytes: Uint8Array, offset: number, length: number, flags: number, segmentSize: number, nowMs: number): void {
+  send(
+    interfaceId: number,
+    hop: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    flags: number,
+    segmentSize: number,
+    nowMs: number,
+  ): void {
     const { macs, usable } = this.neighbors;
     if (usable[hop] === 0) {
       this.neighbors.retry(hop, nowMs);
@@ -87,7 +96,16 @@ export class Egress {
     this.#hold.expire(nowMs, HOLD_MS, () => this.#counters.increment(dropCounter(DROP_NEIGHBOR_UNREACHABLE)));
   }
 
-  #holdFrame(interfaceId: number, hop: number, bytes: Uint8Array, offset: number, length: number, flags: number, segmentSize: number, nowMs: number): void {
+  #holdFrame(
+    interfaceId: number,
+    hop: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    flags: number,
+    segmentSize: number,
+    nowMs: number,
+  ): void {
     if (segmentSize === 0) {
       this.#holdOne(hop, bytes, offset, length, flags, nowMs);
       return;

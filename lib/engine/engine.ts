@@ -8,8 +8,8 @@
 // `slowPathPerTurn` each turn.
 
 import { FRAME_TRUNCATED, FrameBatch, type Port } from "../io/port.ts";
-import { sourceAddressFor, type RouterInterface } from "../peer/router-interface.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
+import { type RouterInterface, sourceAddressFor } from "../peer/router-interface.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import type { FragmentTable } from "../table/fragment-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";

@@ -81,7 +81,16 @@ export class FastPath {
     const mtu = this.#interfaces[egress].mtu;
     if (packetLength > mtu) {
       if (segmentSize === 0 || (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return PUNT_SESSION;
-      segmentSize = segmentSizeOf(bytes, batch.offset[i], key, segmentSize, mtu, this.#sessions, words[base + FLOW_SESSION], flow);
+      segmentSize = segmentSizeOf(
+        bytes,
+        batch.offset[i],
+        key,
+        segmentSize,
+        mtu,
+        this.#sessions,
+        words[base + FLOW_SESSION],
+        flow,
+      );
       if ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, segmentSize)) return PUNT_SESSION;
     }
 

@@ -5,12 +5,41 @@
 import { getI32, getU16 } from "../base/bytes.ts";
 import { HEADROOM } from "../io/port.ts";
 import { ARP_REQUEST, writeArp } from "../wire/arp.ts";
-import { BROADCAST_HIGH, BROADCAST_LOW, ETHERNET_SOURCE, getMacHigh, getMacLow, writeEthernet } from "../wire/ethernet.ts";
-import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, ETHERTYPE_ARP, ETHERTYPE_IPV4, KEY_DESTINATION, KEY_PORTS, KEY_SOURCE, PROTOCOL_ICMP, PROTOCOL_TCP } from "../wire/flow-key.ts";
+import {
+  BROADCAST_HIGH,
+  BROADCAST_LOW,
+  ETHERNET_SOURCE,
+  getMacHigh,
+  getMacLow,
+  writeEthernet,
+} from "../wire/ethernet.ts";
+import {
+  AT_END,
+  AT_L3,
+  AT_L4,
+  AT_PAYLOAD,
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  KEY_DESTINATION,
+  KEY_PORTS,
+  KEY_SOURCE,
+  PROTOCOL_ICMP,
+  PROTOCOL_TCP,
+} from "../wire/flow-key.ts";
 import { writeIcmp } from "../wire/icmp.ts";
 import { IPV4_HEADER, writeIpv4 } from "../wire/ipv4.ts";
 import { completeChecksum } from "../wire/offload.ts";
-import { ACK, FIN, getTcpAcknowledgment, getTcpFlags, getTcpSequence, RST, SYN, TCP_HEADER, writeTcp } from "../wire/tcp.ts";
+import {
+  ACK,
+  FIN,
+  getTcpAcknowledgment,
+  getTcpFlags,
+  getTcpSequence,
+  RST,
+  SYN,
+  TCP_HEADER,
+  writeTcp,
+} from "../wire/tcp.ts";
 import { UDP_HEADER, writeUdp } from "../wire/udp.ts";
 
 const SLOTS = 256;
@@ -40,7 +69,15 @@ export class Generator {
   }
 
   /** An ARP message from `sender`. Requests go to `targetHigh:targetLow` (broadcast when 0), replies to the asker. */
-  arp(operation: number, macHigh: number, macLow: number, sender: number, targetHigh: number, targetLow: number, target: number): void {
+  arp(
+    operation: number,
+    macHigh: number,
+    macLow: number,
+    sender: number,
+    targetHigh: number,
+    targetLow: number,
+    target: number,
+  ): void {
     const at = this.#next();
     const broadcast = operation === ARP_REQUEST && targetHigh === 0 && targetLow === 0;
     const body = writeEthernet(
@@ -53,14 +90,34 @@ export class Generator {
       ETHERTYPE_ARP,
     );
     const asks = operation === ARP_REQUEST;
-    this.length = writeArp(this.bytes, body, operation, macHigh, macLow, sender, asks ? 0 : targetHigh, asks ? 0 : targetLow, target) - at;
+    this.length =
+      writeArp(
+        this.bytes,
+        body,
+        operation,
+        macHigh,
+        macLow,
+        sender,
+        asks ? 0 : targetHigh,
+        asks ? 0 : targetLow,
+        target,
+      ) - at;
   }
 
   /**
    * A packet without payload of its own for a session between routers: `metadata`'s first `metadataLength` bytes behind
    * a TCP (ACK, the given numbers) or UDP header. The Ethernet addresses are left to the egress.
    */
-  carrier(protocol: number, source: number, destination: number, ports: number, sequence: number, acknowledgment: number, metadata: Uint8Array, metadataLength: number): void {
+  carrier(
+    protocol: number,
+    source: number,
+    destination: number,
+    ports: number,
+    sequence: number,
+    acknowledgment: number,
+    metadata: Uint8Array,
+    metadataLength: number,
+  ): void {
     const at = this.#next();
     const { bytes } = this;
     const l3 = writeEthernet(bytes, at, 0, 0, 0, 0, ETHERTYPE_IPV4);
@@ -83,7 +140,18 @@ export class Generator {
     const at = this.#next();
     const { bytes } = this;
     const l3 = this.#backTo(frame, frameOffset, at);
-    const l4 = writeIpv4(bytes, l3, 0, IPV4_HEADER + TCP_HEADER, 0, DONT_FRAGMENT, TTL, PROTOCOL_TCP, key[KEY_DESTINATION], key[KEY_SOURCE]);
+    const l4 = writeIpv4(
+      bytes,
+      l3,
+      0,
+      IPV4_HEADER + TCP_HEADER,
+      0,
+      DONT_FRAGMENT,
+      TTL,
+      PROTOCOL_TCP,
+      key[KEY_DESTINATION],
+      key[KEY_SOURCE],
+    );
     const ports = key[KEY_PORTS];
     const acknowledges = (flags & ACK) !== 0;
     const length = key[AT_END] - key[AT_PAYLOAD] + ((flags & SYN) !== 0 ? 1 : 0) + ((flags & FIN) !== 0 ? 1 : 0);

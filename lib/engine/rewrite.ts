@@ -12,7 +12,14 @@ import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
  * Rewrite the packet whose IPv4 header is at `l3` and L4 header at `l4`, by the flow row that begins at words[base].
  * The TTL must be 2 or more. `partial`: the L4 checksum field holds only the pseudo-header sum, and does so afterwards.
  */
-export function rewrite(bytes: Uint8Array, l3: number, l4: number, words: Int32Array, base: number, partial: boolean): void {
+export function rewrite(
+  bytes: Uint8Array,
+  l3: number,
+  l4: number,
+  words: Int32Array,
+  base: number,
+  partial: boolean,
+): void {
   const deltas = words[base + FLOW_DELTAS];
   bytes[l3 + 8]--;
   setU16(bytes, l3 + 10, applyDelta(getU16(bytes, l3 + 10), deltas >>> 16));

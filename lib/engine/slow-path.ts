@@ -248,12 +248,7 @@ export class SlowPath {
     request.tenant = this.#classification.tenant;
     request.service = this.#classification.service;
     request.route = this.#classification.route;
-    const verdict = this.#sessions.open(request, nowMs);
-    if (verdict !== OK) return verdict;
-    // Armed before anything else is looked at: whatever becomes of its lead packet, the session ends.
-    this.#sessions.settle(this.#sessions.opened);
-    armTimer(this.#sessions, this.#sessions.opened, nowMs);
-    return OK;
+    return this.#sessions.open(request, nowMs);
   }
 
   /** A packet to one of our own addresses that no flow knows. */

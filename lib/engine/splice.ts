@@ -10,13 +10,27 @@
 
 import { getU16, setU16 } from "../base/bytes.ts";
 import type { FrameBatch } from "../io/port.ts";
-import { applyDelta, deltaU16, fold, l4Checksum, l4ChecksumOffset, pseudoHeaderSum, sumWords } from "../wire/checksum.ts";
+import {
+  applyDelta,
+  deltaU16,
+  fold,
+  l4Checksum,
+  l4ChecksumOffset,
+  pseudoHeaderSum,
+  sumWords,
+} from "../wire/checksum.ts";
 import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, PROTOCOL_UDP } from "../wire/flow-key.ts";
 
 const UDP_HEADER = 8;
 
 /** Put the first `length` bytes of `inserted` in front of the L4 payload of a TCP or UDP packet whose checksum is whole. Needs `length` bytes of headroom. */
-export function insertBeforePayload(batch: FrameBatch, i: number, key: Int32Array, inserted: Uint8Array, length: number): void {
+export function insertBeforePayload(
+  batch: FrameBatch,
+  i: number,
+  key: Int32Array,
+  inserted: Uint8Array,
+  length: number,
+): void {
   const bytes = batch.bytes;
   const sum = sumWords(inserted, 0, length, 0);
   resize(batch, i, key, length, sum);
@@ -66,7 +80,14 @@ function resize(batch: FrameBatch, i: number, key: Int32Array, growth: number, s
 }
 
 /** Folded sum of pseudo header and L4 header, the checksum field (which holds `stored`) left out. */
-function headerSum(bytes: Uint8Array, l3: number, l4: number, payload: number, l4Length: number, stored: number): number {
+function headerSum(
+  bytes: Uint8Array,
+  l3: number,
+  l4: number,
+  payload: number,
+  l4Length: number,
+  stored: number,
+): number {
   return fold(sumWords(bytes, l4, payload, pseudoHeaderSum(bytes, l3, l4Length)) - stored);
 }
 

@@ -106,7 +106,15 @@ export class NeighborTable {
    * An ARP message says that `address` is at the MAC (first 2 bytes, last 4). Only addresses somebody wants are
    * learned. Returns the row when it has just become usable (held frames can go), else -1.
    */
-  learn(interfaceId: number, address: number, macHigh: number, macLow: number, ownHigh: number, ownLow: number, nowMs: number): number {
+  learn(
+    interfaceId: number,
+    address: number,
+    macHigh: number,
+    macLow: number,
+    ownHigh: number,
+    ownLow: number,
+    nowMs: number,
+  ): number {
     const row = this.find(interfaceId, address);
     if (row < 0) return -1;
     const at = row << MAC_SHIFT;
@@ -132,7 +140,8 @@ export class NeighborTable {
         if (this.#idleMs(row, nowMs) > IDLE_MS) continue;
         this.#enter(row, NEIGHBOR_PROBING, nowMs);
       }
-      if (this.state[row] === NEIGHBOR_PROBING && this.#tries[row] === TRIES_MAX) this.#enter(row, NEIGHBOR_INCOMPLETE, nowMs);
+      if (this.state[row] === NEIGHBOR_PROBING && this.#tries[row] === TRIES_MAX)
+        this.#enter(row, NEIGHBOR_INCOMPLETE, nowMs);
       if (this.state[row] === NEIGHBOR_INCOMPLETE && this.#tries[row] === TRIES_MAX) {
         this.#enter(row, NEIGHBOR_FAILED, nowMs + RETRY_MS);
         failed(row);

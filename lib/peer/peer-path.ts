@@ -1,5 +1,5 @@
-import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 import { PortPool } from "../table/port-pool.ts";
+import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 
 // One local waypoint address ↔ one remote waypoint address: the way to a peer. Its port pairs are its own, because a
 // pair must be unique only within (local address, remote address, protocol) (protocol sheet 2.3).

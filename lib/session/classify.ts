@@ -35,7 +35,13 @@ export function classifyPacket(policy: Policy, key: Int32Array, into: Classifica
 }
 
 /** Classify a session by what its metadata says: names and original 5-tuple (four words: source, destination, ports, protocol). */
-export function classifyMetadata(policy: Policy, tenant: string, service: string, context: Int32Array, into: Classification): number {
+export function classifyMetadata(
+  policy: Policy,
+  tenant: string,
+  service: string,
+  context: Int32Array,
+  into: Classification,
+): number {
   into.route = null;
   into.service = -1;
   into.tenant = policy.tenantNamed(tenant);
@@ -43,7 +49,8 @@ export function classifyMetadata(policy: Policy, tenant: string, service: string
   into.service = policy.serviceNamed(service);
   if (into.service < 0) return DROP_UNKNOWN_SERVICE;
   const protocol = context[3];
-  if (!policy.contains(into.service, context[1], protocol, destinationPort(context[2], protocol))) return DROP_SERVICE_MISMATCH;
+  if (!policy.contains(into.service, context[1], protocol, destinationPort(context[2], protocol)))
+    return DROP_SERVICE_MISMATCH;
   return admit(policy, into);
 }
 

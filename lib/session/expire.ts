@@ -5,7 +5,7 @@ import { FLOW_LAST_SEEN, FLOW_SHIFT } from "../table/flow-table.ts";
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { generationDueInMs } from "./metadata-handshake.ts";
 import type { Sessions } from "./open.ts";
-import { TCP_CLOSING, TCP_RESET, isTcpSteady } from "./tcp-state.ts";
+import { isTcpSteady, TCP_CLOSING, TCP_RESET } from "./tcp-state.ts";
 
 // Specification: protocol sheet 7.5.
 export const TCP_OPENING_MS = 10_000;
@@ -47,6 +47,9 @@ export function isExpired(sessions: Sessions, session: number, nowMs: number): b
 export function armTimer(sessions: Sessions, session: number, nowMs: number): void {
   const expiresIn = idleTimeoutMs(sessions, session) - idleMs(sessions, session, nowMs);
   const { upstream, downstream } = sessions.table;
-  const handshakeIn = Math.min(generationDueInMs(upstream, session, nowMs, true), generationDueInMs(downstream, session, nowMs, false));
+  const handshakeIn = Math.min(
+    generationDueInMs(upstream, session, nowMs, true),
+    generationDueInMs(downstream, session, nowMs, false),
+  );
   sessions.wheel.schedule(session, nowMs + Math.max(0, Math.min(expiresIn, handshakeIn)));
 }

@@ -59,7 +59,8 @@ export function generated(side: HandshakeColumns, row: number, nowMs: number): v
  * responder (upstream) generates while it is SENDING, an initiator (downstream) once it is ESTABLISHED.
  */
 export function generationDueInMs(side: HandshakeColumns, row: number, nowMs: number, responder: boolean): number {
-  if (side.unanswered[row] === 0 || side.state[row] !== (responder ? SIDE_SENDING : SIDE_ESTABLISHED)) return Number.POSITIVE_INFINITY;
+  if (side.unanswered[row] === 0 || side.state[row] !== (responder ? SIDE_SENDING : SIDE_ESTABLISHED))
+    return Number.POSITIVE_INFINITY;
   const last = side.generatedMs[row];
   const pause = last === 0 ? 0 : GENERATE_EVERY_MS - ((nowMs - last) | 0);
   const wait = side.unanswered[row] >= UNANSWERED_MAX ? 0 : UNANSWERED_MS - ((nowMs - side.unansweredSinceMs[row]) | 0);

@@ -16,7 +16,11 @@ export interface ServiceTransport {
 
 /** How this router reaches a service: over a peer, or as the last hop on an interface. */
 export type ServiceRoute =
-  | { readonly kind: "peer"; readonly peer: string; /** Rows of paths, best first. */ readonly paths: readonly number[] }
+  | {
+      readonly kind: "peer";
+      readonly peer: string /** Rows of paths, best first. */;
+      readonly paths: readonly number[];
+    }
   | {
       readonly kind: "interface";
       readonly interfaceId: number;

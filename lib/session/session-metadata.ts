@@ -93,7 +93,13 @@ export class SessionMetadata {
     const writer = this.#writer;
     const at = session * 4;
     const { context, uuid } = this.#table;
-    writer.contextIpv4(ATTRIBUTE_REVERSE_CONTEXT_IPV4, context[at + 1], context[at], swapPorts(context[at + 2]), context[at + 3]);
+    writer.contextIpv4(
+      ATTRIBUTE_REVERSE_CONTEXT_IPV4,
+      context[at + 1],
+      context[at],
+      swapPorts(context[at + 2]),
+      context[at + 3],
+    );
     writer.uuid(ATTRIBUTE_UUID, uuid, at);
     writer.text(ATTRIBUTE_DESTINATION_ROUTER, this.names.bytes(0));
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);

@@ -38,7 +38,10 @@ function reason(name: string, sentence: string): number {
 }
 
 // Frames that cannot be read (wire/)
-export const DROP_RUNT = reason("runt", "The frame is too short for an Ethernet header, or for the IPv4 header behind it.");
+export const DROP_RUNT = reason(
+  "runt",
+  "The frame is too short for an Ethernet header, or for the IPv4 header behind it.",
+);
 export const DROP_TRUNCATED = reason(
   "truncated",
   "The frame was captured only in part, so it cannot be forwarded whole.",
