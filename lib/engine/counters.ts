@@ -45,7 +45,7 @@ export const TCP_RESETS_SENT = counter("tcp.resets-sent", "Resets that answered 
 export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded messages sent.");
 export const ARP_REQUESTS_SENT = counter("arp.requests-sent", "ARP requests sent.");
 export const ARP_REPLIES_SENT = counter("arp.replies-sent", "ARP requests for our addresses answered.");
-export const SLOW_PATH_PACKETS = counter("slow-path.packets", "Packets that opened, answered or changed a session.");
+export const SLOW_PATH_PACKETS = counter("slow-path.packets", "Packets that the fast path handed to the slow path.");
 
 /** Name and sentence of every counter, in order. */
 export const COUNTERS: readonly { readonly name: string; readonly sentence: string }[] = names;

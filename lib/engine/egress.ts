@@ -2,7 +2,7 @@
 // queue while its next hop is being resolved. A lead packet is thus never lost to an ARP miss.
 
 import { FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
-import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
+import { MAC_SHIFT, NEIGHBOR_FAILED, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import type { HoldQueue } from "../table/hold-queue.ts";
@@ -58,6 +58,10 @@ export class Egress {
     const { macs, usable } = this.neighbors;
     if (usable[hop] === 0) {
       this.neighbors.retry(hop, nowMs);
+      if (this.neighbors.state[hop] === NEIGHBOR_FAILED) {
+        this.#counters.increment(dropCounter(DROP_NEIGHBOR_UNREACHABLE));
+        return;
+      }
       this.#holdFrame(interfaceId, hop, bytes, offset, length, flags, segmentSize, nowMs);
       return;
     }

@@ -28,7 +28,14 @@ import {
   PUNT_MISS,
   PUNT_SESSION,
 } from "../wire/verdict.ts";
-import { ARP_REQUESTS_SENT, dropCounter, FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_RECEIVED } from "./counters.ts";
+import {
+  ARP_REQUESTS_SENT,
+  dropCounter,
+  FRAMES_CONSUMED,
+  FRAMES_FORWARDED,
+  FRAMES_RECEIVED,
+  SLOW_PATH_PACKETS,
+} from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
@@ -142,11 +149,12 @@ export class Engine {
       return decoded === PUNT_ICMP_ERROR ? DROP_ICMP_ERROR : decoded;
     }
     const verdict = this.#fast.forward(batch, i, this.#key, nowMs);
+    if (verdict === OK) return OK;
+    this.#counters.increment(SLOW_PATH_PACKETS);
     if (verdict === PUNT_SESSION) {
       const outcome = this.#slow.session(batch, i, this.#key, this.#fast.flow, nowMs);
       return outcome === OK ? PUNT_SESSION : outcome;
     }
-    if (verdict !== PUNT_MISS) return verdict;
     if (this.#missedCount === this.#missed.length) return DROP_SLOW_PATH_FULL;
     this.#missed[this.#missedCount++] = i;
     return PUNT_MISS;

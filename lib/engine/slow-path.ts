@@ -128,7 +128,6 @@ import {
   METADATA_RECEIVED,
   METADATA_SENT,
   METADATA_UNMARKED,
-  SLOW_PATH_PACKETS,
   TCP_RESETS_SENT,
 } from "./counters.ts";
 import type { Egress } from "./egress.ts";
@@ -197,7 +196,6 @@ export class SlowPath {
 
   /** A packet of no flow: a lead packet from a plain network, or from a peer with metadata. */
   miss(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
-    this.#counters.increment(SLOW_PATH_PACKETS);
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
     if (isOwnAddress(ingress, key[KEY_DESTINATION])) return this.#waypointPacket(batch, i, key, ingress, nowMs);
     if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
@@ -313,7 +311,6 @@ export class SlowPath {
 
   /** A packet of a known flow that the fast path would not take. */
   session(batch: FrameBatch, i: number, key: Int32Array, flow: number, nowMs: number): number {
-    this.#counters.increment(SLOW_PATH_PACKETS);
     const { flows, table } = this.#sessions;
     const base = flow << FLOW_SHIFT;
     const plan = flows.words[base + FLOW_PLAN];
