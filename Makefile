@@ -5,7 +5,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 BIN := node_modules/.bin
 # Node's headers lie beside its binary; without this node-gyp would look for them on the network.
-export npm_config_nodedir ?= $(shell d=$$(dirname $$(dirname $$(readlink -f $$(command -v node || echo /usr/bin/node)))); [ -e $$d/include/node/node_api.h ] && echo $$d)
+export npm_config_nodedir ?= $(shell PATH='$(PATH)'; d=$$(dirname $$(dirname $$(readlink -f $$(command -v node || echo /usr/bin/node)))); [ -e $$d/include/node/node_api.h ] && echo $$d)
 
 ADDON := build/Release/waymark.node
 SOURCES := $(shell find lib test bench -name '*.ts' 2>/dev/null)
