@@ -40,7 +40,7 @@ sanitize: setup-test node_modules/.installed dist/.built ## the addon's tests un
 	@test/sanitize/run.sh
 
 clean: ## remove what building made
-	rm -rf build build-sanitize dist .tools node_modules
+	rm -rf build dist .tools node_modules
 
 setup-build:
 	@.ci/setup build

@@ -26,5 +26,5 @@ const figures = readFileSync(0, "utf8")
   .split("\n")
   .filter((line) => line.startsWith("{"))
   .map((line) => JSON.parse(line) as Figure);
-const machine = `${cpus().length} x ${cpus()[0].model.trim()}, Linux ${release()}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}.`;
+const machine = `${cpus().length} x ${cpus()[0].model.trim()}, Linux ${release().split(".", 2).join(".")}, Node ${process.version}, ${new Date().toISOString().slice(0, 10)}.`;
 writeFileSync(README, withResults(readFileSync(README, "utf8"), figures, machine));

@@ -10,13 +10,14 @@ import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts"
 import { AdminSocket } from "./control/admin-socket.ts";
 import { compileInterfaces, compilePaths, compilePolicy } from "./control/compile.ts";
 import type { Config, InterfaceConfig } from "./control/config.ts";
+import { lockDevices } from "./control/device-lock.ts";
 import { type Explanation, explain } from "./control/explain.ts";
 import { buildGuard, installGuard, removeGuard } from "./control/kernel-guard.ts";
 import { readCounters } from "./control/metrics.ts";
 import { OperatorError } from "./control/operator-error.ts";
 import type { PacketDescription } from "./control/packet-text.ts";
 import type { Router } from "./control/router-parts.ts";
-import { snapshot } from "./control/snapshot.ts";
+import { answer } from "./control/snapshot.ts";
 import { COUNTERS } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
@@ -24,6 +25,8 @@ import { FabricFragments } from "./engine/fabric-fragments.ts";
 import { FastPath } from "./engine/fast-path.ts";
 import { Generator } from "./engine/generate.ts";
 import { pace } from "./engine/pace.ts";
+import { Resolver } from "./engine/resolver.ts";
+import { Signals } from "./engine/signals.ts";
 import { SlowPath } from "./engine/slow-path.ts";
 import { TxQueue } from "./engine/tx-queue.ts";
 import { AnsweringPort } from "./io/answering-port.ts";
@@ -74,19 +77,22 @@ export function buildRouter(
   const sessions = new Sessions({ table, flows, wheel, neighbors, interfaces, paths, random });
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
   const hold = new HoldQueue({ slots: limits.holdFrames, perKey: limits.holdFramesPerNeighbor, slotBytes: frameBytes });
-  const egress = new Egress({ queues, neighbors, interfaces, hold, counters });
+  const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: frameBytes });
   const generator = new Generator(frameBytes, () => egress.flush());
   const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
-  const fragmentTable = new FragmentTable({ chains: limits.fabricChains });
+  const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
+  const metadata = new SessionMetadata(writer, table, policy, config.router);
+  const signals = new Signals({ sessions, metadata, writer, egress, generator, counters });
   const slow = new SlowPath({
     interfaces,
     policy,
     sessions,
-    metadata: new SessionMetadata(writer, table, policy, config.router),
+    metadata,
     writer,
     egress,
     generator,
-    fragments: new FabricFragments(fragmentTable, writer, generator, random.nextI32()),
+    fragments: fragmentTables.map((chains) => new FabricFragments(chains, writer, generator, random.nextI32())),
+    signals,
     counters,
     keyRowWords: KEY_ROW_WORDS,
   });
@@ -96,9 +102,8 @@ export function buildRouter(
     fast: new FastPath({ flows, sessions: table, neighbors, queues, interfaces }),
     slow,
     egress,
-    generator,
-    neighbors,
-    fragments: fragmentTable,
+    resolver: new Resolver({ interfaces, neighbors, egress, generator, counters }),
+    fragments: fragmentTables,
     wheel,
     counters,
     keyRowWords: KEY_ROW_WORDS,
@@ -116,9 +121,17 @@ export async function startRouter(
   const { log } = options;
   const undo: (() => void | Promise<void>)[] = [];
   const close = async () => {
-    for (const step of undo.splice(0).reverse()) await step();
+    const failures: unknown[] = [];
+    for (const step of undo.splice(0).reverse()) {
+      // One thing that cannot be put back must not keep the others from it.
+      await Promise.resolve()
+        .then(step)
+        .catch((error: unknown) => failures.push(error));
+    }
+    if (failures.length > 0) throw failures[0];
   };
   try {
+    undo.push(await lockDevices(config.interfaces.map(({ device }) => device)));
     if (options.guard) {
       // Before the first capture, so that the kernel never acts on a frame that is ours.
       installGuard(buildGuard(config));
@@ -133,7 +146,7 @@ export async function startRouter(
     });
     const clock = new SystemClock();
     const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false });
-    const socket = new AdminSocket(config.control.socket, (resource) => snapshot(router, resource));
+    const socket = new AdminSocket(config.control.socket, (resource) => answer(router, resource));
     await socket.listen();
     undo.push(() => socket.close());
     const stopTime = pace(router.engine, ports, clock);
@@ -142,7 +155,7 @@ export async function startRouter(
     log.info({ router: config.router, interfaces: config.interfaces.map(({ name }) => name) }, "forwarding");
     return { router, close };
   } catch (error) {
-    await close();
+    await close().catch((second: unknown) => log.error({ error: String(second) }, "not everything was put back"));
     throw error;
   }
 }

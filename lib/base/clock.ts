@@ -6,6 +6,15 @@ export interface Clock {
   nowMs(): number;
 }
 
+/**
+ * Milliseconds from `thenMs`, kept in an int32 column, to `nowMs`. Columns wrap after 49.7 days: what is older than
+ * half of that counts as half of that.
+ */
+export function elapsedMs(nowMs: number, thenMs: number): number {
+  const elapsed = (nowMs - thenMs) | 0;
+  return elapsed < 0 ? 0x7fffffff : elapsed;
+}
+
 /** The machine's monotonic clock. */
 export class SystemClock implements Clock {
   readonly #start = process.hrtime.bigint();

@@ -13,5 +13,6 @@ const exitCode = await runProgram(process.argv.slice(2), {
   isTerminal: process.stdout.isTTY === true,
   loadRouter: () => import("../router.ts"),
 });
-// Writes to pipes and terminals are synchronous on Linux: nothing is cut short here.
+// What a slow reader of a pipe has not taken yet must not be cut off.
+for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write("", done));
 process.exit(exitCode);

@@ -1,4 +1,4 @@
-import { accessSync, constants, mkdirSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, realpathSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import type { Config } from "../control/config.ts";
@@ -77,8 +77,9 @@ function requireFile(file: string): void {
 }
 
 function refuseOverwriting(config: Config, captures: readonly Capture[], directory: string): void {
-  const written = config.interfaces.map((item) => resolve(join(directory, `${item.name}.pcap`)));
-  const victim = captures.find((capture) => written.includes(resolve(capture.file)));
+  const real = (path: string) => (existsSync(path) ? realpathSync(path) : resolve(path));
+  const written = config.interfaces.map((item) => real(join(directory, `${item.name}.pcap`)));
+  const victim = captures.find((capture) => written.includes(real(capture.file)));
   if (victim !== undefined) throw new CommandError(`${victim.file} would be overwritten: name another --tx-dir`);
 }
 

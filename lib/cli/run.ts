@@ -4,7 +4,7 @@ import type { Config } from "../control/config.ts";
 import { CommandError, type Context, loadConfig } from "./context.ts";
 
 const EXAMPLES = `
-Runs until SIGINT or SIGTERM, then removes the guard, puts device settings back and exits 0.
+Runs until SIGINT, SIGTERM or SIGHUP, then removes the guard, puts device settings back and exits 0.
 Logs JSON lines to standard error. Needs root, or CAP_NET_RAW and CAP_NET_ADMIN.
 
 Examples:
@@ -45,10 +45,10 @@ export function runCommand(context: Context): Command {
     });
 }
 
-/** Resolves at the first SIGINT or SIGTERM; later ones change nothing, so that stopping is never cut short. */
+/** Resolves at the first SIGINT, SIGTERM or SIGHUP; later ones change nothing, so that stopping is never cut short. */
 function nextSignal(): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => resolve());
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
   });
 }
 

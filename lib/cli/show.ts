@@ -57,7 +57,7 @@ function describeCounters(context: Context, json: boolean): void {
 async function socketOf(options: Options): Promise<string> {
   if (options.socket !== undefined) return options.socket;
   const { DEFAULT_SOCKET, readSocketPath } = await import("../control/config-source.ts");
-  return options.config === undefined ? DEFAULT_SOCKET : readSocketPath(readText(options.config));
+  return options.config === undefined ? DEFAULT_SOCKET : readSocketPath(readText(options.config), options.config);
 }
 
 function printChecked(what: ShowResource, answer: object, socket: string): string {

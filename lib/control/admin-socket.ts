@@ -18,8 +18,8 @@ export class AdminSocketError extends OperatorError {
   override name = "AdminSocketError";
 }
 
-/** Returns what is asked for, or undefined where there is no such thing. It runs on the router's own event loop: be quick. */
-export type Answer = (resource: string, query: URLSearchParams) => object | undefined;
+/** Returns what is asked for, or undefined where there is no such thing. It runs on the router's own event loop: be quick, or return the text in pieces. */
+export type Answer = (resource: string, query: URLSearchParams) => object | Iterable<string> | undefined;
 
 export class AdminSocket {
   readonly #path: string;
@@ -83,29 +83,41 @@ export class AdminSocket {
     message.resume();
     response.on("error", () => {});
     const [status, body] = this.#answerTo(message);
-    const headers = {
-      "content-type": "application/json",
-      "content-length": Buffer.byteLength(body),
-      connection: "close",
-    };
-    response.writeHead(status, headers);
-    response.end(body);
+    const type = { "content-type": "application/json", connection: "close" };
+    if (typeof body === "string") {
+      response.writeHead(status, { ...type, "content-length": Buffer.byteLength(body) });
+      response.end(body);
+    } else {
+      response.writeHead(status, type);
+      writePieces(body[Symbol.iterator](), response);
+    }
   }
 
-  #answerTo({ method, url = "" }: IncomingMessage): [status: number, body: string] {
+  #answerTo({ method, url = "" }: IncomingMessage): [status: number, body: string | Iterable<string>] {
     if (method !== "GET") return [405, failure("only GET is answered here")];
     const parsed = parseUrl(url);
     if (parsed === null) return [400, failure("not a path")];
     const resource = parsed.pathname.slice(1);
     try {
       const answer = this.#answer(resource, parsed.searchParams);
-      return answer === undefined
-        ? [404, failure(`this router has no ${resource} to show`)]
-        : [200, `${JSON.stringify(answer)}\n`];
+      if (answer === undefined) return [404, failure(`this router has no ${resource} to show`)];
+      return [200, Symbol.iterator in answer ? answer : `${JSON.stringify(answer)}\n`];
     } catch (error) {
       return [500, failure(`the router could not answer: ${(error as Error).message}`)];
     }
   }
+}
+
+/** Write a long answer piece by piece, the event loop's other work in between, and no faster than the client reads. */
+function writePieces(pieces: Iterator<string>, response: ServerResponse): void {
+  const next = () => {
+    if (response.destroyed) return;
+    const { done, value } = pieces.next();
+    if (done) response.end();
+    else if (response.write(value)) setImmediate(next);
+    else response.once("drain", next);
+  };
+  next();
 }
 
 /** Ask the router that listens at `path` for `resource` ("sessions"). Rejects with AdminSocketError. */

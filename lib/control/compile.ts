@@ -28,6 +28,7 @@ export function compileInterfaces(
     addresses: item.addresses,
     gateway: item.gateway,
     tenant: config.tenants.findIndex((tenant) => tenant.name === item.tenant),
+    answersEcho: item.kernel === "exclusive",
     acceptAnyMac,
     macHigh: getU16(ports[id].mac, 0),
     macLow: getI32(ports[id].mac, 2),

@@ -49,8 +49,8 @@ export const CAPACITIES = {
   "limits.hold-frames": [256, 1, 16_384],
   "limits.hold-frames-per-neighbor": [8, 1, 1024],
   "limits.neighbors": [1024, 16, 65_536],
-  "limits.slow-path-per-turn": [256, 16, 65_536],
-  "limits.waypoint-pairs-per-path": [50_000, 16, 1_000_000],
+  "limits.slow-path-per-turn": [128, 16, 128],
+  "limits.waypoint-pairs-per-path": [400_000, 16, 1_000_000],
   "limits.fabric-chains": [256, 1, 4096],
 } as const satisfies Record<string, readonly [number, number, number]>;
 
@@ -408,7 +408,7 @@ function removeKey(value: unknown, path: Path): void {
 /** What is wrong with `value` at `path`, and how to mend it. */
 function judge(issue: z.core.$ZodIssue, path: Path, value: unknown): [string, string] {
   const key = path.findLast((step) => typeof step === "string") ?? "";
-  const example = EXAMPLES[key];
+  const example = path[0] === "interfaces" && key === "addresses" ? INTERFACE_ADDRESSES : EXAMPLES[key];
   const write = example === undefined ? "see the configuration reference" : `write ${key}: ${example}`;
   switch (issue.code) {
     case "custom":
@@ -451,6 +451,8 @@ function kindOf(value: unknown): string {
 }
 
 /** What to write where a key is missing or has a value of another kind. */
+/** An interface has an address of its own in its prefix; services and tenants have prefixes. */
+const INTERFACE_ADDRESSES = "[10.1.0.1/24]";
 const EXAMPLES: Record<string, string> = {
   authority: "acme",
   router: "west",

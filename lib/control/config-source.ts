@@ -2,6 +2,7 @@
 // YAML and nothing of what the keys mean. Anchors and aliases work, within the limits of the yaml library.
 
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from "yaml";
+import { OperatorError } from "./operator-error.ts";
 
 /** One thing to tell the operator about a configuration file. Lines and columns count from 1. */
 export interface Problem {
@@ -30,10 +31,23 @@ export function formatProblem(problem: Problem): string {
   return line.replace(/[\x00-\x1f\x7f-\x9f]/g, "?");
 }
 
-/** `control.socket` of a configuration whose other keys do not matter here; the default where it says nothing. */
-export function readSocketPath(text: string): string {
-  const socket = new ConfigSource(text, "").at(["control", "socket"]);
-  return typeof socket === "string" ? socket : DEFAULT_SOCKET;
+/**
+ * `control.socket` of a configuration whose other keys do not matter here; the default where it says nothing. What it
+ * says of `control` must be right, or a router that is not meant would be asked: throws OperatorError.
+ */
+export function readSocketPath(text: string, file: string): string {
+  const source = new ConfigSource(text, file);
+  const [problem] = source.problems();
+  if (problem !== undefined) throw new OperatorError(formatProblem(problem));
+  const control = source.at(["control"]);
+  if (control === undefined) return DEFAULT_SOCKET;
+  const socket = source.at(["control", "socket"]);
+  const isMap = typeof control === "object" && control !== null && !Array.isArray(control);
+  if (isMap && Object.keys(control).length === 0) return DEFAULT_SOCKET;
+  if (isMap && Object.keys(control).length === 1 && typeof socket === "string") return socket;
+  throw new OperatorError(
+    `${file}: control does not name a socket: write control: { socket: PATH }, or ask with --socket PATH`,
+  );
 }
 
 /** One file's text and what was found wrong with it so far. */

@@ -57,12 +57,14 @@ export function explain(
   settle(router, clock);
 
   let left = 0;
+  let answers = 0;
   memory.forEach((port, at) => {
     for (const sent of port.sent()) {
       const line = printFrame(sent, 0, sent.length);
       if (line.startsWith("arp ")) continue;
       left++;
       const answer = at === row;
+      if (answer) answers++;
       steps.push({ step: answer ? "answer" : "send", outcome: router.interfaces[at].name, reason: line });
     }
   });
@@ -73,7 +75,7 @@ export function explain(
       verdict: dropped,
       steps: [...steps, { step: "drop", outcome: dropped, reason: sentenceOf(router, dropped) }],
     };
-  return { verdict: left > 0 ? "forwarded" : "consumed", steps };
+  return { verdict: left > answers ? "forwarded" : answers > 0 ? "answered" : "consumed", steps };
 }
 
 function tellOpening(

@@ -139,7 +139,8 @@ function systemPath(): string {
 }
 
 function explainFailure(error: NodeJS.ErrnoException & { stderr?: string }): string {
-  if (error.code === "ENOENT") return "nft is not installed: apt-get install nftables, or start with --no-guard";
+  if (error.code === "ENOENT")
+    return "nft is not in PATH: apt-get install nftables, add /usr/sbin to PATH, or start with --no-guard";
   const said = (error.stderr ?? "").trim();
   if (/not permitted|permission denied/i.test(said)) {
     return "no permission to change nftables: run as root (CAP_NET_ADMIN), or start with --no-guard";

@@ -27,6 +27,9 @@ const PROTOCOL_NAMES = new Map([
   [PROTOCOL_UDP, "udp"],
 ]);
 
+/** Sessions put into text at once, between two turns of the engine. */
+const ROWS_PER_PIECE = 512;
+
 /** The answer to `show <resource>`, undefined when there is no such resource. */
 export function snapshot(router: Router, resource: string): object | undefined {
   if (resource === "sessions") return sessions(router);
@@ -39,13 +42,26 @@ export function snapshot(router: Router, resource: string): object | undefined {
   return undefined;
 }
 
-function sessions(router: Router): SessionsAnswer {
+/** snapshot's JSON, the sessions in pieces: there may be a million of them, and the router forwards meanwhile. */
+export function answer(router: Router, resource: string): object | Iterable<string> | undefined {
+  return resource === "sessions" ? sessionPieces(router) : snapshot(router, resource);
+}
+
+function* sessionPieces(router: Router): Generator<string> {
   const { table } = router.sessions;
-  const answer: SessionsAnswer["sessions"][number][] = [];
-  for (let row = 0; row < table.capacity && answer.length < table.count; row++) {
-    if (table.isLive(row)) answer.push(session(router, row));
+  let piece = '{"sessions":[';
+  let count = 0;
+  for (let row = 0; row < table.capacity; row++) {
+    if (table.isLive(row)) piece += `${count++ === 0 ? "" : ","}${JSON.stringify(session(router, row))}`;
+    if (row % ROWS_PER_PIECE !== ROWS_PER_PIECE - 1 || piece === "") continue;
+    yield piece;
+    piece = "";
   }
-  return { sessions: answer };
+  yield `${piece}]}\n`;
+}
+
+function sessions(router: Router): SessionsAnswer {
+  return JSON.parse([...sessionPieces(router)].join("")) as SessionsAnswer;
 }
 
 function session(router: Router, row: number): SessionsAnswer["sessions"][number] {
@@ -69,7 +85,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     encrypted: false,
     packets: { forward: flows.packets(forward), reverse: flows.packets(reverse) },
     bytes: { forward: flows.bytes(forward), reverse: flows.bytes(reverse) },
-    ageMs: (nowMs - table.openedMs[row]) | 0,
+    ageMs: nowMs - table.openedMs[row],
     idleMs: idleMs(router.sessions, row, nowMs),
   };
 }

@@ -43,6 +43,7 @@ export const FABRIC_FRAGMENTS_SENT = counter(
 export const FABRIC_REASSEMBLED = counter("fabric.reassembled", "Packets put together from fabric fragments.");
 export const TCP_RESETS_SENT = counter("tcp.resets-sent", "Resets that answered TCP segments of unknown sessions.");
 export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded messages sent.");
+export const ECHO_REPLIES_SENT = counter("icmp.echo-replies-sent", "Pings of the router's own addresses answered.");
 export const ARP_REQUESTS_SENT = counter("arp.requests-sent", "ARP requests sent.");
 export const ARP_REPLIES_SENT = counter("arp.replies-sent", "ARP requests for our addresses answered.");
 export const SLOW_PATH_PACKETS = counter("slow-path.packets", "Packets that the fast path handed to the slow path.");

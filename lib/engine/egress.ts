@@ -6,7 +6,6 @@ import { MAC_SHIFT, NEIGHBOR_FAILED, type NeighborTable } from "../peer/neighbor
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import type { HoldQueue } from "../table/hold-queue.ts";
-import { ETHERNET_HEADER } from "../wire/flow-key.ts";
 import { segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
 import { DROP_HOLD_FULL, DROP_NEIGHBOR_UNREACHABLE } from "../wire/verdict.ts";
 import { dropCounter, FRAMES_HELD } from "./counters.ts";
@@ -23,7 +22,7 @@ export class Egress {
   readonly #hold: HoldQueue;
   readonly #counters: CounterSet;
   /** One segment of a super-frame on its way into the hold queue. */
-  readonly #segment = new Uint8Array(ETHERNET_HEADER + 9216);
+  readonly #segment: Uint8Array;
 
   constructor(parts: {
     queues: readonly TxQueue[];
@@ -31,7 +30,10 @@ export class Egress {
     interfaces: readonly RouterInterface[];
     hold: HoldQueue;
     counters: CounterSet;
+    /** Length of the longest frame that leaves. */
+    frameBytesMax: number;
   }) {
+    this.#segment = new Uint8Array(parts.frameBytesMax);
     this.queues = parts.queues;
     this.neighbors = parts.neighbors;
     this.#interfaces = parts.interfaces;

@@ -8,12 +8,10 @@
 // `slowPathPerTurn` each turn.
 
 import { FRAME_TRUNCATED, FrameBatch, type Port } from "../io/port.ts";
-import type { NeighborTable } from "../peer/neighbor.ts";
-import { type RouterInterface, sourceAddressFor } from "../peer/router-interface.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import type { FragmentTable } from "../table/fragment-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
-import { ARP_REQUEST } from "../wire/arp.ts";
 import { ANY_MAC, decodeFrame } from "../wire/flow-key.ts";
 import {
   CONSUMED,
@@ -28,23 +26,16 @@ import {
   PUNT_MISS,
   PUNT_SESSION,
 } from "../wire/verdict.ts";
-import {
-  ARP_REQUESTS_SENT,
-  dropCounter,
-  FRAMES_CONSUMED,
-  FRAMES_FORWARDED,
-  FRAMES_RECEIVED,
-  SLOW_PATH_PACKETS,
-} from "./counters.ts";
+import { dropCounter, FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_RECEIVED, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
-import type { Generator } from "./generate.ts";
+import type { Resolver } from "./resolver.ts";
 import type { SlowPath } from "./slow-path.ts";
 
 /** How often neighbors, held frames and fragment chains are looked at. */
 const HOUSEKEEPING_MS = 100;
 /** Session timers served per turn at most. */
-const TIMERS_PER_TURN = 256;
+const TIMERS_PER_TURN = 1024;
 
 export class Engine {
   readonly #ports: readonly Port[];
@@ -52,9 +43,8 @@ export class Engine {
   readonly #fast: FastPath;
   readonly #slow: SlowPath;
   readonly #egress: Egress;
-  readonly #generator: Generator;
-  readonly #neighbors: NeighborTable;
-  readonly #fragments: FragmentTable;
+  readonly #resolver: Resolver;
+  readonly #fragments: readonly FragmentTable[];
   readonly #wheel: TimerWheel;
   readonly #counters: CounterSet;
   readonly #batch: FrameBatch;
@@ -64,8 +54,6 @@ export class Engine {
   #missedCount = 0;
   readonly #fired = new Int32Array(TIMERS_PER_TURN);
   #housekeepingMs = 0;
-  readonly #ask: (row: number, unicast: boolean) => void;
-  readonly #givenUp: (row: number) => void;
 
   constructor(parts: {
     ports: readonly Port[];
@@ -73,9 +61,8 @@ export class Engine {
     fast: FastPath;
     slow: SlowPath;
     egress: Egress;
-    generator: Generator;
-    neighbors: NeighborTable;
-    fragments: FragmentTable;
+    resolver: Resolver;
+    fragments: readonly FragmentTable[];
     wheel: TimerWheel;
     counters: CounterSet;
     keyRowWords: number;
@@ -87,16 +74,13 @@ export class Engine {
     this.#fast = parts.fast;
     this.#slow = parts.slow;
     this.#egress = parts.egress;
-    this.#generator = parts.generator;
-    this.#neighbors = parts.neighbors;
+    this.#resolver = parts.resolver;
     this.#fragments = parts.fragments;
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
     this.#batch = new FrameBatch(new Uint8Array(0), parts.batchFrames);
     this.#key = new Int32Array(parts.keyRowWords);
     this.#missed = new Int32Array(parts.slowPathPerTurn);
-    this.#ask = (row, unicast) => this.#sendArpRequest(row, unicast);
-    this.#givenUp = (row) => this.#egress.dropHeld(row);
   }
 
   /** One turn of one port. Returns how many frames it received; fewer than a full batch means the port is empty. */
@@ -114,7 +98,7 @@ export class Engine {
     }
     this.#counters.add(FRAMES_FORWARDED, forwarded);
     if (this.#missedCount > 0) this.#openMissed(batch, port, nowMs);
-    if (this.#neighbors.urgent) this.#neighbors.due(nowMs, this.#ask, this.#givenUp);
+    if (this.#resolver.isUrgent) this.#resolver.tick(nowMs);
     this.#egress.flush();
     return count;
   }
@@ -133,9 +117,11 @@ export class Engine {
     for (let i = 0; i < fired; i++) this.#slow.timer(this.#fired[i], nowMs);
     if (nowMs >= this.#housekeepingMs) {
       this.#housekeepingMs = nowMs + HOUSEKEEPING_MS;
-      this.#neighbors.due(nowMs, this.#ask, this.#givenUp);
+      this.#resolver.tick(nowMs);
       this.#egress.expireHeld(nowMs);
-      this.#counters.add(dropCounter(DROP_FRAGMENT_TIMEOUT), this.#fragments.expire(nowMs));
+      for (let path = 0; path < this.#fragments.length; path++) {
+        this.#counters.add(dropCounter(DROP_FRAGMENT_TIMEOUT), this.#fragments[path].expire(nowMs));
+      }
     }
     this.#egress.flush();
   }
@@ -145,7 +131,7 @@ export class Engine {
     if ((batch.flags[i] & FRAME_TRUNCATED) !== 0) return DROP_TRUNCATED;
     const decoded = this.#decode(batch, i, port);
     if (decoded !== OK) {
-      if (decoded === PUNT_ARP) return this.#slow.arp(batch, i, port, nowMs);
+      if (decoded === PUNT_ARP) return this.#resolver.receive(batch, i, port, nowMs);
       return decoded === PUNT_ICMP_ERROR ? DROP_ICMP_ERROR : decoded;
     }
     const verdict = this.#fast.forward(batch, i, this.#key, nowMs);
@@ -183,17 +169,5 @@ export class Engine {
   #finish(verdict: number): void {
     if (verdict >= DROP) this.#counters.increment(dropCounter(verdict));
     else if (verdict === CONSUMED) this.#counters.increment(FRAMES_CONSUMED);
-  }
-
-  #sendArpRequest(row: number, unicast: boolean): void {
-    const neighbors = this.#neighbors;
-    const address = neighbors.address[row];
-    const own = this.#interfaces[neighbors.interfaceId[row]];
-    const macs = neighbors.macs;
-    const high = unicast ? macs[row * 4] >>> 16 : 0;
-    const low = unicast ? (macs[row * 4] << 16) | (macs[row * 4 + 1] >>> 16) : 0;
-    this.#generator.arp(ARP_REQUEST, own.macHigh, own.macLow, sourceAddressFor(own, address), high, low, address);
-    this.#egress.sendAsIs(own.id, this.#generator.bytes, this.#generator.offset, this.#generator.length);
-    this.#counters.increment(ARP_REQUESTS_SENT);
   }
 }

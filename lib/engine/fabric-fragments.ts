@@ -1,4 +1,4 @@
-// Fabric fragmentation (protocol sheet 8, attribute 1): a packet toward a peer that does not fit the path, because of its
+// Fabric fragmentation with one peer (protocol sheet 8, attribute 1): a packet toward a peer that does not fit the path, because of its
 // metadata or the UDP header around it, is cut here, whatever its DF says, and put together by the peer. Every piece has
 // its own IP and L4 header with the session's waypoint tuple, so that NATs and firewalls pass it.
 //
@@ -39,7 +39,7 @@ export class FabricFragments {
   readonly #writer: MetadataWriter;
   readonly #generator: Generator;
   #nextId: number;
-  /** The largest fragment received, told to peers so that they can guess the reverse MTU. */
+  /** The largest fragment received on this path, told to the peer so that it can guess the reverse MTU. */
   #largestSeen = 0;
 
   constructor(table: FragmentTable, writer: MetadataWriter, generator: Generator, firstId: number) {
@@ -121,6 +121,8 @@ export class FabricFragments {
   ): number {
     const { bytes } = batch;
     const { table } = this;
+    const isUdp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP;
+    const end = isUdp ? key[AT_L4] + getU16(bytes, key[AT_L4] + 4) : key[AT_END];
     const at = parsed.offsetOf(ATTRIBUTE_FRAGMENT);
     const flags = getU16(bytes, at + 6);
     const pieceOffset = (flags & 0x1fff) << 3;
@@ -136,7 +138,7 @@ export class FabricFragments {
       id,
       bytes,
       from,
-      key[AT_END],
+      end,
       pieceOffset,
       (flags & MORE_FRAGMENTS) !== 0,
       nowMs,

@@ -35,6 +35,9 @@ import { OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
 import { rewrite, writeMacs } from "./rewrite.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
+/** A receiver that asks for less gets what the path takes all the same: one frame must not become tens of thousands. */
+const MSS_MIN = 216;
+
 export class FastPath {
   readonly #flows: FlowTable;
   readonly #words: Int32Array;
@@ -128,7 +131,7 @@ export function segmentSizeOf(
   if (found === SEGMENT_SIZE_UNKNOWN) {
     const direction = sessions.forwardFlow[session] === flow ? 0 : 1;
     const maximum = sessions.segmentSize[session * 2 + direction];
-    if (maximum !== 0) size = maximum - (key[AT_PAYLOAD] - key[AT_L4]) + 20;
+    if (maximum >= MSS_MIN) size = maximum - (key[AT_PAYLOAD] - key[AT_L4]) + 20;
   }
   return size > largest || size < 1 ? largest : size;
 }

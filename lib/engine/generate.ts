@@ -2,7 +2,7 @@
 // control message between routers for want of traffic. All are written to one scratch memory in a ring of slots, so
 // that several can be queued before a flush.
 
-import { getI32, getU16 } from "../base/bytes.ts";
+import { getI32, getU16, setU32 } from "../base/bytes.ts";
 import { HEADROOM } from "../io/port.ts";
 import { ARP_REQUEST, writeArp } from "../wire/arp.ts";
 import {
@@ -18,6 +18,7 @@ import {
   AT_L3,
   AT_L4,
   AT_PAYLOAD,
+  ETHERNET_HEADER,
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
   KEY_DESTINATION,
@@ -26,8 +27,8 @@ import {
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
 } from "../wire/flow-key.ts";
-import { writeIcmp } from "../wire/icmp.ts";
-import { IPV4_HEADER, writeIpv4 } from "../wire/ipv4.ts";
+import { writeIcmp, writeIcmpEchoReply } from "../wire/icmp.ts";
+import { IPV4_DESTINATION, IPV4_HEADER, IPV4_SOURCE, writeIpv4 } from "../wire/ipv4.ts";
 import { completeChecksum } from "../wire/offload.ts";
 import {
   ACK,
@@ -181,6 +182,22 @@ export class Generator {
     for (let i = 0; i < quoted; i++) bytes[l4 + 8 + i] = frame[key[AT_L3] + i];
     writeIcmp(bytes, l4, 11, 0, 0, l4 + 8 + quoted);
     this.length = l4 + 8 + quoted - at;
+    return true;
+  }
+
+  /** The reply to an echo request for one of our addresses (RFC 1122 3.2.2.6), back to the station it came from. A damaged request's reply is as damaged. */
+  echoReply(frame: Uint8Array, frameOffset: number, key: Int32Array, nowMs: number): boolean {
+    const length = key[AT_END] - frameOffset;
+    if (length > this.#slotBytes - HEADROOM || !this.#mayAnswer(nowMs)) return false;
+    const at = this.#next();
+    const { bytes } = this;
+    const l3 = this.#backTo(frame, frameOffset, at);
+    for (let i = 0; i < length - ETHERNET_HEADER; i++) bytes[l3 + i] = frame[key[AT_L3] + i];
+    // Swapped addresses add up to what they did before: the header checksum stays.
+    setU32(bytes, l3 + IPV4_SOURCE, key[KEY_DESTINATION]);
+    setU32(bytes, l3 + IPV4_DESTINATION, key[KEY_SOURCE]);
+    writeIcmpEchoReply(bytes, l3 + key[AT_L4] - key[AT_L3]);
+    this.length = length;
     return true;
   }
 

@@ -4,10 +4,11 @@
 // the drop reason to count. Frames are borrowed and changed in place.
 
 import { FRAME_CHECKSUM_PARTIAL, FrameBatch } from "../io/port.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOwnAddress } from "../peer/router-interface.ts";
 import { Classification, classifyMetadata, classifyPacket } from "../session/classify.ts";
-import { armTimer, isExpired } from "../session/expire.ts";
+import { armTimer, holdBackClock, isExpired, watchSilence } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import type { Policy } from "../session/policy.ts";
@@ -18,13 +19,10 @@ import {
   readUuid,
   type SessionMetadata,
 } from "../session/session-metadata.ts";
-import { isTcpOver, nextTcpState, TCP_ESTABLISHED } from "../session/tcp-state.ts";
+import { isTcpOver, nextTcpState } from "../session/tcp-state.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {
-  FLOW_LAST_SEEN,
-  FLOW_NEW_DESTINATION,
   FLOW_NEW_PORTS,
-  FLOW_NEW_SOURCE,
   FLOW_NEXT_HOP,
   FLOW_PLAN,
   FLOW_SESSION,
@@ -36,18 +34,8 @@ import {
   OP_TO_PEER,
   planEgress,
 } from "../table/flow-table.ts";
-import { type HandshakeColumns, SIDE_SENDING } from "../table/session-table.ts";
-import {
-  ARP_REPLY,
-  ARP_REQUEST,
-  ARP_SENDER_MAC,
-  checkArp,
-  getArpOperation,
-  getArpSenderIp,
-  getArpTargetIp,
-} from "../wire/arp.ts";
+import { FORWARD, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { ipv4HeaderIsRight, l4IsRight } from "../wire/checksum.ts";
-import { getMacHigh, getMacLow } from "../wire/ethernet.ts";
 import {
   ANY_MAC,
   AT_END,
@@ -55,7 +43,6 @@ import {
   AT_L4,
   AT_PAYLOAD,
   decodeFrame,
-  ETHERNET_HEADER,
   KEY_DESTINATION,
   KEY_PORTS,
   KEY_PROTOCOL,
@@ -65,6 +52,7 @@ import {
   PROTOCOL_UDP,
   startsWithCookie,
   TRAIT_COOKIE,
+  TRAIT_TCP_EVENT,
   TRAITS,
 } from "../wire/flow-key.ts";
 import { getIcmpType, ICMP_ECHO } from "../wire/icmp.ts";
@@ -91,7 +79,7 @@ import {
   METADATA_BASE_LENGTH,
 } from "../wire/metadata-attributes.ts";
 import { completeChecksum, isChecksumPartial, segmentFrame, superFrameError } from "../wire/offload.ts";
-import { ACK, findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, SYN } from "../wire/tcp.ts";
+import { ACK, FIN, findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, RST, SYN } from "../wire/tcp.ts";
 import { getUdpLength } from "../wire/udp.ts";
 import {
   CONSUMED,
@@ -105,7 +93,6 @@ import {
   DROP_LOCAL_ADDRESS,
   DROP_METADATA_CHECKSUM,
   DROP_METADATA_CONTEXT,
-  DROP_METADATA_MALFORMED,
   DROP_METADATA_MISSING,
   DROP_METADATA_UNEXPECTED,
   DROP_NOT_A_PEER,
@@ -116,14 +103,13 @@ import {
   OK,
 } from "../wire/verdict.ts";
 import {
-  ARP_REPLIES_SENT,
   dropCounter,
+  ECHO_REPLIES_SENT,
   FABRIC_FRAGMENTS_SENT,
   FABRIC_REASSEMBLED,
   FRAMES_CONSUMED,
   FRAMES_FORWARDED,
   ICMP_SENT,
-  METADATA_GENERATED,
   METADATA_MARKED,
   METADATA_RECEIVED,
   METADATA_SENT,
@@ -135,8 +121,11 @@ import type { FabricFragments } from "./fabric-fragments.ts";
 import { hidesCookie, segmentSizeOf } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
 import { rewrite } from "./rewrite.ts";
+import type { Signals } from "./signals.ts";
 import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "./splice.ts";
 
+/** Of these only SYN may be set in a segment that opens a session. */
+const OPENING_FLAGS = SYN | ACK | FIN | RST;
 /** Of #arrive: the packet is on its way as part of another session. */
 const HANDLED = -1;
 
@@ -156,7 +145,9 @@ export class SlowPath {
   readonly #writer: MetadataWriter;
   readonly #egress: Egress;
   readonly #generator: Generator;
-  readonly #fragments: FabricFragments;
+  /** By row of the path. */
+  readonly #fragments: readonly FabricFragments[];
+  readonly #signals: Signals;
   readonly #counters: CounterSet;
   readonly #parsed = new ParsedMetadata();
   readonly #forward = new ForwardMetadata();
@@ -177,7 +168,8 @@ export class SlowPath {
     writer: MetadataWriter;
     egress: Egress;
     generator: Generator;
-    fragments: FabricFragments;
+    fragments: readonly FabricFragments[];
+    signals: Signals;
     counters: CounterSet;
     keyRowWords: number;
   }) {
@@ -189,6 +181,7 @@ export class SlowPath {
     this.#egress = parts.egress;
     this.#generator = parts.generator;
     this.#fragments = parts.fragments;
+    this.#signals = parts.signals;
     this.#counters = parts.counters;
     this.#pieceKey = new Int32Array(parts.keyRowWords);
     writeFalsePositiveMarker(this.#marker, 0);
@@ -221,7 +214,7 @@ export class SlowPath {
     const verdict = classifyPacket(this.#policy, key, this.#classification);
     if (verdict !== OK) return verdict;
     if (!ipv4HeaderIsRight(bytes, key[AT_L3])) return DROP_IP_CHECKSUM;
-    if (protocol === PROTOCOL_TCP && (getTcpFlags(bytes, key[AT_L4]) & (SYN | ACK)) !== SYN) return DROP_TCP_MID_FLOW;
+    if (protocol === PROTOCOL_TCP && (getTcpFlags(bytes, key[AT_L4]) & OPENING_FLAGS) !== SYN) return DROP_TCP_MID_FLOW;
     if (protocol === PROTOCOL_ICMP && getIcmpType(bytes, key[AT_L4]) !== ICMP_ECHO) return DROP_ICMP_TYPE;
     return OK;
   }
@@ -257,13 +250,13 @@ export class SlowPath {
       return hasPeers ? DROP_NOT_A_PEER : DROP_LOCAL_ADDRESS;
     }
     if ((key[TRAITS] & TRAIT_COOKIE) === 0) return DROP_UNKNOWN_SESSION;
-    const verdict = this.#readMetadata(batch, i, key, nowMs);
+    const verdict = this.#readMetadata(batch, i, key, path, nowMs);
     if (verdict !== OK) return verdict;
     const parsed = this.#parsed;
     if (isFalsePositiveMarker(parsed)) return DROP_UNKNOWN_SESSION;
     if (parsed.has(ATTRIBUTE_CONTROL)) return DROP_UNKNOWN_SESSION;
     if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_HEALTH_CHECK)) {
-      this.#askForMetadata(key, path, nowMs);
+      this.#signals.askForMetadata(key, this.#sessions.paths[path], nowMs);
       return DROP_UNKNOWN_SESSION;
     }
     return this.#openFromPeer(batch, i, key, path, nowMs);
@@ -271,7 +264,7 @@ export class SlowPath {
 
   /**
    * Open the session that a peer's metadata, already parsed, describes, and take this packet on. `replaced` is the
-   * session that has its waypoint tuple now, -1 = none; it goes only for one that is accepted.
+   * session that has its waypoint tuple now, -1 = none; it goes once the new one's policy admits it.
    */
   #openFromPeer(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number, replaced = -1): number {
     const verdict = this.#acceptFromPeer(batch, key, path, nowMs, replaced);
@@ -301,12 +294,7 @@ export class SlowPath {
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = path;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
-    const opened = this.#openClassified(nowMs);
-    // A session the sender had long before us (it re-sent its metadata in mid-flow) is past TCP's handshake.
-    if (opened === OK && forward.context[3] === PROTOCOL_TCP && (getTcpFlags(batch.bytes, key[AT_L4]) & SYN) === 0) {
-      this.#sessions.table.tcpState[this.#sessions.opened] = TCP_ESTABLISHED;
-    }
-    return opened;
+    return this.#openClassified(nowMs);
   }
 
   /** A packet of a known flow that the fast path would not take. */
@@ -315,29 +303,30 @@ export class SlowPath {
     const base = flow << FLOW_SHIFT;
     const plan = flows.words[base + FLOW_PLAN];
     const session = flows.words[base + FLOW_SESSION];
-    const forward = table.forwardFlow[session] === flow;
+    const direction = table.forwardFlow[session] === flow ? FORWARD : REVERSE;
     if ((plan & GENERATION_MASK) !== flows.generation) {
       const verdict = this.#sessions.recheck(session);
       if (verdict !== OK) return verdict;
     }
-    if (forward && this.#isNewConversation(batch, key, session)) {
+    if (direction === FORWARD && this.#isNewConversation(batch, key, session)) {
       this.#sessions.close(session, nowMs);
       return this.miss(batch, i, key, nowMs);
     }
 
+    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
     const superFrame = batch.segmentSize[i] !== 0;
     if (superFrame && (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return DROP_FRAME_TOO_LONG;
     if (!superFrame && isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]))
       completeChecksum(batch.bytes, batch.offset[i]);
 
     if ((plan & OP_FROM_PEER) !== 0) {
-      const verdict = this.#arrive(batch, i, key, session, forward, nowMs);
+      const verdict = this.#arrive(batch, i, key, session, direction, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
-    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
-    if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch.bytes, key, session, forward);
+    if (direction === REVERSE) table.healthCheck[session] = 0;
+    if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch.bytes, key, session, direction);
 
-    const verdict = this.#leave(batch, i, key, flow, session, forward, nowMs);
+    const verdict = this.#leave(batch, i, key, flow, session, direction, nowMs);
     if (verdict === OK) this.#counters.increment(FRAMES_FORWARDED);
     this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);
@@ -350,15 +339,15 @@ export class SlowPath {
       (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP &&
       isTcpOver(this.#sessions.table.tcpState[session]) &&
       (key[TRAITS] & TRAIT_COOKIE) === 0 &&
-      (getTcpFlags(batch.bytes, key[AT_L4]) & (SYN | ACK)) === SYN
+      (getTcpFlags(batch.bytes, key[AT_L4]) & OPENING_FLAGS) === SYN
     );
   }
 
   /** What a packet from a peer brings: take its metadata off, or note that it has none. OK = go on with the bare packet. */
-  #arrive(batch: FrameBatch, i: number, key: Int32Array, session: number, forward: boolean, nowMs: number): number {
+  #arrive(batch: FrameBatch, i: number, key: Int32Array, session: number, direction: number, nowMs: number): number {
     const { table } = this.#sessions;
     if ((key[TRAITS] & TRAIT_COOKIE) !== 0) {
-      const verdict = this.#readMetadata(batch, i, key, nowMs);
+      const verdict = this.#readMetadata(batch, i, key, table.sides[direction].path[session], nowMs);
       if (verdict !== OK) return verdict;
       const parsed = this.#parsed;
       if (isFalsePositiveMarker(parsed)) {
@@ -367,18 +356,19 @@ export class SlowPath {
       } else {
         this.#counters.increment(METADATA_RECEIVED);
         if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
-          return this.#control(batch, session, forward, nowMs);
-        const meant = forward
-          ? this.#forwardMetadata(batch, i, key, session, nowMs)
-          : this.#reverseMetadata(batch, session, nowMs);
+          return this.#control(batch.bytes, session, direction, nowMs);
+        const meant =
+          direction === FORWARD
+            ? this.#forwardMetadata(batch, i, key, session, nowMs)
+            : this.#reverseMetadata(batch, session, nowMs);
         if (meant !== OK) return meant;
-        if (parsed.has(ATTRIBUTE_HEALTH_CHECK)) this.#sendControl(session, forward, CONTROL_SESSION_EXISTS, nowMs);
+        if (parsed.has(ATTRIBUTE_HEALTH_CHECK)) this.#signals.confirm(session, direction, nowMs);
         removeBeforePayload(batch, i, key, parsed.totalLength);
         return OK;
       }
     }
     // Without metadata: the responder has been heard; an initiator that still waits believes nothing.
-    if (forward) {
+    if (direction === FORWARD) {
       if (table.upstream.state[session] === SIDE_SENDING) handshake.heardBareForward(table.upstream, session);
     } else if (table.downstream.state[session] === SIDE_SENDING) {
       return DROP_METADATA_MISSING;
@@ -390,20 +380,13 @@ export class SlowPath {
    * Parse the metadata of a packet into #parsed. A fabric fragment goes to its chain; the packet it completes is taken
    * from the start again. A wrong checksum means that nothing in it is believed.
    */
-  #readMetadata(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
-    const verdict = parseMetadata(batch.bytes, key[AT_PAYLOAD], key[AT_END], this.#parsed);
+  #readMetadata(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
+    const verdict = parseMetadata(batch.bytes, key[AT_PAYLOAD], payloadEnd(batch.bytes, key), this.#parsed);
     if (verdict !== OK) return verdict;
-    // Bytes behind the UDP length (RFC 9868) are covered by no checksum: metadata does not reach into them.
-    if (
-      (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP &&
-      getUdpLength(batch.bytes, key[AT_L4]) !== key[AT_END] - key[AT_L4]
-    ) {
-      return DROP_METADATA_MALFORMED;
-    }
     if (this.#parsed.has(ATTRIBUTE_FRAGMENT)) {
       // A router never cuts a fragment again: a packet put together is no piece of another.
       if (batch === this.#piece) return DROP_FRAGMENT_MALFORMED;
-      const added = this.#fragments.add(batch, i, key, this.#parsed, this.#piece, nowMs);
+      const added = this.#fragments[path].add(batch, i, key, this.#parsed, this.#piece, nowMs);
       if (added !== OK) return added;
       this.#counters.increment(FABRIC_REASSEMBLED);
       return this.#reassembled(key[KEY_PROTOCOL] >>> 8, nowMs);
@@ -441,7 +424,7 @@ export class SlowPath {
       return taken === OK ? HANDLED : taken;
     }
     handshake.heardForwardMetadata(table.upstream, session, nowMs);
-    this.generateIfDue(session, nowMs);
+    this.#signals.generateIfDue(session, nowMs);
     return OK;
   }
 
@@ -453,11 +436,20 @@ export class SlowPath {
       return table.downstream.state[session] === SIDE_SENDING ? DROP_METADATA_MISSING : OK;
     }
     if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
-    readUuid(batch.bytes, parsed, this.#words);
-    if (!table.hasUuid(session, this.#words) || !this.#isMirror(batch.bytes, session)) return DROP_METADATA_UNEXPECTED;
+    if (!this.#speaksOf(batch.bytes, session)) return DROP_METADATA_UNEXPECTED;
     handshake.heardReverseMetadata(table.downstream, session, nowMs);
-    this.generateIfDue(session, nowMs);
+    this.#signals.generateIfDue(session, nowMs);
     return OK;
+  }
+
+  /** Whether the identifier and the reverse context of the parsed metadata, as far as it has them, are this session's. */
+  #speaksOf(bytes: Uint8Array, session: number): boolean {
+    const parsed = this.#parsed;
+    if (parsed.has(ATTRIBUTE_UUID)) {
+      readUuid(bytes, parsed, this.#words);
+      if (!this.#sessions.table.hasUuid(session, this.#words)) return false;
+    }
+    return !parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4) || this.#isMirror(bytes, session);
   }
 
   /** Whether the parsed reverse context is the session's own with its ends swapped. */
@@ -475,11 +467,12 @@ export class SlowPath {
   }
 
   /** A control message on a session's flow: do what it says, forward nothing (protocol sheet 3.4). */
-  #control(batch: FrameBatch, session: number, forward: boolean, nowMs: number): number {
+  #control(bytes: Uint8Array, session: number, direction: number, nowMs: number): number {
     const parsed = this.#parsed;
     const { table } = this.#sessions;
-    const side = forward ? table.upstream : table.downstream;
-    const reason = batch.bytes[parsed.offsetOf(ATTRIBUTE_CONTROL)];
+    const side = table.sides[direction];
+    if (!this.#speaksOf(bytes, session)) return DROP_METADATA_UNEXPECTED;
+    const reason = bytes[parsed.offsetOf(ATTRIBUTE_CONTROL)];
     if (reason === CONTROL_DELETE_SESSION) {
       this.#sessions.close(session, nowMs);
       return CONSUMED;
@@ -493,17 +486,22 @@ export class SlowPath {
     return CONSUMED;
   }
 
-  #followTcp(bytes: Uint8Array, key: Int32Array, session: number, forward: boolean): void {
+  /** Keep what timers, resets and generated packets need of TCP. A damaged segment, which its receiver will not believe, changes nothing. */
+  #followTcp(bytes: Uint8Array, key: Int32Array, session: number, direction: number): void {
     const { table } = this.#sessions;
+    const l3 = key[AT_L3];
     const l4 = key[AT_L4];
+    const end = key[AT_END];
     const flags = getTcpFlags(bytes, l4);
-    table.tcpState[session] = nextTcpState(table.tcpState[session], flags, forward);
-    const length = key[AT_END] - key[AT_PAYLOAD];
-    const at = session * 4 + (forward ? 0 : 2);
+    const isEvent = (key[TRAITS] & TRAIT_TCP_EVENT) !== 0;
+    if (isEvent && !isChecksumPartial(bytes, l3, l4, end) && !l4IsRight(bytes, l3, l4, end)) return;
+    table.tcpState[session] = nextTcpState(table.tcpState[session], flags, direction);
+    const length = end - key[AT_PAYLOAD];
+    const at = session * 4 + direction * 2;
     table.tcpNumbers[at] = getTcpSequence(bytes, l4) + length + ((flags & SYN) !== 0 ? 1 : 0);
     table.tcpNumbers[at + 1] = getTcpAcknowledgment(bytes, l4);
     // What one end can receive is what the other may send.
-    if ((flags & SYN) !== 0) table.segmentSize[session * 2 + (forward ? 1 : 0)] = findMss(bytes, l4);
+    if ((flags & SYN) !== 0) table.segmentSize[session * 2 + 1 - direction] = findMss(bytes, l4);
   }
 
   /** Rewrite, put on what this side's peer must still hear, and send. */
@@ -513,12 +511,13 @@ export class SlowPath {
     key: Int32Array,
     flow: number,
     session: number,
-    forward: boolean,
+    direction: number,
     nowMs: number,
   ): number {
     const { flows, table, paths } = this.#sessions;
-    const side = forward ? table.downstream : table.upstream;
-    const attach = side.state[session] === SIDE_SENDING;
+    const side = table.sides[1 - direction];
+    const sending = side.state[session] === SIDE_SENDING;
+    const attach = sending || (direction === FORWARD && table.healthCheck[session] === 1);
     const base = flow << FLOW_SHIFT;
     const plan = flows.words[base + FLOW_PLAN];
     const { bytes } = batch;
@@ -527,7 +526,7 @@ export class SlowPath {
       const size = segmentSizeOf(bytes, batch.offset[i], key, batch.segmentSize[i], mtu, table, session, flow);
       batch.segmentSize[i] = size;
       if (attach || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, size))) {
-        return this.#leaveInSegments(batch, i, key, flow, session, forward, nowMs);
+        return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
     if ((plan & OP_REMOVE_UDP) !== 0) {
@@ -540,8 +539,7 @@ export class SlowPath {
     rewrite(bytes, key[AT_L3], key[AT_L4], flows.words, base, partial);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     if (attach) {
-      const path = paths[side.path[session]];
-      const length = forward ? this.#metadata.writeForward(session, path) : this.#metadata.writeReverse(session, path);
+      const length = this.#writeMetadata(session, direction, sending, paths[side.path[session]]);
       insertBeforePayload(batch, i, key, this.#writer.buffer, length);
       this.#counters.increment(METADATA_SENT);
     } else if ((plan & OP_TO_PEER) !== 0 && startsWithCookie(bytes, key[AT_PAYLOAD], key[AT_END])) {
@@ -550,7 +548,16 @@ export class SlowPath {
     }
     if (side.path[session] >= 0) handshake.answered(side, session);
     flows.touch(flow, packetLength, nowMs);
-    return this.#transmit(batch, i, key, flow, partial, nowMs);
+    return this.#transmit(batch, i, key, flow, side.path[session], partial, nowMs);
+  }
+
+  /** What a packet carries in this direction: the session's metadata while the peer has not heard us, else a health check. */
+  #writeMetadata(session: number, direction: number, sending: boolean, path: PeerPath): number {
+    if (direction === FORWARD) this.#sessions.table.healthCheck[session] = 0;
+    if (!sending) return this.#metadata.writeHealthCheck();
+    return direction === FORWARD
+      ? this.#metadata.writeForward(session, path)
+      : this.#metadata.writeReverse(session, path);
   }
 
   /** A super-frame that must carry metadata or a marker: segment it first, every segment is a packet of its own. */
@@ -560,7 +567,7 @@ export class SlowPath {
     key: Int32Array,
     flow: number,
     session: number,
-    forward: boolean,
+    direction: number,
     nowMs: number,
   ): number {
     const { bytes } = batch;
@@ -578,13 +585,21 @@ export class SlowPath {
       segment.offset[0] = at;
       segment.length[0] = length;
       const decoded = decodeFrame(segment.bytes, at, length, key[KEY_PROTOCOL] >>> 8, ANY_MAC, 0, this.#pieceKey);
-      const left = decoded !== OK ? decoded : this.#leave(segment, 0, this.#pieceKey, flow, session, forward, nowMs);
+      const left = decoded !== OK ? decoded : this.#leave(segment, 0, this.#pieceKey, flow, session, direction, nowMs);
       if (left !== OK) verdict = left;
     }
   }
 
   /** Hand the finished packet to the egress, cut to fabric fragments when what was added made it too long for the path. */
-  #transmit(batch: FrameBatch, i: number, key: Int32Array, flow: number, partial: boolean, nowMs: number): number {
+  #transmit(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    flow: number,
+    path: number,
+    partial: boolean,
+    nowMs: number,
+  ): number {
     const { words } = this.#sessions.flows;
     const base = flow << FLOW_SHIFT;
     const plan = words[base + FLOW_PLAN];
@@ -596,7 +611,8 @@ export class SlowPath {
     const segmentSize = batch.segmentSize[i];
     if (key[AT_END] - key[AT_L3] > mtu && segmentSize === 0) {
       if ((plan & OP_TO_PEER) === 0) return DROP_EXCEEDS_MTU;
-      const pieces = this.#fragments.split(batch, i, key, mtu, (memory, at, length) => {
+      key[AT_END] = payloadEnd(bytes, key);
+      const pieces = this.#fragments[path].split(batch, i, key, mtu, (memory, at, length) => {
         this.#egress.send(egress, hop, memory, at, length, 0, 0, nowMs);
       });
       if (pieces === 0) return DROP_EXCEEDS_MTU;
@@ -629,118 +645,17 @@ export class SlowPath {
     return DROP_TTL;
   }
 
-  /** The session's timer fired: expire it, or generate the packet its handshake waits for. */
+  /** The session's timer fired: expire it, generate what its handshake waits for, look whether its peer is silent. */
   timer(session: number, nowMs: number): void {
     if (isExpired(this.#sessions, session, nowMs)) {
       this.#sessions.close(session, nowMs);
       return;
     }
-    this.generateIfDue(session, nowMs);
+    holdBackClock(this.#sessions, session, nowMs);
+    this.#signals.generateIfDue(session, nowMs);
+    watchSilence(this.#sessions, session, nowMs);
+    this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);
-  }
-
-  /** For want of traffic that could carry it: reverse metadata to the initiator, or "I have heard you" to the responder (4.3). */
-  generateIfDue(session: number, nowMs: number): void {
-    const { upstream, downstream } = this.#sessions.table;
-    if (handshake.generationDueInMs(upstream, session, nowMs, true) === 0) {
-      const path = this.#sessions.paths[upstream.path[session]];
-      this.#sendCarrier(session, true, this.#metadata.writeDisableForward(session, path), nowMs);
-      handshake.generated(upstream, session, nowMs);
-    }
-    if (handshake.generationDueInMs(downstream, session, nowMs, false) === 0) {
-      if (this.#hasForwardedSince(session, downstream.unansweredSinceMs[session])) {
-        handshake.answered(downstream, session);
-        return;
-      }
-      this.#sendControl(session, false, CONTROL_DISABLE_METADATA, nowMs);
-      handshake.generated(downstream, session, nowMs);
-    }
-  }
-
-  /** Whether bare forward packets went out on the fast path meanwhile: they are the answer. */
-  #hasForwardedSince(session: number, sinceMs: number): boolean {
-    const { flows, table } = this.#sessions;
-    return ((flows.words[(table.forwardFlow[session] << FLOW_SHIFT) + FLOW_LAST_SEEN] - sinceMs) | 0) > 0;
-  }
-
-  #sendControl(session: number, towardUpstream: boolean, reason: number, nowMs: number): void {
-    const { upstream, downstream } = this.#sessions.table;
-    const side: HandshakeColumns = towardUpstream ? upstream : downstream;
-    if (!this.#sessions.paths[side.path[session]].mayAnswer(nowMs)) return;
-    this.#sendCarrier(session, towardUpstream, this.#metadata.writeControl(reason), nowMs);
-  }
-
-  /** Send the writer's metadata alone in a packet of the session's own waypoint tuple. */
-  #sendCarrier(session: number, towardUpstream: boolean, metadataLength: number, nowMs: number): void {
-    const { flows, table } = this.#sessions;
-    const flow = towardUpstream ? table.reverseFlow[session] : table.forwardFlow[session];
-    const words = flows.words;
-    const base = flow << FLOW_SHIFT;
-    const sent = session * 4 + (towardUpstream ? 2 : 0);
-    const received = session * 4 + (towardUpstream ? 0 : 2);
-    this.#generator.carrier(
-      wireProtocol(table.context[session * 4 + 3]),
-      words[base + FLOW_NEW_SOURCE],
-      words[base + FLOW_NEW_DESTINATION],
-      words[base + FLOW_NEW_PORTS],
-      table.tcpNumbers[sent] || table.tcpNumbers[received + 1],
-      table.tcpNumbers[received],
-      this.#writer.buffer,
-      metadataLength,
-    );
-    this.#sendGenerated(planEgress(words[base + FLOW_PLAN]), words[base + FLOW_NEXT_HOP], nowMs);
-  }
-
-  /** A health check about a session we do not know: ask its sender for metadata, on the tuple swapped (4.5). */
-  #askForMetadata(key: Int32Array, pathRow: number, nowMs: number): void {
-    const path = this.#sessions.paths[pathRow];
-    if (!path.mayAnswer(nowMs)) return;
-    const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA);
-    this.#generator.carrier(
-      key[KEY_PROTOCOL] & 0xff,
-      path.local,
-      path.remote,
-      swapPorts(key[KEY_PORTS]),
-      0,
-      0,
-      this.#writer.buffer,
-      length,
-    );
-    this.#sendGenerated(path.interfaceId, path.nextHop, nowMs);
-  }
-
-  #sendGenerated(egress: number, hop: number, nowMs: number): void {
-    this.#counters.increment(METADATA_GENERATED);
-    this.#egress.send(egress, hop, this.#generator.bytes, this.#generator.offset, this.#generator.length, 0, 0, nowMs);
-  }
-
-  /** An ARP message: answer for our addresses, learn neighbors we asked for (RFC 826). */
-  arp(batch: FrameBatch, i: number, interfaceId: number, nowMs: number): number {
-    const { bytes } = batch;
-    const at = batch.offset[i] + ETHERNET_HEADER;
-    const verdict = checkArp(bytes, at, batch.length[i] - ETHERNET_HEADER);
-    if (verdict !== OK) return verdict;
-    const ingress = this.#interfaces[interfaceId];
-    const sender = getArpSenderIp(bytes, at);
-    const target = getArpTargetIp(bytes, at);
-    const high = getMacHigh(bytes, at + ARP_SENDER_MAC);
-    const low = getMacLow(bytes, at + ARP_SENDER_MAC);
-    const resolved = this.#sessions.neighbors.learn(
-      interfaceId,
-      sender,
-      high,
-      low,
-      ingress.macHigh,
-      ingress.macLow,
-      nowMs,
-    );
-    if (resolved >= 0) this.#egress.releaseHeld(resolved, nowMs);
-    if (getArpOperation(bytes, at) === ARP_REQUEST && isOwnAddress(ingress, target)) {
-      this.#generator.arp(ARP_REPLY, ingress.macHigh, ingress.macLow, target, high, low, sender);
-      this.#egress.sendAsIs(interfaceId, this.#generator.bytes, this.#generator.offset, this.#generator.length);
-      this.#counters.increment(ARP_REPLIES_SENT);
-    }
-    return CONSUMED;
   }
 
   /** Row of the path whose remote end is `source` and whose local end is `destination`, -1 = none. */
@@ -750,4 +665,10 @@ export class SlowPath {
     }
     return -1;
   }
+}
+
+/** Where the L4 payload ends: bytes behind the UDP length (RFC 9868) belong to no datagram and no checksum. */
+function payloadEnd(bytes: Uint8Array, key: Int32Array): number {
+  const udp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP;
+  return udp ? key[AT_L4] + getUdpLength(bytes, key[AT_L4]) : key[AT_END];
 }

@@ -93,7 +93,12 @@ export class LivePort implements WakingPort {
 
   /** Asks the device for its link state; not for every packet. */
   info(): PortInfo {
-    return { name: this.#name, mac: this.#mac, mtu: this.#mtu, linkUp: this.#interfaceInfo()?.running ?? false };
+    return {
+      name: this.#name,
+      mac: this.#mac,
+      mtu: this.#mtu,
+      linkUp: this.fault === undefined && (this.#interfaceInfo()?.running ?? false),
+    };
   }
 
   rx(batch: FrameBatch): number {

@@ -7,6 +7,8 @@
 // Rows are referenced by flows (acquire/release); only a row nobody references is given to another address. Full: want
 // returns -1 and the packet is dropped (drop.neighbor-table-full).
 
+import { elapsedMs } from "../base/clock.ts";
+
 export const NEIGHBOR_FREE = 0;
 export const NEIGHBOR_INCOMPLETE = 1;
 export const NEIGHBOR_REACHABLE = 2;
@@ -168,7 +170,7 @@ export class NeighborTable {
   }
 
   #idleMs(row: number, nowMs: number): number {
-    return (nowMs - this.macs[(row << MAC_SHIFT) + 3]) | 0;
+    return elapsedMs(nowMs, this.macs[(row << MAC_SHIFT) + 3]);
   }
 
   #enter(row: number, state: number, nextMs: number): void {

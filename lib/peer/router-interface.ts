@@ -10,6 +10,8 @@ export interface RouterInterface {
   readonly gateway: number | null;
   /** Row of the tenant of sources that no member prefix matches, -1 = none. */
   readonly tenant: number;
+  /** Answer pings of our addresses; false where the kernel has them too and answers itself. */
+  readonly answersEcho: boolean;
   /** Take frames for any station: captures made elsewhere. */
   readonly acceptAnyMac: boolean;
   /** First 2 and last 4 bytes of the port's MAC address */
@@ -35,8 +37,12 @@ export function sourceAddressFor(at: RouterInterface, neighbor: number): number 
   return (subnet ?? at.addresses[0]).address;
 }
 
+/** Whether `address` is in a subnet of this interface. */
+export function isOnLink(at: RouterInterface, address: number): boolean {
+  return at.addresses.some((own) => ((own.address ^ address) & maskOf(own.length)) === 0);
+}
+
 /** The address to resolve for a packet to `destination` leaving here: itself when on-link, else the gateway; null = no way. */
 export function nextHopAddress(at: RouterInterface, destination: number): number | null {
-  const onLink = at.addresses.some((own) => ((own.address ^ destination) & maskOf(own.length)) === 0);
-  return onLink ? destination : at.gateway;
+  return isOnLink(at, destination) ? destination : at.gateway;
 }

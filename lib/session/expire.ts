@@ -1,11 +1,13 @@
 // End of life: how long a session may be idle (protocol sheet 7.5, 7.6), and when its timer must look at it again.
 // Packets only write last_seen; the wheel's timer finds out lazily whether it fired too early.
 
+import { elapsedMs } from "../base/clock.ts";
 import { FLOW_LAST_SEEN, FLOW_SHIFT } from "../table/flow-table.ts";
+import { FORWARD, REVERSE, SIDE_ESTABLISHED } from "../table/session-table.ts";
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
-import { generationDueInMs } from "./metadata-handshake.ts";
+import { answerDueInMs, stopDueInMs } from "./metadata-handshake.ts";
 import type { Sessions } from "./open.ts";
-import { isTcpSteady, TCP_CLOSING, TCP_RESET } from "./tcp-state.ts";
+import { isTcpReset, isTcpSteady, TCP_CLOSING } from "./tcp-state.ts";
 
 // Specification: protocol sheet 7.5.
 export const TCP_OPENING_MS = 10_000;
@@ -16,13 +18,16 @@ export const OTHER_MS = 180_000;
 // Ours: protocol sheet 7.6 [DECISION].
 export const TCP_CLOSING_MS = 10_000;
 export const TCP_RESET_MS = 2_000;
+/** The peer of a session that we send on is asked after this much silence at the latest (7.4; half the idle timeout where that is less). */
+const INACTIVITY_MS_MAX = 30_000;
+const FORTNIGHT_MS = 14 * 24 * 3_600_000;
 
 /** Milliseconds a session may be idle in its present state. */
 export function idleTimeoutMs(sessions: Sessions, session: number): number {
   const protocol = sessions.table.context[session * 4 + 3];
   if (protocol === PROTOCOL_TCP) {
     const state = sessions.table.tcpState[session];
-    if (state === TCP_RESET) return TCP_RESET_MS;
+    if (isTcpReset(state)) return TCP_RESET_MS;
     if (state === TCP_CLOSING) return TCP_CLOSING_MS;
     return isTcpSteady(state) ? TCP_ESTABLISHED_MS : TCP_OPENING_MS;
   }
@@ -30,12 +35,15 @@ export function idleTimeoutMs(sessions: Sessions, session: number): number {
   return protocol === PROTOCOL_ICMP ? ICMP_MS : OTHER_MS;
 }
 
+/** Milliseconds since the last packet in a direction. */
+export function silentMs(sessions: Sessions, session: number, direction: number, nowMs: number): number {
+  const { table, flows } = sessions;
+  return elapsedMs(nowMs, flows.words[(table.flow(session, direction) << FLOW_SHIFT) + FLOW_LAST_SEEN]);
+}
+
 /** Milliseconds since the last packet in either direction. */
 export function idleMs(sessions: Sessions, session: number, nowMs: number): number {
-  const { table, flows } = sessions;
-  const forward = flows.words[(table.forwardFlow[session] << FLOW_SHIFT) + FLOW_LAST_SEEN];
-  const reverse = flows.words[(table.reverseFlow[session] << FLOW_SHIFT) + FLOW_LAST_SEEN];
-  return Math.min((nowMs - forward) | 0, (nowMs - reverse) | 0);
+  return Math.min(silentMs(sessions, session, FORWARD, nowMs), silentMs(sessions, session, REVERSE, nowMs));
 }
 
 /** True when the session has been idle for its timeout. */
@@ -43,13 +51,43 @@ export function isExpired(sessions: Sessions, session: number, nowMs: number): b
   return idleMs(sessions, session, nowMs) >= idleTimeoutMs(sessions, session);
 }
 
-/** Set the session's timer to the next moment something about it is due: its expiry or a packet its handshake must generate. */
+/**
+ * Decide whether the server side's peer must be asked if it still knows the session: we went on sending for so long
+ * after its last packet. It may have expired the session while a packet of ours was lost, and would drop our bare packets for ever (protocol
+ * sheet 7.4). Call it when the session's timer fires.
+ */
+export function watchSilence(sessions: Sessions, session: number, nowMs: number): void {
+  const { table } = sessions;
+  if (table.downstream.state[session] !== SIDE_ESTABLISHED) return;
+  const unheardMs = silentMs(sessions, session, REVERSE, nowMs) - silentMs(sessions, session, FORWARD, nowMs);
+  table.healthCheck[session] = unheardMs >= patienceMs(sessions, session) ? 1 : 0;
+}
+
+/** How long a peer may be silent while we send. */
+function patienceMs(sessions: Sessions, session: number): number {
+  return Math.min(INACTIVITY_MS_MAX, idleTimeoutMs(sessions, session) / 2);
+}
+
+/**
+ * Let the session's timer fire when something about it is due, or sooner: its expiry, a packet its handshake must
+ * generate, a look at its peer, which steady traffic must not put off.
+ */
 export function armTimer(sessions: Sessions, session: number, nowMs: number): void {
-  const expiresIn = idleTimeoutMs(sessions, session) - idleMs(sessions, session, nowMs);
   const { upstream, downstream } = sessions.table;
-  const handshakeIn = Math.min(
-    generationDueInMs(upstream, session, nowMs, true),
-    generationDueInMs(downstream, session, nowMs, false),
+  const dueIn = Math.min(
+    idleTimeoutMs(sessions, session) - idleMs(sessions, session, nowMs),
+    answerDueInMs(upstream, session, nowMs),
+    stopDueInMs(downstream, session, nowMs),
+    downstream.state[session] === SIDE_ESTABLISHED ? patienceMs(sessions, session) : Number.POSITIVE_INFINITY,
   );
-  sessions.wheel.schedule(session, nowMs + Math.max(0, Math.min(expiresIn, handshakeIn)));
+  sessions.wheel.expedite(session, nowMs + Math.max(0, dueIn));
+}
+
+/** A direction silent for weeks is as silent as one silent for a fortnight: keep its time stamp from coming round again. */
+export function holdBackClock(sessions: Sessions, session: number, nowMs: number): void {
+  for (const direction of [FORWARD, REVERSE]) {
+    if (silentMs(sessions, session, direction, nowMs) < FORTNIGHT_MS) continue;
+    const at = (sessions.table.flow(session, direction) << FLOW_SHIFT) + FLOW_LAST_SEEN;
+    sessions.flows.words[at] = nowMs - FORTNIGHT_MS;
+  }
 }

@@ -8,6 +8,7 @@
 // where no traffic carries the answer back, a packet is generated (4.3): after 5 unanswered metadata packets or 1 s,
 // and at most once per second.
 
+import { elapsedMs } from "../base/clock.ts";
 import { type HandshakeColumns, SIDE_ESTABLISHED, SIDE_SENDING } from "../table/session-table.ts";
 
 const UNANSWERED_MAX = 5;
@@ -55,15 +56,27 @@ export function generated(side: HandshakeColumns, row: number, nowMs: number): v
 }
 
 /**
- * Milliseconds until a packet must be generated toward this side for want of traffic; 0 = now, Infinity = never. A
- * responder (upstream) generates while it is SENDING, an initiator (downstream) once it is ESTABLISHED.
+ * Milliseconds until a responder must generate its answer for want of reverse packets that would carry it; 0 = now,
+ * Infinity = never.
  */
-export function generationDueInMs(side: HandshakeColumns, row: number, nowMs: number, responder: boolean): number {
-  if (side.unanswered[row] === 0 || side.state[row] !== (responder ? SIDE_SENDING : SIDE_ESTABLISHED))
-    return Number.POSITIVE_INFINITY;
+export function answerDueInMs(upstream: HandshakeColumns, row: number, nowMs: number): number {
+  return upstream.state[row] === SIDE_SENDING ? dueInMs(upstream, row, nowMs, 1) : Number.POSITIVE_INFINITY;
+}
+
+/**
+ * Milliseconds until an initiator must tell its peer to stop, because reverse metadata keeps coming and no forward
+ * packet goes that would tell. One metadata packet is no more than its answer.
+ */
+export function stopDueInMs(downstream: HandshakeColumns, row: number, nowMs: number): number {
+  return downstream.state[row] === SIDE_ESTABLISHED ? dueInMs(downstream, row, nowMs, 2) : Number.POSITIVE_INFINITY;
+}
+
+function dueInMs(side: HandshakeColumns, row: number, nowMs: number, atLeast: number): number {
+  if (side.unanswered[row] < atLeast) return Number.POSITIVE_INFINITY;
   const last = side.generatedMs[row];
-  const pause = last === 0 ? 0 : GENERATE_EVERY_MS - ((nowMs - last) | 0);
-  const wait = side.unanswered[row] >= UNANSWERED_MAX ? 0 : UNANSWERED_MS - ((nowMs - side.unansweredSinceMs[row]) | 0);
+  const pause = last === 0 ? 0 : GENERATE_EVERY_MS - elapsedMs(nowMs, last);
+  const waited = side.unanswered[row] >= UNANSWERED_MAX;
+  const wait = waited ? 0 : UNANSWERED_MS - elapsedMs(nowMs, side.unansweredSinceMs[row]);
   return Math.max(0, pause, wait);
 }
 

@@ -10,7 +10,7 @@
 import type { RandomSource } from "../base/random.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
-import { nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
+import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
 import {
   EGRESS_SHIFT,
   FLOW_DELTAS,
@@ -40,6 +40,7 @@ import {
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
   DROP_PATH_DOWN,
+  DROP_ROUTE_LOOP,
   DROP_SESSION_TABLE_FULL,
   DROP_WAYPOINT_PORTS,
   OK,
@@ -47,7 +48,7 @@ import {
 import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
 import type { ServiceRoute } from "./policy.ts";
-import { isTcpHalfOpen, isTcpSteady } from "./tcp-state.ts";
+import { isTcpHalfOpen, isTcpOver, isTcpSteady } from "./tcp-state.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
 const TTL_DELTA = 0xfeff;
@@ -126,16 +127,24 @@ export class Sessions {
     uuid[2] = (uuid[2] & 0x3fffffff) | 0x80000000;
   }
 
-  /** Open the session `request` describes. Returns OK (its row is in `opened`) or a drop reason with nothing changed. */
+  /**
+   * Open the session `request` describes. Returns OK (its row is in `opened`) or a drop reason; a session that has to
+   * make room goes only once nothing but room is missing.
+   */
   open(request: OpenRequest, nowMs: number): number {
     const found = this.#findWay(request, nowMs);
     if (found !== OK) return found;
-    if (!this.#clearWay(request, nowMs)) return DROP_FLOW_CONFLICT;
+    const predecessor = this.#inTheWay();
+    if (predecessor >= 0 && !this.#mayReplace(predecessor, request)) return DROP_FLOW_CONFLICT;
+    const { downstream, protocol } = this.#way;
+    const portRow = downstream === null ? -1 : downstream.ports(protocol).allocate(nowMs);
+    if (downstream !== null && portRow < 0) return DROP_WAYPOINT_PORTS;
+    if (predecessor >= 0) this.close(predecessor, nowMs);
     const session = this.#allocate(nowMs);
-    if (session < 0) return DROP_SESSION_TABLE_FULL;
-    const placed = this.#place(session, request, nowMs);
+    const placed = session < 0 ? DROP_SESSION_TABLE_FULL : this.#place(session, request, portRow, nowMs);
     if (placed !== OK) {
-      this.table.free(session);
+      if (session >= 0) this.table.free(session);
+      if (downstream !== null) downstream.ports(protocol).release(portRow, nowMs);
       return placed;
     }
     this.settle(session);
@@ -159,6 +168,7 @@ export class Sessions {
     if (route.kind === "peer") {
       const row = route.paths.find((candidate) => this.paths[candidate].up);
       if (row === undefined) return DROP_PATH_DOWN;
+      if (row === request.upstreamPath) return DROP_ROUTE_LOOP;
       const path = this.paths[row];
       way.downstream = path;
       way.egress = path.interfaceId;
@@ -181,39 +191,36 @@ export class Sessions {
       way.reverseHop = way.upstream.nextHop;
       return OK;
     }
+    // Step 6: replies must go back where the packet came from, so a source of another interface's subnet is refused.
+    const elsewhere = this.interfaces.some((at) => at.id !== request.interfaceId && isOnLink(at, context[0]));
     const address = nextHopAddress(this.interfaces[request.interfaceId], context[0]);
-    if (address === null) return DROP_NO_RETURN_ROUTE;
+    if (address === null || elsewhere) return DROP_NO_RETURN_ROUTE;
     way.reverseHop = this.neighbors.want(request.interfaceId, address, nowMs);
     return way.reverseHop < 0 ? DROP_NEIGHBOR_TABLE_FULL : OK;
   }
 
-  /**
-   * The replies of a plain server come on a key that the hosts chose. When another session has it: the same neighbor
-   * began anew, so the old one goes; a session of someone else stays, and the new one is refused.
-   */
-  #clearWay(request: OpenRequest, nowMs: number): boolean {
+  /** The session whose flow has the key on which a plain server's replies will come; hosts chose that key. -1 = none. */
+  #inTheWay(): number {
     const way = this.#way;
-    if (way.downstream !== null) return true;
+    if (way.downstream !== null) return -1;
     const flow = this.flows.find(way.destination, way.source, swapPorts(way.ports), (way.egress << 8) | way.protocol);
-    if (flow < 0) return true;
-    const other = this.flows.words[(flow << FLOW_SHIFT) + FLOW_SESSION];
-    if (this.table.upstream.path[other] !== request.upstreamPath) return false;
-    this.close(other, nowMs);
-    return true;
+    return flow < 0 ? -1 : this.flows.words[(flow << FLOW_SHIFT) + FLOW_SESSION];
   }
 
-  /** Take the waypoint ports, insert both flows and fill the session's columns. On a drop reason everything is given back. */
-  #place(session: number, request: OpenRequest, nowMs: number): number {
+  /** The same peer began the same conversation anew, or the old one is over. A session of someone else is not taken away. */
+  #mayReplace(other: number, request: OpenRequest): boolean {
+    const { table } = this;
+    if (isTcpOver(table.tcpState[other])) return true;
+    if (request.upstreamPath < 0 || table.upstream.path[other] !== request.upstreamPath) return false;
+    return request.context.every((word, k) => word === table.context[other * 4 + k]);
+  }
+
+  /** Insert both flows and fill the session's columns. Returns OK, or DROP_FLOW_CONFLICT with no flow left behind. */
+  #place(session: number, request: OpenRequest, portRow: number, nowMs: number): number {
     const way = this.#way;
     const { key, context } = request;
     const { upstream, downstream } = way;
-    let portRow = -1;
-    if (downstream !== null) {
-      const pool = downstream.ports(way.protocol);
-      portRow = pool.allocate(nowMs);
-      if (portRow < 0) return DROP_WAYPOINT_PORTS;
-      way.ports = pool.ports(portRow);
-    }
+    if (downstream !== null) way.ports = downstream.ports(way.protocol).ports(portRow);
     const forward = this.flows.insert(key[0], key[1], key[2], key[3]);
     const reverseProtocol = (way.egress << 8) | way.protocol;
     const reverse = this.flows.insert(way.destination, way.source, swapPorts(way.ports), reverseProtocol);
@@ -221,7 +228,6 @@ export class Sessions {
       // The flow table has room for two flows of every session, so a key is taken: packets that go in a circle.
       if (forward >= 0) this.flows.remove(forward);
       if (reverse >= 0) this.flows.remove(reverse);
-      if (downstream !== null) downstream.ports(way.protocol).release(portRow, nowMs);
       return DROP_FLOW_CONFLICT;
     }
     const carried = context[3] !== wireProtocol(context[3]);
@@ -291,7 +297,8 @@ export class Sessions {
       (tcp && !isTcpSteady(state)) ||
       (!tcp && protocol !== PROTOCOL_UDP) ||
       table.upstream.state[session] === SIDE_SENDING ||
-      table.downstream.state[session] === SIDE_SENDING;
+      table.downstream.state[session] === SIDE_SENDING ||
+      table.healthCheck[session] === 1;
     const words = this.flows.words;
     const forward = (table.forwardFlow[session] << FLOW_SHIFT) + FLOW_PLAN;
     const reverse = (table.reverseFlow[session] << FLOW_SHIFT) + FLOW_PLAN;

@@ -10,6 +10,7 @@ import {
   ATTRIBUTE_DESTINATION_ROUTER,
   ATTRIBUTE_DISABLE_FORWARD,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
+  ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_PATH_ID,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
   ATTRIBUTE_SECURITY_ID,
@@ -27,6 +28,8 @@ import type { Policy } from "./policy.ts";
 
 /** Attribute 16 while an adjacency has no keys: there is no key version yet. */
 const NO_KEY_VERSION = 0;
+/** Attribute 46 of one byte (3.3): a request. */
+const HEALTH_CHECK_REQUEST = 1;
 /** Attribute 15 of a session whose payload is not encrypted. */
 const NO_POLICY = new TextEncoder().encode("none");
 
@@ -86,6 +89,14 @@ export class SessionMetadata {
     this.#writer.begin();
     this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
     this.#writer.u8(ATTRIBUTE_CONTROL, reason);
+    return this.#writer.end();
+  }
+
+  /** "Do you still know this session?" It rides on a packet of the session (protocol sheet 7.4). */
+  writeHealthCheck(): number {
+    this.#writer.begin();
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    this.#writer.u8(ATTRIBUTE_HEALTH_CHECK, HEALTH_CHECK_REQUEST);
     return this.#writer.end();
   }
 

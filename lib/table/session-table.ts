@@ -5,6 +5,10 @@
 
 import { Slab } from "./slab.ts";
 
+// Which way a packet of a session goes: from its initiator, or toward it. Also the index in `sides` of where it comes from.
+export const FORWARD = 0;
+export const REVERSE = 1;
+
 // The side toward the session's initiator, and the side toward its server (protocol sheet 4.1, 4.2).
 /** That side is a plain network, not a peer: no metadata there. */
 export const SIDE_PLAIN = 0;
@@ -50,9 +54,11 @@ export class SessionTable {
   /** Rows in the flow table. */
   readonly forwardFlow: Int32Array;
   readonly reverseFlow: Int32Array;
-  /** Toward the initiator, and toward the server. */
+  /** The side toward the initiator, and the side toward the server. */
   readonly upstream: HandshakeColumns;
   readonly downstream: HandshakeColumns;
+  /** The same two: a packet arrives from sides[direction] and leaves by sides[1 - direction]. */
+  readonly sides: readonly [HandshakeColumns, HandshakeColumns];
   /** Row in the downstream path's port pool, -1 without a downstream peer. */
   readonly portRow: Int32Array;
   /** RFC 4122 bytes as four big-endian words per row. */
@@ -61,11 +67,13 @@ export class SessionTable {
   readonly context: Int32Array;
   /** Row in the name table: the router where the session entered the fabric. */
   readonly sourceRouter: Int32Array;
-  readonly openedMs: Int32Array;
+  readonly openedMs: Float64Array;
   /** See session/tcp-state.ts; 0 for other protocols. */
   readonly tcpState: Uint8Array;
   /** TCP numbers a generated packet needs: per direction the next sequence number and the last acknowledgment (RFC 9293). */
   readonly tcpNumbers: Int32Array;
+  /** 1 = the server side's peer has been silent while we send: the next forward packet asks whether it still knows the session. */
+  readonly healthCheck: Uint8Array;
   /** TCP payload bytes per segment that may go in each direction: forward in [2r], reverse in [2r+1]; 0 = unknown. */
   readonly segmentSize: Uint16Array;
 
@@ -78,13 +86,15 @@ export class SessionTable {
     this.reverseFlow = new Int32Array(capacity);
     this.upstream = new HandshakeColumns(capacity);
     this.downstream = new HandshakeColumns(capacity);
+    this.sides = [this.upstream, this.downstream];
     this.portRow = new Int32Array(capacity);
     this.uuid = new Int32Array(capacity * 4);
     this.context = new Int32Array(capacity * 4);
     this.sourceRouter = new Int32Array(capacity);
-    this.openedMs = new Int32Array(capacity);
+    this.openedMs = new Float64Array(capacity);
     this.tcpState = new Uint8Array(capacity);
     this.tcpNumbers = new Int32Array(capacity * 4);
+    this.healthCheck = new Uint8Array(capacity);
     this.segmentSize = new Uint16Array(capacity * 2);
   }
 
@@ -97,6 +107,7 @@ export class SessionTable {
     const row = this.#slab.allocate();
     if (row < 0) return -1;
     this.tcpState[row] = 0;
+    this.healthCheck[row] = 0;
     this.tcpNumbers.fill(0, row * 4, row * 4 + 4);
     this.segmentSize.fill(0, row * 2, row * 2 + 2);
     return row;
@@ -108,6 +119,11 @@ export class SessionTable {
 
   isLive(row: number): boolean {
     return this.#slab.isLive(row);
+  }
+
+  /** The flow of the session's packets in a direction. */
+  flow(row: number, direction: number): number {
+    return direction === FORWARD ? this.forwardFlow[row] : this.reverseFlow[row];
   }
 
   hasUuid(row: number, words: Int32Array): boolean {

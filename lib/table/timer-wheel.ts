@@ -66,6 +66,11 @@ export class TimerWheel {
     this.#count++;
   }
 
+  /** Let `row` fire by `deadlineMs` at the latest: an earlier schedule stays. */
+  expedite(row: number, deadlineMs: number): void {
+    if (this.#next[row] === NOT_SCHEDULED || this.#deadlineMs[row] > deadlineMs) this.schedule(row, deadlineMs);
+  }
+
   /** Take `row` out; nothing happens when it is not scheduled. */
   cancel(row: number): void {
     const follower = this.#next[row];

@@ -118,6 +118,7 @@ export function decodeFrame(
   const end = l3 + totalLength;
   let ports = 0;
   let payload = l4;
+  let payloadEnd = end;
   let traits = 0;
   let verdict = OK;
 
@@ -133,6 +134,7 @@ export function decodeFrame(
     const udpLength = getU16(bytes, l4 + 4);
     if (udpLength < 8 || udpLength > end - l4) return DROP_L4_HEADER;
     payload = l4 + 8;
+    payloadEnd = l4 + udpLength;
     ports = getI32(bytes, l4);
   } else if (protocol === PROTOCOL_ICMP) {
     if (end - l4 < 8) return DROP_L4_HEADER;
@@ -146,7 +148,7 @@ export function decodeFrame(
       return DROP_ICMP_TYPE;
     }
   }
-  if (startsWithCookie(bytes, payload, end)) traits |= TRAIT_COOKIE;
+  if (startsWithCookie(bytes, payload, payloadEnd)) traits |= TRAIT_COOKIE;
 
   row[KEY_SOURCE] = source;
   row[KEY_DESTINATION] = destination;

@@ -91,7 +91,11 @@ export const DROP_ACCESS_DENIED = reason("access-denied", "The service does not 
 export const DROP_NO_ROUTE = reason("no-route", "The service has no service-route on this router.");
 export const DROP_NO_RETURN_ROUTE = reason(
   "no-return-route",
-  "The source address is not on-link and the interface has no gateway, so replies could not be delivered.",
+  "Replies could not go back: the source is not on-link and the interface has no gateway, or it is in another interface's subnet.",
+);
+export const DROP_ROUTE_LOOP = reason(
+  "route-loop",
+  "The service-route leads back to the peer that the session came from: two routers send it to each other.",
 );
 export const DROP_PATH_DOWN = reason("path-down", "The peer that the service-route names has no usable path.");
 export const DROP_TCP_MID_FLOW = reason(
@@ -108,7 +112,7 @@ export const DROP_WAYPOINT_PORTS = reason(
 );
 export const DROP_FLOW_CONFLICT = reason(
   "flow-conflict",
-  "Another peer's session already has these addresses and ports.",
+  "Another session already has these addresses and ports, and it is not this sender's to replace.",
 );
 
 // Waypoint packets and metadata (session/)
@@ -134,7 +138,7 @@ export const DROP_METADATA_CHECKSUM = reason(
 );
 export const DROP_METADATA_UNEXPECTED = reason(
   "metadata-unexpected",
-  "Metadata on a flow that does not come from a peer, or for another session.",
+  "Metadata that speaks of another session than the one whose waypoint ports it came on.",
 );
 export const DROP_METADATA_MISSING = reason(
   "metadata-missing",
@@ -174,7 +178,10 @@ export const DROP_FRAGMENT_TIMEOUT = reason(
 );
 
 // Forwarding (engine/)
-export const DROP_TTL = reason("ttl", "The time to live ran out here; answered with ICMP time exceeded.");
+export const DROP_TTL = reason(
+  "ttl",
+  "The time to live ran out here; hosts get ICMP time exceeded, at a bounded rate.",
+);
 export const DROP_SLOW_PATH_FULL = reason(
   "slow-path-full",
   "More packets of unknown sessions in one turn than the slow path takes.",

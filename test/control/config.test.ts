@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { type Config, formatProblem, type Problem, parseConfig } from "../../lib/control/config.ts";
 import { CAPACITIES } from "../../lib/control/config-schema.ts";
 import { readSocketPath } from "../../lib/control/config-source.ts";
+import { OperatorError } from "../../lib/control/operator-error.ts";
 
 const GOOD = `authority: acme
 router: west
@@ -66,8 +67,8 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
       holdFrames: 256,
       holdFramesPerNeighbor: 8,
       neighbors: 1024,
-      slowPathPerTurn: 256,
-      waypointPairsPerPath: 50_000,
+      slowPathPerTurn: 128,
+      waypointPairsPerPath: 400_000,
       fabricChains: 256,
     },
     interfaces: [
@@ -782,7 +783,20 @@ test("The reference names every key, and every capacity with its default and bou
 });
 
 test("The socket path is found without the rest being right", (t) => {
-  t.is(readSocketPath("control: { socket: /tmp/a.sock }\nnonsense: 1\n"), "/tmp/a.sock");
-  t.is(readSocketPath("authority: a\n"), "/run/waymark.sock");
-  t.is(readSocketPath("control: *no\n"), "/run/waymark.sock");
+  t.is(readSocketPath("control: { socket: /tmp/a.sock }\nnonsense: 1\n", "a.yaml"), "/tmp/a.sock");
+  t.is(readSocketPath("authority: a\n", "a.yaml"), "/run/waymark.sock");
+  t.is(readSocketPath("control: {}\n", "a.yaml"), "/run/waymark.sock");
+});
+
+test("A file that does not say clearly which socket is meant asks no router at all", (t) => {
+  for (const text of [
+    "control: *no\n",
+    "control: { sokcet: /tmp/a.sock }\n",
+    "control: { socket: 5 }\n",
+    "control: 7\n",
+    "{",
+  ]) {
+    const error = t.throws(() => readSocketPath(text, "a.yaml"), { instanceOf: OperatorError }, text);
+    t.regex(error.message, /^a\.yaml/, text);
+  }
 });

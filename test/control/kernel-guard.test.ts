@@ -92,7 +92,7 @@ test.serial("Without nft the error says how to get it", (t) => {
   const path = process.env.PATH;
   process.env.PATH = "/nonexistent";
   try {
-    const message = "nft is not installed: apt-get install nftables, or start with --no-guard";
+    const message = "nft is not in PATH: apt-get install nftables, add /usr/sbin to PATH, or start with --no-guard";
     t.throws(() => installGuard("add table netdev waymark\n"), { instanceOf: GuardError, message });
     t.throws(() => removeGuard(["eth0"]), { instanceOf: GuardError, message });
   } finally {

@@ -56,6 +56,10 @@ const SCENES: Record<string, (net: TwoRouters) => void> = {
     world.send(client, lead());
     world.run(1);
   },
+  "route-loop": ({ world, client }) => {
+    world.send(client, lead());
+    world.run(1);
+  },
   "neighbor-unreachable": ({ world, client, server }) => {
     server.answersArp = false;
     world.send(client, lead());
@@ -87,7 +91,7 @@ test("every drop reason is reached by a golden case or by a scene of this test",
   t.true(existsSync(join(ROOT, "test/golden")) && reached.size > 10);
   for (const [name, play] of Object.entries(SCENES)) {
     t.false(reached.has(name), `${name}: a golden case shows it already`);
-    const net = twoRouters();
+    const net = twoRouters(name === "route-loop" ? { eastRoute: "peer: west" } : {});
     play(net);
     const drops = [net.west, net.east].reduce((sum, router) => sum + readCounters(router)[`drop.${name}`], 0);
     t.true(drops > 0, name);

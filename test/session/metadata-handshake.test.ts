@@ -4,6 +4,7 @@ import { HandshakeColumns, SIDE_ESTABLISHED, SIDE_PLAIN, SIDE_SENDING } from "..
 
 const ROW = 2;
 const NEVER = Number.POSITIVE_INFINITY;
+const DAY_MS = 24 * 3_600_000;
 
 /** One side toward a peer, as it is when a session opens. */
 function side(): HandshakeColumns {
@@ -42,16 +43,17 @@ test("the responder stops at a bare packet or a disable message, and starts agai
 });
 
 const ROLES = [
-  { name: "responder", responder: true, hear: handshake.heardForwardMetadata },
-  { name: "initiator", responder: false, hear: handshake.heardReverseMetadata },
+  { name: "responder", due: handshake.answerDueInMs, hear: handshake.heardForwardMetadata },
+  { name: "initiator", due: handshake.stopDueInMs, hear: handshake.heardReverseMetadata },
 ] as const;
 
-for (const { name, responder, hear } of ROLES) {
-  const due = (columns: HandshakeColumns, nowMs: number) => handshake.generationDueInMs(columns, ROW, nowMs, responder);
+for (const { name, due: dueInMs, hear } of ROLES) {
+  const due = (columns: HandshakeColumns, nowMs: number) => dueInMs(columns, ROW, nowMs);
 
-  test(`a ${name} with no traffic generates a second after the first packet it must answer`, (t) => {
+  test(`the ${name} with no traffic generates a second after the first packet it must answer`, (t) => {
     const columns = side();
     t.is(due(columns, 0), NEVER);
+    hear(columns, ROW, 5000);
     hear(columns, ROW, 5000);
     t.is(due(columns, 5000), 1000);
     hear(columns, ROW, 5600);
@@ -60,7 +62,7 @@ for (const { name, responder, hear } of ROLES) {
     t.is(due(columns, 9999), 0);
   });
 
-  test(`a ${name} generates at once after five packets, then at most once per second`, (t) => {
+  test(`the ${name} generates at once after five packets, then at most once per second`, (t) => {
     const columns = side();
     for (let n = 0; n < 4; n++) hear(columns, ROW, 5000 + n);
     t.true(due(columns, 5004) > 0);
@@ -73,7 +75,7 @@ for (const { name, responder, hear } of ROLES) {
     t.is(due(columns, 6004), 0);
   });
 
-  test(`a ${name} whose own traffic answers generates nothing`, (t) => {
+  test(`the ${name} whose own traffic answers generates nothing`, (t) => {
     const columns = side();
     for (let n = 0; n < 9; n++) {
       hear(columns, ROW, 5000 + n);
@@ -82,23 +84,38 @@ for (const { name, responder, hear } of ROLES) {
     t.is(due(columns, 9000), NEVER);
   });
 
-  test(`a ${name} generates on a clock that wraps like an int32`, (t) => {
+  test(`the ${name} generates on a clock that wraps like an int32, and thirty days after it did last`, (t) => {
     const columns = side();
-    hear(columns, ROW, 0x7fffffff - 10);
+    for (let n = 0; n < 2; n++) hear(columns, ROW, 0x7fffffff - 10);
     t.is(due(columns, 0x7fffffff + 490), 500);
     t.is(due(columns, 0x7fffffff + 990), 0);
+    handshake.generated(columns, ROW, 0x7fffffff + 990);
+    const later = 0x7fffffff + 990 + 30 * DAY_MS;
+    for (let n = 0; n < 5; n++) hear(columns, ROW, later);
+    t.is(due(columns, later), 0);
   });
 }
+
+test("one packet is enough for the responder to answer, but for the initiator it is no more than its answer", (t) => {
+  const columns = side();
+  handshake.heardForwardMetadata(columns, ROW, 5000);
+  t.is(handshake.answerDueInMs(columns, ROW, 5000), 1000);
+  columns.start(ROW, 0);
+  handshake.heardReverseMetadata(columns, ROW, 5000);
+  t.is(handshake.stopDueInMs(columns, ROW, 9999), NEVER);
+  handshake.heardReverseMetadata(columns, ROW, 5300);
+  t.is(handshake.stopDueInMs(columns, ROW, 5300), 700);
+});
 
 test("a responder that was heard, and an initiator that was not, generate nothing", (t) => {
   const responder = side();
   handshake.heardForwardMetadata(responder, ROW, 0);
   handshake.heardBareForward(responder, ROW);
-  t.is(handshake.generationDueInMs(responder, ROW, 9000, true), NEVER);
+  t.is(handshake.answerDueInMs(responder, ROW, 9000), NEVER);
   const initiator = side();
-  handshake.heardReverseMetadata(initiator, ROW, 0);
+  for (let n = 0; n < 9; n++) handshake.heardReverseMetadata(initiator, ROW, 0);
   handshake.heardEnable(initiator, ROW);
-  t.is(handshake.generationDueInMs(initiator, ROW, 9000, false), NEVER);
+  t.is(handshake.stopDueInMs(initiator, ROW, 9000), NEVER);
 });
 
 test("rows do not touch each other, and more than 255 packets are still many", (t) => {

@@ -1,8 +1,8 @@
 // Frames as hosts make them, and what tests ask of frames. Addresses are text here, because tests are read by people.
 
-import { getI32, getU16 } from "../../lib/base/bytes.ts";
+import { getI32, getU16, setU16 } from "../../lib/base/bytes.ts";
 import { formatAddress, parseAddress } from "../../lib/control/address-text.ts";
-import { ipv4HeaderIsRight, l4IsRight } from "../../lib/wire/checksum.ts";
+import { ipv4HeaderChecksum, ipv4HeaderIsRight, l4IsRight } from "../../lib/wire/checksum.ts";
 import { writeEthernet } from "../../lib/wire/ethernet.ts";
 import {
   ANY_MAC,
@@ -107,6 +107,20 @@ export function echoFrame(
   return packet(ends, 1, 8, toBytes(payload), ttl, (to, l4) =>
     writeIcmp(to, l4, reply ? 0 : 8, 0, (identifier << 16) | sequence, to.length),
   );
+}
+
+/** A packet of a protocol without ports. */
+export function protocolFrame(source: string, destination: string, protocol: number, payload: Uint8Array): Uint8Array {
+  const ends = { source, destination, sourcePort: 0, destinationPort: 0 };
+  return packet(ends, protocol, 0, payload, 64, () => {});
+}
+
+/** Change the IPv4 header by `change`, which is given where it begins, and make its checksum right again. */
+export function withHeader(frame: Uint8Array, change: (frame: Uint8Array, l3: number) => void): Uint8Array {
+  change(frame, 14);
+  setU16(frame, 24, 0);
+  setU16(frame, 24, ipv4HeaderChecksum(frame, 14));
+  return frame;
 }
 
 /** The 8 bytes that metadata begins with. */

@@ -83,6 +83,8 @@ interface Options {
   superFrames?: boolean;
   /** Of the wan link's two ends. */
   wanMtu?: number;
+  /** Where east has service "app", when that is not its own lan0. */
+  eastRoute?: string;
 }
 
 const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
@@ -92,7 +94,7 @@ const EAST_LAN = { address: "10.2.0.1" };
 export function twoRouters(options: Options = {}): TwoRouters {
   const world = new World(options.seed, options.superFrames);
   const west = world.addRouter("west", westYaml(options));
-  const east = world.addRouter("east", eastYaml("west", "198.18.0.2", "198.18.0.1", options.wanMtu));
+  const east = world.addRouter("east", eastYaml("west", "198.18.0.2", "198.18.0.1", options));
   const client = world.addHost("client", CLIENT, "10.1.0.1");
   const server = world.addHost("server", SERVER, "10.2.0.1");
   const lan = world.join("lan", "client", "west.lan0");
@@ -112,12 +114,17 @@ function westYaml({ limits = {}, wanMtu = 1500 }: Options): string {
   });
 }
 
-function eastYaml(peer: string, own: string, remote: string, wanMtu = 1500): string {
+function eastYaml(
+  peer: string,
+  own: string,
+  remote: string,
+  { wanMtu = 1500, eastRoute = "interface: lan0" }: Options = {},
+): string {
   return routerYaml({
     name: "east",
     lan: EAST_LAN,
     wans: { wan0: [own, peer, remote] },
-    route: "interface: lan0",
+    route: eastRoute,
     wanMtu,
   });
 }

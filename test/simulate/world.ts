@@ -6,7 +6,7 @@ import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
 import { ManualClock } from "../../lib/base/clock.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { parseAddress } from "../../lib/control/address-text.ts";
-import { formatProblem, parseConfig } from "../../lib/control/config.ts";
+import { type Config, formatProblem, parseConfig } from "../../lib/control/config.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
 import { buildRouter, macOf, type Router } from "../../lib/router.ts";
@@ -128,6 +128,7 @@ export class World {
   readonly hosts = new Map<string, SimHost>();
   readonly links = new Map<string, Link>();
   readonly #portsOf = new Map<string, Map<string, MemoryPort>>();
+  readonly #configs = new Map<string, Config>();
   readonly #timers: { atMs: number; run: () => void }[] = [];
   readonly #delayed: { atMs: number; port: MemoryPort; frame: Uint8Array }[] = [];
   #seed: number;
@@ -158,10 +159,17 @@ export class World {
         }),
       );
     }
-    const random = new SeededRandom(this.#seed++);
-    const router = buildRouter(config, [...ports.values()], { clock: this.clock, random, acceptAnyMac: false });
-    this.routers.set(name, router);
+    this.#configs.set(name, config);
     this.#portsOf.set(name, ports);
+    return this.restart(name);
+  }
+
+  /** The router begins anew on the ports it has, without anything it knew. */
+  restart(name: string): Router {
+    const ports = [...this.#portsOf.get(name)!.values()];
+    const random = new SeededRandom(this.#seed++);
+    const router = buildRouter(this.#configs.get(name)!, ports, { clock: this.clock, random, acceptAnyMac: false });
+    this.routers.set(name, router);
     return router;
   }
 

@@ -146,3 +146,14 @@ test("the work of one call stays bounded after a year's pause with a million row
   t.true(calls >= 488 && calls < 700, `${calls} calls`);
   t.log(`${calls} calls, the longest took ${longestMs.toFixed(2)} ms`);
 });
+
+test("an expedited row fires at the earlier of both deadlines", (t) => {
+  const wheel = new TimerWheel(3, 8, 10, 0);
+  wheel.expedite(0, 50);
+  for (const row of [1, 2]) wheel.schedule(row, 100);
+  wheel.expedite(1, 200);
+  wheel.expedite(2, 30);
+  t.deepEqual(drain(wheel, 40), [2]);
+  t.deepEqual(drain(wheel, 60), [0]);
+  t.deepEqual(drain(wheel, 110), [1]);
+});

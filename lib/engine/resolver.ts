@@ -1,0 +1,92 @@
+// ARP (RFC 826): answer for our own addresses, learn the neighbors somebody waits for, ask for those that are due.
+
+import type { FrameBatch } from "../io/port.ts";
+import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
+import { isOwnAddress, type RouterInterface, sourceAddressFor } from "../peer/router-interface.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import {
+  ARP_REPLY,
+  ARP_REQUEST,
+  ARP_SENDER_MAC,
+  checkArp,
+  getArpOperation,
+  getArpSenderIp,
+  getArpTargetIp,
+} from "../wire/arp.ts";
+import { getMacHigh, getMacLow } from "../wire/ethernet.ts";
+import { ETHERNET_HEADER } from "../wire/flow-key.ts";
+import { CONSUMED, OK } from "../wire/verdict.ts";
+import { ARP_REPLIES_SENT, ARP_REQUESTS_SENT } from "./counters.ts";
+import type { Egress } from "./egress.ts";
+import type { Generator } from "./generate.ts";
+
+export class Resolver {
+  readonly #interfaces: readonly RouterInterface[];
+  readonly #neighbors: NeighborTable;
+  readonly #egress: Egress;
+  readonly #generator: Generator;
+  readonly #counters: CounterSet;
+  readonly #ask = (row: number, unicast: boolean) => this.#sendRequest(row, unicast);
+  readonly #givenUp = (row: number) => this.#egress.dropHeld(row);
+
+  constructor(parts: {
+    interfaces: readonly RouterInterface[];
+    neighbors: NeighborTable;
+    egress: Egress;
+    generator: Generator;
+    counters: CounterSet;
+  }) {
+    this.#interfaces = parts.interfaces;
+    this.#neighbors = parts.neighbors;
+    this.#egress = parts.egress;
+    this.#generator = parts.generator;
+    this.#counters = parts.counters;
+  }
+
+  /** Some neighbor began to resolve: call `tick` now, a packet waits. */
+  get isUrgent(): boolean {
+    return this.#neighbors.urgent;
+  }
+
+  /** Take in the ARP message of frame `i`. Returns CONSUMED, or DROP_ARP_MALFORMED. */
+  receive(batch: FrameBatch, i: number, interfaceId: number, nowMs: number): number {
+    const { bytes } = batch;
+    const at = batch.offset[i] + ETHERNET_HEADER;
+    const verdict = checkArp(bytes, at, batch.length[i] - ETHERNET_HEADER);
+    if (verdict !== OK) return verdict;
+    const own = this.#interfaces[interfaceId];
+    const sender = getArpSenderIp(bytes, at);
+    const target = getArpTargetIp(bytes, at);
+    const high = getMacHigh(bytes, at + ARP_SENDER_MAC);
+    const low = getMacLow(bytes, at + ARP_SENDER_MAC);
+    const resolved = this.#neighbors.learn(interfaceId, sender, high, low, own.macHigh, own.macLow, nowMs);
+    if (resolved >= 0) this.#egress.releaseHeld(resolved, nowMs);
+    if (getArpOperation(bytes, at) === ARP_REQUEST && isOwnAddress(own, target)) {
+      this.#generator.arp(ARP_REPLY, own.macHigh, own.macLow, target, high, low, sender);
+      this.#send(interfaceId);
+      this.#counters.increment(ARP_REPLIES_SENT);
+    }
+    return CONSUMED;
+  }
+
+  /** Ask for every neighbor that is due, give up those that do not answer. */
+  tick(nowMs: number): void {
+    this.#neighbors.due(nowMs, this.#ask, this.#givenUp);
+  }
+
+  #sendRequest(row: number, unicast: boolean): void {
+    const { address, interfaceId, macs } = this.#neighbors;
+    const own = this.#interfaces[interfaceId[row]];
+    const mac = row << MAC_SHIFT;
+    const high = unicast ? macs[mac] >>> 16 : 0;
+    const low = unicast ? (macs[mac] << 16) | (macs[mac + 1] >>> 16) : 0;
+    const source = sourceAddressFor(own, address[row]);
+    this.#generator.arp(ARP_REQUEST, own.macHigh, own.macLow, source, high, low, address[row]);
+    this.#send(own.id);
+    this.#counters.increment(ARP_REQUESTS_SENT);
+  }
+
+  #send(interfaceId: number): void {
+    this.#egress.sendAsIs(interfaceId, this.#generator.bytes, this.#generator.offset, this.#generator.length);
+  }
+}

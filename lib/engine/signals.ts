@@ -1,0 +1,118 @@
+// What the router says to its peers about a session for want of a packet that would carry it: reverse metadata, stop,
+// "I know this session", "send metadata" (protocol sheet 4.3, 4.5, 7.4). Each travels alone in a packet of the session's own
+// waypoint tuple, and goes no further than the peer.
+
+import { elapsedMs } from "../base/clock.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import { silentMs } from "../session/expire.ts";
+import * as handshake from "../session/metadata-handshake.ts";
+import { type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
+import type { SessionMetadata } from "../session/session-metadata.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import {
+  FLOW_NEW_DESTINATION,
+  FLOW_NEW_PORTS,
+  FLOW_NEW_SOURCE,
+  FLOW_NEXT_HOP,
+  FLOW_PLAN,
+  FLOW_SHIFT,
+  planEgress,
+} from "../table/flow-table.ts";
+import { FORWARD, REVERSE } from "../table/session-table.ts";
+import { KEY_PORTS, KEY_PROTOCOL } from "../wire/flow-key.ts";
+import type { MetadataWriter } from "../wire/metadata.ts";
+import {
+  CONTROL_DISABLE_METADATA,
+  CONTROL_ENABLE_METADATA,
+  CONTROL_SESSION_EXISTS,
+} from "../wire/metadata-attributes.ts";
+import { METADATA_GENERATED } from "./counters.ts";
+import type { Egress } from "./egress.ts";
+import type { Generator } from "./generate.ts";
+
+export class Signals {
+  readonly #sessions: Sessions;
+  readonly #metadata: SessionMetadata;
+  readonly #writer: MetadataWriter;
+  readonly #egress: Egress;
+  readonly #generator: Generator;
+  readonly #counters: CounterSet;
+
+  constructor(parts: {
+    sessions: Sessions;
+    metadata: SessionMetadata;
+    writer: MetadataWriter;
+    egress: Egress;
+    generator: Generator;
+    counters: CounterSet;
+  }) {
+    this.#sessions = parts.sessions;
+    this.#metadata = parts.metadata;
+    this.#writer = parts.writer;
+    this.#egress = parts.egress;
+    this.#generator = parts.generator;
+    this.#counters = parts.counters;
+  }
+
+  /** Generate what the session's handshake has waited for long enough: the answer to the initiator, the stop to the responder. */
+  generateIfDue(session: number, nowMs: number): void {
+    const { upstream, downstream } = this.#sessions.table;
+    if (handshake.answerDueInMs(upstream, session, nowMs) === 0) {
+      const path = this.#sessions.paths[upstream.path[session]];
+      this.#send(session, REVERSE, this.#metadata.writeDisableForward(session, path), nowMs);
+      handshake.generated(upstream, session, nowMs);
+    }
+    if (handshake.stopDueInMs(downstream, session, nowMs) === 0) {
+      // Bare forward packets that went out on the fast path meanwhile have said it already.
+      const waited = elapsedMs(nowMs, downstream.unansweredSinceMs[session]);
+      if (silentMs(this.#sessions, session, FORWARD, nowMs) < waited) {
+        handshake.answered(downstream, session);
+        return;
+      }
+      this.#send(session, FORWARD, this.#metadata.writeControl(CONTROL_DISABLE_METADATA), nowMs);
+      handshake.generated(downstream, session, nowMs);
+    }
+  }
+
+  /** Answer a health check that came in `direction`: the session is known. */
+  confirm(session: number, direction: number, nowMs: number): void {
+    const { paths, table } = this.#sessions;
+    if (!paths[table.sides[direction].path[session]].mayAnswer(nowMs)) return;
+    this.#send(session, 1 - direction, this.#metadata.writeControl(CONTROL_SESSION_EXISTS), nowMs);
+  }
+
+  /** Answer a health check about a session we do not know, on its tuple swapped: send metadata. */
+  askForMetadata(key: Int32Array, path: PeerPath, nowMs: number): void {
+    if (!path.mayAnswer(nowMs)) return;
+    const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA);
+    const protocol = key[KEY_PROTOCOL] & 0xff;
+    const ports = swapPorts(key[KEY_PORTS]);
+    this.#generator.carrier(protocol, path.local, path.remote, ports, 0, 0, this.#writer.buffer, length);
+    this.#transmit(path.interfaceId, path.nextHop, nowMs);
+  }
+
+  /** Send the writer's metadata alone, in the given direction of the session. */
+  #send(session: number, direction: number, metadataLength: number, nowMs: number): void {
+    const { flows, table } = this.#sessions;
+    const { words } = flows;
+    const base = table.flow(session, direction) << FLOW_SHIFT;
+    const said = session * 4 + direction * 2;
+    const heard = session * 4 + (1 - direction) * 2;
+    this.#generator.carrier(
+      wireProtocol(table.context[session * 4 + 3]),
+      words[base + FLOW_NEW_SOURCE],
+      words[base + FLOW_NEW_DESTINATION],
+      words[base + FLOW_NEW_PORTS],
+      table.tcpNumbers[said] || table.tcpNumbers[heard + 1],
+      table.tcpNumbers[heard],
+      this.#writer.buffer,
+      metadataLength,
+    );
+    this.#transmit(planEgress(words[base + FLOW_PLAN]), words[base + FLOW_NEXT_HOP], nowMs);
+  }
+
+  #transmit(egress: number, hop: number, nowMs: number): void {
+    this.#counters.increment(METADATA_GENERATED);
+    this.#egress.send(egress, hop, this.#generator.bytes, this.#generator.offset, this.#generator.length, 0, 0, nowMs);
+  }
+}
