@@ -9,6 +9,3 @@ export type Log = Logger;
 export function createLog(level: string): Log {
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination(2));
 }
-
-/** A logger that writes nothing: tests, replay, explain. */
-export const silentLog: Log = pino({ level: "silent" });

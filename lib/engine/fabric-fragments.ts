@@ -24,6 +24,7 @@ import {
   KEY_SOURCE,
   PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
+import { DONT_FRAGMENT, MORE_FRAGMENTS } from "../wire/ipv4.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_FRAGMENT } from "../wire/metadata-attributes.ts";
 import { CONSUMED, DROP_FRAGMENT_MALFORMED, DROP_FRAGMENT_TABLE_FULL, OK } from "../wire/verdict.ts";
@@ -31,8 +32,6 @@ import type { Generator } from "./generate.ts";
 
 /** Base header and attribute 1. */
 const FRAGMENT_METADATA = 26;
-const DONT_FRAGMENT = 0x4000;
-const MORE_FRAGMENTS = 0x2000;
 
 export class FabricFragments {
   readonly table: FragmentTable;

@@ -27,8 +27,8 @@ import {
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
 } from "../wire/flow-key.ts";
-import { writeIcmp, writeIcmpEchoReply } from "../wire/icmp.ts";
-import { IPV4_DESTINATION, IPV4_HEADER, IPV4_SOURCE, writeIpv4 } from "../wire/ipv4.ts";
+import { ICMP_TIME_EXCEEDED, writeIcmp, writeIcmpEchoReply } from "../wire/icmp.ts";
+import { DONT_FRAGMENT, IPV4_DESTINATION, IPV4_HEADER, IPV4_SOURCE, writeIpv4 } from "../wire/ipv4.ts";
 import { completeChecksum } from "../wire/offload.ts";
 import {
   ACK,
@@ -45,7 +45,6 @@ import { UDP_HEADER, writeUdp } from "../wire/udp.ts";
 
 const SLOTS = 256;
 const TTL = 64;
-const DONT_FRAGMENT = 0x4000;
 /** RFC 1812 4.3.2.3: as much of the packet as fits 576 bytes; the header and 8 bytes are what every sender needs. */
 const ICMP_QUOTE_MAX = 576 - IPV4_HEADER - 8;
 /** ICMP errors and resets sent per second at most, all interfaces together (RFC 1812 4.3.2.8). */
@@ -180,7 +179,7 @@ export class Generator {
     const l3 = this.#backTo(frame, frameOffset, at);
     const l4 = writeIpv4(bytes, l3, 0, IPV4_HEADER + 8 + quoted, 0, 0, TTL, PROTOCOL_ICMP, source, key[KEY_SOURCE]);
     for (let i = 0; i < quoted; i++) bytes[l4 + 8 + i] = frame[key[AT_L3] + i];
-    writeIcmp(bytes, l4, 11, 0, 0, l4 + 8 + quoted);
+    writeIcmp(bytes, l4, ICMP_TIME_EXCEEDED, 0, 0, l4 + 8 + quoted);
     this.length = l4 + 8 + quoted - at;
     return true;
   }

@@ -244,6 +244,7 @@ export class SlowPath {
 
   /** A packet to one of our own addresses that no flow knows. */
   #waypointPacket(batch: FrameBatch, i: number, key: Int32Array, ingress: RouterInterface, nowMs: number): number {
+    if (ingress.answersEcho && this.#answerEcho(batch, i, key, nowMs)) return CONSUMED;
     const path = this.#pathFrom(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
     if (path < 0) {
       const hasPeers = this.#sessions.paths.some((candidate) => candidate.interfaceId === ingress.id);
@@ -260,6 +261,20 @@ export class SlowPath {
       return DROP_UNKNOWN_SESSION;
     }
     return this.#openFromPeer(batch, i, key, path, nowMs);
+  }
+
+  /** A ping of our own address: what an operator tries first. */
+  #answerEcho(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): boolean {
+    const isEcho = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_ICMP && getIcmpType(batch.bytes, key[AT_L4]) === ICMP_ECHO;
+    if (!isEcho || !this.#generator.echoReply(batch.bytes, batch.offset[i], key, nowMs)) return false;
+    this.#counters.increment(ECHO_REPLIES_SENT);
+    this.#egress.sendAsIs(
+      key[KEY_PROTOCOL] >>> 8,
+      this.#generator.bytes,
+      this.#generator.offset,
+      this.#generator.length,
+    );
+    return true;
   }
 
   /**
@@ -308,12 +323,11 @@ export class SlowPath {
       const verdict = this.#sessions.recheck(session);
       if (verdict !== OK) return verdict;
     }
+    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
     if (direction === FORWARD && this.#isNewConversation(batch, key, session)) {
       this.#sessions.close(session, nowMs);
       return this.miss(batch, i, key, nowMs);
     }
-
-    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
     const superFrame = batch.segmentSize[i] !== 0;
     if (superFrame && (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return DROP_FRAME_TOO_LONG;
     if (!superFrame && isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]))

@@ -9,7 +9,6 @@
 
 import { elapsedMs } from "../base/clock.ts";
 
-export const NEIGHBOR_FREE = 0;
 export const NEIGHBOR_INCOMPLETE = 1;
 export const NEIGHBOR_REACHABLE = 2;
 export const NEIGHBOR_PROBING = 3;

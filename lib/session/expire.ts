@@ -53,8 +53,8 @@ export function isExpired(sessions: Sessions, session: number, nowMs: number): b
 
 /**
  * Decide whether the server side's peer must be asked if it still knows the session: we went on sending for so long
- * after its last packet. It may have expired the session while a packet of ours was lost, and would drop our bare packets for ever (protocol
- * sheet 7.4). Call it when the session's timer fires.
+ * after its last packet. It may have expired the session while a packet of ours was lost, and would drop our bare
+ * packets for ever (protocol sheet 7.4). Call it when the session's timer fires.
  */
 export function watchSilence(sessions: Sessions, session: number, nowMs: number): void {
   const { table } = sessions;
@@ -63,7 +63,7 @@ export function watchSilence(sessions: Sessions, session: number, nowMs: number)
   table.healthCheck[session] = unheardMs >= patienceMs(sessions, session) ? 1 : 0;
 }
 
-/** How long a peer may be silent while we send. */
+/** For how long we send to a silent peer. */
 function patienceMs(sessions: Sessions, session: number): number {
   return Math.min(INACTIVITY_MS_MAX, idleTimeoutMs(sessions, session) / 2);
 }

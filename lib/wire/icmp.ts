@@ -4,7 +4,7 @@
 //   | type | code | checksum 2 | rest of header 4: identifier and sequence of an echo; unused 2 and MTU 2; gateway | data |
 //   ^ l4 is the first byte
 
-import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import { getU16, setU16, setU32 } from "../base/bytes.ts";
 import { applyDelta, deltaU16, fold, sumWords } from "./checksum.ts";
 
 export const ICMP_TYPE = 0;
@@ -15,19 +15,8 @@ export const ICMP_HEADER = 8;
 
 export const ICMP_ECHO_REPLY = 0;
 export const ICMP_UNREACHABLE = 3;
-export const ICMP_SOURCE_QUENCH = 4;
-export const ICMP_REDIRECT = 5;
 export const ICMP_ECHO = 8;
 export const ICMP_TIME_EXCEEDED = 11;
-export const ICMP_PARAMETER_PROBLEM = 12;
-
-// Codes of ICMP_UNREACHABLE.
-export const ICMP_NET_UNREACHABLE = 0;
-export const ICMP_HOST_UNREACHABLE = 1;
-export const ICMP_PORT_UNREACHABLE = 3;
-/** Fragmentation needed and DF set; the rest of the header is the next hop's MTU. */
-export const ICMP_TOO_BIG = 4;
-export const ICMP_PROHIBITED = 13;
 
 // Checked by decodeFrame, except the checksum: l4IsRight.
 
@@ -37,11 +26,6 @@ export function getIcmpType(bytes: Uint8Array, l4: number): number {
 
 export function getIcmpCode(bytes: Uint8Array, l4: number): number {
   return bytes[l4 + ICMP_CODE];
-}
-
-/** An error's rest of header: the MTU of ICMP_TOO_BIG is in its low 16 bits. */
-export function getIcmpRest(bytes: Uint8Array, l4: number): number {
-  return getI32(bytes, l4 + ICMP_REST);
 }
 
 /** The identifier of an echo. */

@@ -5,7 +5,7 @@
 //   | source 4 | destination 4 | options 0..40 |
 //   ^ l3 is the first byte
 
-import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import { getI32, setU16, setU32 } from "../base/bytes.ts";
 import { ipv4HeaderChecksum } from "./checksum.ts";
 
 export const IPV4_TOS = 1;
@@ -25,15 +25,6 @@ export const DONT_FRAGMENT = 0x4000;
 export const MORE_FRAGMENTS = 0x2000;
 
 // Checked by decodeFrame, except the checksum: ipv4HeaderIsRight.
-
-/** Length of this header, options included. */
-export function getIpv4HeaderLength(bytes: Uint8Array, l3: number): number {
-  return (bytes[l3] & 15) << 2;
-}
-
-export function getTotalLength(bytes: Uint8Array, l3: number): number {
-  return getU16(bytes, l3 + IPV4_TOTAL_LENGTH);
-}
 
 export function getTtl(bytes: Uint8Array, l3: number): number {
   return bytes[l3 + IPV4_TTL];

@@ -15,7 +15,6 @@ export const TCP_HEADER_LENGTH = 12;
 export const TCP_FLAGS = 13;
 export const TCP_WINDOW = 14;
 export const TCP_CHECKSUM = 16;
-export const TCP_URGENT = 18;
 /** Length of a header without options. */
 export const TCP_HEADER = 20;
 
@@ -24,7 +23,6 @@ export const SYN = 0x02;
 export const RST = 0x04;
 export const PSH = 0x08;
 export const ACK = 0x10;
-export const URG = 0x20;
 export const ECE = 0x40;
 export const CWR = 0x80;
 

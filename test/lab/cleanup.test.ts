@@ -2,10 +2,11 @@
 
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type Lab, namespaces, openLab } from "./lab.ts";
+import { type Lab, MAIN, namespaces, openLab } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
 
 const DEMO = fileURLToPath(new URL("./demo.js", import.meta.url));
@@ -38,6 +39,41 @@ labTest("A router that is killed leaves its guard, and the next start replaces i
     await lab.startRouters();
     await lab.stopRouters();
     for (const { name } of lab.routers) t.is(await tables(lab, name), "");
+  });
+});
+
+labTest("A second start on a running router's devices is refused, and the first keeps its guard", async (t) => {
+  await withLab(async (lab) => {
+    await lab.startRouters();
+    const [{ name, configPath }] = lab.routers;
+    const guarded = await lab.run(name, "nft", "list", "ruleset");
+    const other = join(lab.directory, "other-socket.yaml");
+    writeFileSync(
+      other,
+      readFileSync(configPath, "utf8").replace(/socket: \S+?(?=[ ,}\n])/, `socket: ${lab.directory}/other.sock`),
+    );
+    for (const config of [configPath, other]) {
+      const second = await lab.run(name, "timeout", "20", process.execPath, MAIN, "run", "-c", config);
+      t.is(second.code, 1, second.stderr);
+      t.regex(second.stderr, /another running router's/);
+      t.is(
+        (await lab.run(name, "nft", "list", "ruleset")).stdout.replace(/packets.*/g, ""),
+        guarded.stdout.replace(/packets.*/g, ""),
+      );
+    }
+    await lab.stopRouters();
+  });
+});
+
+labTest("A router whose terminal goes away stops as cleanly as by Ctrl-C", async (t) => {
+  await withLab(async (lab) => {
+    await lab.startRouters();
+    const [{ name }] = lab.routers;
+    const router = lab.routerProcess(name);
+    const ended = once(router, "exit");
+    router.kill("SIGHUP");
+    t.deepEqual(await ended, [0, null]);
+    t.is(await tables(lab, name), "");
   });
 });
 

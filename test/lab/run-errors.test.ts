@@ -51,6 +51,12 @@ labTest("A start without nft is refused and names it", async (t) => {
   refusedWith(t, await runWest(["env", `PATH=${empty}`]), /nft/);
 });
 
+labTest("The loopback device is refused, or the guard would keep the host from itself", async (t) => {
+  const configPath = join(lab.directory, "loopback.yaml");
+  writeFileSync(configPath, readFileSync(lab.routers[0].configPath, "utf8").replace("device: wan0", "device: lo"));
+  refusedWith(t, await runWest([], configPath), /lo is the loopback device/);
+});
+
 labTest("A refused start leaves no guard behind", async (t) => {
   t.is((await lab.run("west", "nft", "list", "tables")).stdout, "");
 });
