@@ -24,7 +24,13 @@ const DAY_MS = 24 * 3_600_000;
 const isCheck = ({ metadata }: SeenPacket) => metadata.has("health-check");
 
 /** Send `frame(n)` from the client every `everyMs`; the `lost`-th, from 0, does not cross the wan. Returns how often an answer came. */
-function repeat(net: TwoRouters, frame: (n: number) => Uint8Array, everyMs: number, count: number, lost = -1): boolean[] {
+function repeat(
+  net: TwoRouters,
+  frame: (n: number) => Uint8Array,
+  everyMs: number,
+  count: number,
+  lost = -1,
+): boolean[] {
   const answered: boolean[] = [];
   for (let n = 0; n < count; n++) {
     const before = net.client.received.length;
@@ -138,6 +144,23 @@ test("a two-way conversation never carries a health check, however slow it is", 
   t.deepEqual(packetsOn(net.wan).filter(isCheck), [], "TCP");
 });
 
+test("an answer that was long in coming takes back the question whether the peer knows the session", (t) => {
+  const net = twoRouters();
+  for (let n = 0; n < 20; n++) {
+    net.world.send(net.client, udpFrame(ENDS, `question ${n}`));
+    net.world.skip(n < 2 ? 10 : 20 * SECOND, n < 2 ? 1 : 100);
+    net.world.send(net.server, udpFrame(REPLY, `answer ${n}`));
+    net.world.skip(10, 1);
+    net.world.send(net.client, udpFrame(ENDS, "thanks"));
+    net.world.skip((40 + n) * SECOND, 100);
+  }
+  t.is(net.client.received.length, 20);
+  t.deepEqual(
+    packetsOn(net.wan).filter((packet) => isCheck(packet) && packet.text === "thanks"),
+    [],
+  );
+});
+
 test("a one-way UDP stream carries a health check every 30 s at most, and each is answered 'session exists'", (t) => {
   const net = twoRouters();
   repeat(net, (n) => udpFrame(ENDS, `${n}`), SECOND, 300);
@@ -204,7 +227,10 @@ test("an answer is generated again thirty days after the last one", (t) => {
 test("TCP segments to a router that has lost the session are not reset by it", (t) => {
   const net = eastAlone();
   net.world.send(net.peer, tcpFrame(TO_EAST, { flags: ACK | PSH, sequence: 1, acknowledgment: 1 }, "x"));
-  net.world.send(net.peer, udpFrame({ ...REPLY, source: TO_EAST.source, destination: TO_EAST.destination }, controlMessage(2)));
+  net.world.send(
+    net.peer,
+    udpFrame({ ...REPLY, source: TO_EAST.source, destination: TO_EAST.destination }, controlMessage(2)),
+  );
   net.world.run(2);
   t.deepEqual(packetsOn(net.wan, "east"), []);
   t.deepEqual(dropsOf(net.east), { "unknown-session": 2 });

@@ -8,7 +8,8 @@ import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { COOKIE, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { ENDS, TO_EAST } from "./peer.ts";
-import { countOf, dropsOf, packetsOn, SERVER, type TwoRouters, twoRouters } from "./topologies.ts";
+import { CLIENT, countOf, dropsOf, packetsOn, SERVER, type TwoRouters, twoRouters } from "./topologies.ts";
+import { World } from "./world.ts";
 
 const REPLY = swapEnds(ENDS);
 const DATA = { flags: ACK | PSH, sequence: 1001, acknowledgment: 5001 };
@@ -63,6 +64,7 @@ for (const [name, mss, size] of [
   ["its receiver's segment size", 1000, 1000],
   ["the MTU, which is less", 9000, 1460],
   ["the MTU", undefined, 1460],
+  ["the MTU, be the receiver's segment size ever so small", 1, 1460],
 ] as const) {
   for (const isPartial of [true, false]) {
     test(`a TCP super-frame ${isPartial ? "without" : "with"} a checksum leaves as right segments no longer than ${name}`, (t) => {
@@ -207,4 +209,33 @@ test("a UDP frame longer than the wire takes cannot be cut: it is counted, and l
     net.server.received.map(({ text }) => text),
     ["lead"],
   );
+});
+
+test("a super-frame that waits for a neighbor on an interface of 16,000 bytes leaves as right segments", (t) => {
+  const world = new World(1, true);
+  const router = world.addRouter(
+    "one",
+    `authority: acme
+router: one
+sessions: { max: 16 }
+limits: { fabric-chains: 1 }
+interfaces:
+  - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }
+  - { name: lan1, device: lan1, addresses: [10.2.0.1/24], mtu: 16000 }
+tenants: [{ name: corp }]
+services: [{ name: app, addresses: [10.2.0.0/24], access: [corp] }]
+service-routes: [{ service: app, interface: lan1 }]
+`,
+  );
+  const client = world.addHost("client", CLIENT, "10.1.0.1");
+  const server = world.addHost("server", SERVER, "10.2.0.1", 16_000);
+  world.join("lan", "client", "one.lan0");
+  const far = world.join("far", "one.lan1", "server");
+  far.tamper = (frame, packet) => [{ frame, delayMs: packet === undefined ? 20 : 0 }];
+  const frame = tcpFrame(ENDS, { flags: SYN | PSH, sequence: 1001, acknowledgment: 0 }, pattern(40_001));
+  world.send(client, partial(frame));
+  world.run(100);
+  assertSegments(t, server.received, pattern(40_001), 16_000 - 40);
+  t.is(countOf(router, "frames.held"), 3);
+  t.deepEqual(dropsOf(router), {});
 });
