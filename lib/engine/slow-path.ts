@@ -229,6 +229,7 @@ export class SlowPath {
     this.#sessions.newUuid(request.uuid);
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = -1;
+    request.replaces = -1;
     request.sourceRouter = 0;
     return this.#openClassified(nowMs);
   }
@@ -279,7 +280,7 @@ export class SlowPath {
 
   /**
    * Open the session that a peer's metadata, already parsed, describes, and take this packet on. `replaced` is the
-   * session that has its waypoint tuple now, -1 = none; it goes once the new one's policy admits it.
+   * session that has its waypoint tuple now, -1 = none; it goes only when the new one can be opened.
    */
   #openFromPeer(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number, replaced = -1): number {
     const verdict = this.#acceptFromPeer(batch, key, path, nowMs, replaced);
@@ -301,13 +302,13 @@ export class SlowPath {
       this.#classification,
     );
     if (classified !== OK) return classified;
-    if (replaced >= 0) this.#sessions.close(replaced, nowMs);
     const request = this.#request;
     for (let k = 0; k < 4; k++) request.key[k] = key[k];
     request.context.set(forward.context);
     request.uuid.set(forward.uuid);
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = path;
+    request.replaces = replaced;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
     return this.#openClassified(nowMs);
   }

@@ -63,6 +63,8 @@ export class OpenRequest {
   interfaceId = 0;
   /** Row of the peer path it arrived by, -1 from a plain network. */
   upstreamPath = -1;
+  /** The session that has this waypoint tuple now and goes when this one can be opened, -1 = none. */
+  replaces = -1;
   tenant = -1;
   service = -1;
   route: ServiceRoute | null = null;
@@ -140,6 +142,7 @@ export class Sessions {
     const portRow = downstream === null ? -1 : downstream.ports(protocol).allocate(nowMs);
     if (downstream !== null && portRow < 0) return DROP_WAYPOINT_PORTS;
     if (predecessor >= 0) this.close(predecessor, nowMs);
+    if (request.replaces >= 0 && request.replaces !== predecessor) this.close(request.replaces, nowMs);
     const session = this.#allocate(nowMs);
     const placed = session < 0 ? DROP_SESSION_TABLE_FULL : this.#place(session, request, portRow, nowMs);
     if (placed !== OK) {

@@ -2,6 +2,7 @@
 // generated for want of traffic, what control messages do, and what is refused.
 
 import test, { type ExecutionContext } from "ava";
+import { parseAddress } from "../../lib/control/address-text.ts";
 import { SIDE_ESTABLISHED, SIDE_SENDING } from "../../lib/table/session-table.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { COOKIE, concat, metadataOf, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
@@ -321,6 +322,21 @@ test("metadata with another identifier takes over a live waypoint tuple", (t) =>
   net.world.send(net.server, udpFrame(swapEnds(ends), "reply to the new"));
   net.world.run(2);
   t.is(packetsOn(net.wan, "east").at(-1)?.metadata.get("uuid"), OTHER_UUID);
+});
+
+test("a takeover that cannot be opened leaves the session that has the tuple alone", (t) => {
+  const net = establishedEast();
+  const { neighbors } = net.east.sessions;
+  for (let n = 10; ; n++) {
+    const row = neighbors.want(0, parseAddress("10.2.0.0") + n, net.world.clock.nowMs());
+    if (row < 0) break;
+    neighbors.acquire(row);
+  }
+  net.fromPeer(forwardMetadata({ uuid: OTHER_UUID, ends: { ...ENDS, destination: "10.2.0.3" } }), "new");
+  t.is(net.east.counters.publish()["drop.neighbor-table-full"], 1);
+  t.is(net.east.sessions.closedTotal, 0);
+  net.fromPeer("still here");
+  t.is(net.server.received.at(-1)?.text, "still here");
 });
 
 test("metadata sent again for a live session brings reverse metadata back until the next bare packet", (t) => {
