@@ -2,9 +2,10 @@
 // control message between routers for want of traffic. All are written to one scratch memory in a ring of slots, so
 // that several can be queued before a flush.
 
-import { getI32, getU16, setU32 } from "../base/bytes.ts";
+import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { HEADROOM } from "../io/port.ts";
 import { ARP_REQUEST, writeArp } from "../wire/arp.ts";
+import { applyDelta, deltaU16 } from "../wire/checksum.ts";
 import {
   BROADCAST_HIGH,
   BROADCAST_LOW,
@@ -28,7 +29,15 @@ import {
   PROTOCOL_TCP,
 } from "../wire/flow-key.ts";
 import { ICMP_TIME_EXCEEDED, writeIcmp, writeIcmpEchoReply } from "../wire/icmp.ts";
-import { DONT_FRAGMENT, IPV4_DESTINATION, IPV4_HEADER, IPV4_SOURCE, writeIpv4 } from "../wire/ipv4.ts";
+import {
+  DONT_FRAGMENT,
+  IPV4_CHECKSUM,
+  IPV4_DESTINATION,
+  IPV4_HEADER,
+  IPV4_SOURCE,
+  IPV4_TTL,
+  writeIpv4,
+} from "../wire/ipv4.ts";
 import { completeChecksum } from "../wire/offload.ts";
 import {
   ACK,
@@ -192,7 +201,13 @@ export class Generator {
     const { bytes } = this;
     const l3 = this.#backTo(frame, frameOffset, at);
     for (let i = 0; i < length - ETHERNET_HEADER; i++) bytes[l3 + i] = frame[key[AT_L3] + i];
-    // Swapped addresses add up to what they did before: the header checksum stays.
+    // Swapped addresses add up to what they did before; the TTL is ours, not what was left of the request's.
+    setU16(
+      bytes,
+      l3 + IPV4_CHECKSUM,
+      applyDelta(getU16(bytes, l3 + IPV4_CHECKSUM), deltaU16(bytes[l3 + IPV4_TTL] << 8, TTL << 8)),
+    );
+    bytes[l3 + IPV4_TTL] = TTL;
     setU32(bytes, l3 + IPV4_SOURCE, key[KEY_DESTINATION]);
     setU32(bytes, l3 + IPV4_DESTINATION, key[KEY_SOURCE]);
     writeIcmpEchoReply(bytes, l3 + key[AT_L4] - key[AT_L3]);

@@ -194,8 +194,7 @@ export class SlowPath {
     if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
     const verdict = this.#openFromPlain(batch, key, nowMs);
     if (verdict === DROP_TCP_MID_FLOW && this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs)) {
-      this.#counters.increment(TCP_RESETS_SENT);
-      this.#egress.sendAsIs(ingress.id, this.#generator.bytes, this.#generator.offset, this.#generator.length);
+      this.#reply(ingress.id, TCP_RESETS_SENT);
     }
     if (verdict !== OK) return verdict;
     return this.session(batch, i, key, this.#sessions.table.forwardFlow[this.#sessions.opened], nowMs);
@@ -268,13 +267,7 @@ export class SlowPath {
   #answerEcho(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): boolean {
     const isEcho = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_ICMP && getIcmpType(batch.bytes, key[AT_L4]) === ICMP_ECHO;
     if (!isEcho || !this.#generator.echoReply(batch.bytes, batch.offset[i], key, nowMs)) return false;
-    this.#counters.increment(ECHO_REPLIES_SENT);
-    this.#egress.sendAsIs(
-      key[KEY_PROTOCOL] >>> 8,
-      this.#generator.bytes,
-      this.#generator.offset,
-      this.#generator.length,
-    );
+    this.#reply(key[KEY_PROTOCOL] >>> 8, ECHO_REPLIES_SENT);
     return true;
   }
 
@@ -654,10 +647,15 @@ export class SlowPath {
       isPlain &&
       this.#generator.timeExceeded(batch.bytes, batch.offset[i], key, ingress.addresses[0].address, nowMs)
     ) {
-      this.#counters.increment(ICMP_SENT);
-      this.#egress.sendAsIs(ingress.id, this.#generator.bytes, this.#generator.offset, this.#generator.length);
+      this.#reply(ingress.id, ICMP_SENT);
     }
     return DROP_TTL;
+  }
+
+  /** Send what the generator wrote back to the station that a frame came from, and count it. */
+  #reply(interfaceId: number, counter: number): void {
+    this.#counters.increment(counter);
+    this.#egress.sendAsIs(interfaceId, this.#generator.bytes, this.#generator.offset, this.#generator.length);
   }
 
   /** The session's timer fired: expire it, generate what its handshake waits for, look whether its peer is silent. */

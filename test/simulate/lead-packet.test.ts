@@ -405,3 +405,14 @@ test("a lead packet whose IP header checksum is wrong opens no session", (t) => 
   t.deepEqual(dropsOf(net.west), { "ip-checksum": 1 });
   t.is(net.west.sessions.openedTotal, 0);
 });
+
+test("a ping of the router's own address is answered with a fresh TTL, and opens nothing", (t) => {
+  const net = twoRouters();
+  net.world.send(net.client, echoFrame(CLIENT, "10.1.0.1", 9, 3, "are you there", false, 1));
+  net.world.run(5);
+  const [reply] = net.client.received;
+  t.like(reply, { source: "10.1.0.1", icmpType: 0, ttl: 64, checksumsRight: true }, net.world.diagram());
+  t.deepEqual(reply.payload, new TextEncoder().encode("are you there"));
+  t.is(net.west.sessions.openedTotal, 0);
+  t.is(countOf(net.west, "icmp.echo-replies-sent"), 1);
+});
