@@ -6,7 +6,8 @@
         "native/addon.cc",
         "native/pcap_port.cc",
         "native/pcap_file.cc",
-        "native/interface_info.cc"
+        "native/interface_info.cc",
+        "native/memory.cc"
       ],
       "defines": ["NAPI_VERSION=8"],
       "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions"],

@@ -32,6 +32,7 @@ import { TxQueue } from "./engine/tx-queue.ts";
 import { AnsweringPort } from "./io/answering-port.ts";
 import { LivePort } from "./io/live-port.ts";
 import { MemoryPort } from "./io/memory-port.ts";
+import { tableMemory } from "./io/native.ts";
 import type { Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
@@ -72,7 +73,7 @@ export function buildRouter(
   const policy = compilePolicy(config, interfaces, paths);
   const counters = new CounterSet(COUNTERS);
   const table = new SessionTable(config.sessions.max);
-  const flows = new FlowTable(config.sessions.max * 2, random.nextI32());
+  const flows = new FlowTable(config.sessions.max * 2, random.nextI32(), BATCH_FRAMES, tableMemory);
   const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
   const sessions = new Sessions({ table, flows, wheel, neighbors, interfaces, paths, random });
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
@@ -98,15 +99,13 @@ export function buildRouter(
   });
   const engine = new Engine({
     ports,
-    interfaces,
-    fast: new FastPath({ flows, sessions: table, neighbors, queues, interfaces }),
+    fast: new FastPath({ flows, sessions: table, neighbors, queues, interfaces, batchFrames: BATCH_FRAMES }),
     slow,
     egress,
     resolver: new Resolver({ interfaces, neighbors, egress, generator, counters }),
     fragments: fragmentTables,
     wheel,
     counters,
-    keyRowWords: KEY_ROW_WORDS,
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });

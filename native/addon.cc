@@ -5,6 +5,7 @@
 void registerPcapPort(napi_env env, napi_value exports);
 void registerPcapFile(napi_env env, napi_value exports);
 void registerInterfaceInfo(napi_env env, napi_value exports);
+void registerMemory(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   setProperty(env, exports, "headroom", giveInt(env, HEADROOM));
@@ -12,5 +13,6 @@ NAPI_MODULE_INIT() {
   registerPcapPort(env, exports);
   registerPcapFile(env, exports);
   registerInterfaceInfo(env, exports);
+  registerMemory(env, exports);
   return exports;
 }

@@ -17,7 +17,7 @@ const batch = new FrameBatch(new Uint8Array(0), FRAMES);
 const port = new BenchPort("lan0", new Uint8Array(6));
 port.offer(makeTraffic({ sessions: FRAMES, lengths: SMALL, macHigh: MAC_HIGH, macLow: macLow(0) }), FRAMES);
 port.rx(batch);
-const { bytes, offset, length } = batch;
+const { bytes, view, offset, length } = batch;
 const table = new FlowTable(FRAMES, 1);
 for (let i = 0; i < FRAMES; i++) table.words[(table.insert(i, 1, 2, 17) << FLOW_SHIFT) + FLOW_DELTAS] = 0x12345678;
 
@@ -29,7 +29,7 @@ measure({
     for (let round = 0; round < ROUNDS; round++) {
       for (let i = 0; i < FRAMES; i++) {
         const l3 = offset[i] + ETHERNET_HEADER;
-        rewrite(bytes, l3, l3 + IPV4_HEADER, table.words, i << FLOW_SHIFT, false);
+        rewrite(view, l3, l3 + IPV4_HEADER, table.words, i << FLOW_SHIFT, false);
       }
     }
     return bytes[offset[0] + 40];

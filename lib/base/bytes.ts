@@ -3,6 +3,12 @@
 // No bounds checks: the caller has checked lengths once (see flow-key.ts), and a read past the end of a typed array
 // yields 0 here, never an exception.
 
+/** The same memory for reads and writes of whole words: one load each where getU16 and getI32 take two and four. */
+// cold: once a memory
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
 /** Unsigned 16-bit value at `at`. */
 export function getU16(bytes: Uint8Array, at: number): number {
   return (bytes[at] << 8) | bytes[at + 1];

@@ -11,6 +11,14 @@ export function hash4(seed: number, w0: number, w1: number, w2: number, w3: numb
   return finish(h ^ 16);
 }
 
+/** hashes[i] = hash4 of the four words at keys[i << shift], for i in 0..count-1. */
+export function hash4Batch(seed: number, keys: Int32Array, shift: number, count: number, hashes: Int32Array): void {
+  for (let i = 0; i < count; i++) {
+    const at = i << shift;
+    hashes[i] = hash4(seed, keys[at], keys[at + 1], keys[at + 2], keys[at + 3]);
+  }
+}
+
 /** Hash of `count` words of `words` from `at`. Returns the same int32 as hash4 for the same four words. */
 export function hashWords(seed: number, words: Int32Array, at: number, count: number): number {
   let h = seed;

@@ -1,6 +1,7 @@
 // The way out: a finished packet gets its Ethernet addresses and joins its interface's queue, or waits in the hold
 // queue while its next hop is being resolved. A lead packet is thus never lost to an ARP miss.
 
+import { setU32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
 import { MAC_SHIFT, NEIGHBOR_FAILED, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
@@ -9,7 +10,6 @@ import type { HoldQueue } from "../table/hold-queue.ts";
 import { segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
 import { DROP_HOLD_FULL, DROP_NEIGHBOR_UNREACHABLE } from "../wire/verdict.ts";
 import { dropCounter, FRAMES_HELD } from "./counters.ts";
-import { writeMacs } from "./rewrite.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
 /** A held frame older than this is of no use to anyone. */
@@ -68,7 +68,7 @@ export class Egress {
       return;
     }
     const mac = hop << MAC_SHIFT;
-    writeMacs(bytes, offset, macs, mac);
+    for (let word = 0; word < 3; word++) setU32(bytes, offset + word * 4, macs[mac + word]);
     macs[mac + 3] = nowMs;
     this.queues[interfaceId].push(bytes, offset, length, flags, segmentSize);
   }

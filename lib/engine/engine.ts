@@ -7,20 +7,17 @@
 // flow wait until the batch is through: established sessions go first, and a flood of new ones costs at most
 // `slowPathPerTurn` each turn.
 
-import { FRAME_TRUNCATED, FrameBatch, type Port } from "../io/port.ts";
-import type { RouterInterface } from "../peer/router-interface.ts";
+import { FrameBatch, type Port } from "../io/port.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import type { FragmentTable } from "../table/fragment-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
-import { ANY_MAC, decodeFrame } from "../wire/flow-key.ts";
+import { KEY_ROW_WORDS, KEY_SHIFT } from "../wire/flow-key.ts";
 import {
   CONSUMED,
   DROP,
   DROP_FRAGMENT_TIMEOUT,
   DROP_ICMP_ERROR,
   DROP_SLOW_PATH_FULL,
-  DROP_TRUNCATED,
-  OK,
   PUNT_ARP,
   PUNT_ICMP_ERROR,
   PUNT_MISS,
@@ -39,7 +36,6 @@ const TIMERS_PER_TURN = 1024;
 
 export class Engine {
   readonly #ports: readonly Port[];
-  readonly #interfaces: readonly RouterInterface[];
   readonly #fast: FastPath;
   readonly #slow: SlowPath;
   readonly #egress: Egress;
@@ -47,7 +43,8 @@ export class Engine {
   readonly #fragments: readonly FragmentTable[];
   readonly #wheel: TimerWheel;
   readonly #counters: CounterSet;
-  readonly #batch: FrameBatch;
+  /** One a port: a port's memory stays with it. */
+  readonly #batches: readonly FrameBatch[];
   readonly #key: Int32Array;
   /** Rows of the batch whose flow is unknown. */
   readonly #missed: Int32Array;
@@ -57,7 +54,6 @@ export class Engine {
 
   constructor(parts: {
     ports: readonly Port[];
-    interfaces: readonly RouterInterface[];
     fast: FastPath;
     slow: SlowPath;
     egress: Egress;
@@ -65,12 +61,10 @@ export class Engine {
     fragments: readonly FragmentTable[];
     wheel: TimerWheel;
     counters: CounterSet;
-    keyRowWords: number;
     batchFrames: number;
     slowPathPerTurn: number;
   }) {
     this.#ports = parts.ports;
-    this.#interfaces = parts.interfaces;
     this.#fast = parts.fast;
     this.#slow = parts.slow;
     this.#egress = parts.egress;
@@ -78,26 +72,28 @@ export class Engine {
     this.#fragments = parts.fragments;
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
-    this.#batch = new FrameBatch(new Uint8Array(0), parts.batchFrames);
-    this.#key = new Int32Array(parts.keyRowWords);
+    this.#batches = parts.ports.map(() => new FrameBatch(new Uint8Array(0), parts.batchFrames));
+    this.#key = new Int32Array(KEY_ROW_WORDS);
     this.#missed = new Int32Array(parts.slowPathPerTurn);
   }
 
   /** One turn of one port. Returns how many frames it received; fewer than a full batch means the port is empty. */
   portTurn(port: number, nowMs: number): number {
-    const batch = this.#batch;
+    const batch = this.#batches[port];
     const count = this.#ports[port].rx(batch);
     if (count === 0) return 0;
     this.#counters.add(FRAMES_RECEIVED, count);
     this.#missedCount = 0;
-    let forwarded = 0;
-    for (let i = 0; i < count; i++) {
-      const verdict = this.#frame(batch, i, port, nowMs);
-      if (verdict === OK) forwarded++;
-      else if (verdict !== PUNT_MISS) this.#finish(verdict);
+    this.#fast.find(batch, port);
+    let others = 0;
+    for (let i = 0; ; i++) {
+      i = this.#fast.forward(batch, i, count, nowMs);
+      if (i === count) break;
+      others++;
+      this.#other(batch, i, port, nowMs);
     }
-    this.#counters.add(FRAMES_FORWARDED, forwarded);
-    if (this.#missedCount > 0) this.#openMissed(batch, port, nowMs);
+    this.#counters.add(FRAMES_FORWARDED, count - others);
+    if (this.#missedCount > 0) this.#openMissed(batch, nowMs);
     if (this.#resolver.isUrgent) this.#resolver.tick(nowMs);
     this.#egress.flush();
     return count;
@@ -126,43 +122,45 @@ export class Engine {
     this.#egress.flush();
   }
 
-  /** Take one frame as far as it goes now. OK only from the fast path, which leaves the counting to its caller. */
-  #frame(batch: FrameBatch, i: number, port: number, nowMs: number): number {
-    if ((batch.flags[i] & FRAME_TRUNCATED) !== 0) return DROP_TRUNCATED;
-    const decoded = this.#decode(batch, i, port);
-    if (decoded !== OK) {
-      if (decoded === PUNT_ARP) return this.#resolver.receive(batch, i, port, nowMs);
-      return decoded === PUNT_ICMP_ERROR ? DROP_ICMP_ERROR : decoded;
-    }
-    const verdict = this.#fast.forward(batch, i, this.#key, nowMs);
-    if (verdict === OK) return OK;
-    this.#counters.increment(SLOW_PATH_PACKETS);
-    if (verdict === PUNT_SESSION) {
-      const outcome = this.#slow.session(batch, i, this.#key, this.#fast.flow, nowMs);
-      return outcome === OK ? PUNT_SESSION : outcome;
-    }
-    if (this.#missedCount === this.#missed.length) return DROP_SLOW_PATH_FULL;
-    this.#missed[this.#missedCount++] = i;
-    return PUNT_MISS;
+  /** Do with frame `i` what the fast path leaves to others. */
+  #other(batch: FrameBatch, i: number, port: number, nowMs: number): void {
+    const { verdict } = this.#fast;
+    if (verdict === PUNT_SESSION) this.#session(batch, i, nowMs);
+    else if (verdict === PUNT_MISS) this.#miss(i);
+    else if (verdict === PUNT_ARP) this.#finish(this.#resolver.receive(batch, i, port, nowMs));
+    else this.#finish(verdict === PUNT_ICMP_ERROR ? DROP_ICMP_ERROR : verdict);
   }
 
-  #decode(batch: FrameBatch, i: number, port: number): number {
-    const own = this.#interfaces[port];
-    const macHigh = own.acceptAnyMac ? ANY_MAC : own.macHigh;
-    return decodeFrame(batch.bytes, batch.offset[i], batch.length[i], port, macHigh, own.macLow, this.#key);
+  #session(batch: FrameBatch, i: number, nowMs: number): void {
+    this.#counters.increment(SLOW_PATH_PACKETS);
+    this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
+  }
+
+  /** A packet of no flow waits for the rest of the batch. */
+  #miss(i: number): void {
+    this.#counters.increment(SLOW_PATH_PACKETS);
+    if (this.#missedCount < this.#missed.length) this.#missed[this.#missedCount++] = i;
+    else this.#finish(DROP_SLOW_PATH_FULL);
   }
 
   /** The packets of no flow, in order: the first of a flow opens its session, the others behind it find that. */
-  #openMissed(batch: FrameBatch, port: number, nowMs: number): void {
+  #openMissed(batch: FrameBatch, nowMs: number): void {
     for (let n = 0; n < this.#missedCount; n++) {
       const i = this.#missed[n];
-      this.#decode(batch, i, port);
-      let verdict = this.#fast.forward(batch, i, this.#key, nowMs);
-      if (verdict === OK) this.#counters.increment(FRAMES_FORWARDED);
-      else if (verdict === PUNT_SESSION) verdict = this.#slow.session(batch, i, this.#key, this.#fast.flow, nowMs);
-      else verdict = this.#slow.miss(batch, i, this.#key, nowMs);
-      this.#finish(verdict);
+      this.#fast.findAgain(i);
+      if (this.#fast.forward(batch, i, i + 1, nowMs) > i) this.#counters.increment(FRAMES_FORWARDED);
+      else if (this.#fast.verdict === PUNT_SESSION)
+        this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
+      else this.#finish(this.#slow.miss(batch, i, this.#keyOf(i), nowMs));
     }
+  }
+
+  /** The key row of frame `i`, copied: the slow path changes it as it changes the frame. */
+  #keyOf(i: number): Int32Array {
+    const { keys } = this.#fast;
+    const at = i << KEY_SHIFT;
+    for (let word = 0; word < KEY_ROW_WORDS; word++) this.#key[word] = keys[at + word];
+    return this.#key;
   }
 
   /** Count what became of a frame that the fast path did not forward. The slow path counts what it sends. */

@@ -1,13 +1,20 @@
 // HOT
 // The fast path knows two things: look up the flow, apply its plan. Every doubt is a verdict for the slow path: no
 // flow, a handshake that runs, metadata, SYN/FIN/RST, a stale generation, TTL, size, an unresolved next hop.
+//
+// It goes over a batch three times, and that is what makes it fast: decode reads the frames, find waits for the table's
+// cache misses of all of them together, forward finds everything near. Its columns (one row a frame of the batch) are
+// the engine's to read.
 
-import { FRAME_CHECKSUM_PARTIAL, type FrameBatch, SEGMENT_SIZE_UNKNOWN } from "../io/port.ts";
+import { FRAME_CHECKSUM_PARTIAL, FRAME_TRUNCATED, type FrameBatch, SEGMENT_SIZE_UNKNOWN } from "../io/port.ts";
 import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import {
   EGRESS_SHIFT,
+  FLOW_BYTES_F64,
+  FLOW_LAST_SEEN,
   FLOW_NEXT_HOP,
+  FLOW_PACKETS_F64,
   FLOW_PLAN,
   FLOW_SESSION,
   FLOW_SHIFT,
@@ -17,26 +24,62 @@ import {
   OP_TO_PEER,
 } from "../table/flow-table.ts";
 import type { SessionTable } from "../table/session-table.ts";
+import { pseudoSum } from "../wire/checksum.ts";
 import {
+  ANY_MAC,
   AT_END,
   AT_L3,
   AT_L4,
   AT_PAYLOAD,
+  decodeFrame,
   KEY_DESTINATION,
   KEY_PORTS,
   KEY_PROTOCOL,
+  KEY_SHIFT,
   KEY_SOURCE,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   startsWithCookie,
   TRAITS,
 } from "../wire/flow-key.ts";
-import { isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
-import { OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
+import { segmentSizeMax } from "../wire/offload.ts";
+import { DROP_TRUNCATED, OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
 import { rewrite, writeMacs } from "./rewrite.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
 /** A receiver that asks for less gets what the path takes all the same: one frame must not become tens of thousands. */
 const MSS_MIN = 216;
+
+// A module's own constants are folded into its code; an imported one is loaded at each use (README.md).
+const ROW = KEY_SHIFT;
+const L3 = AT_L3;
+const L4 = AT_L4;
+const END = AT_END;
+const SOURCE = KEY_SOURCE;
+const DESTINATION = KEY_DESTINATION;
+const PROTOCOL = KEY_PROTOCOL;
+const KEY_TRAITS = TRAITS;
+const FLOW = FLOW_SHIFT;
+const PLAN = FLOW_PLAN;
+const NEXT_HOP = FLOW_NEXT_HOP;
+const READY = GENERATION_MASK | OP_SLOW;
+const EGRESS = EGRESS_SHIFT;
+const MAC = MAC_SHIFT;
+const TCP = PROTOCOL_TCP;
+const UDP = PROTOCOL_UDP;
+const GOOD = OK;
+const MISS = PUNT_MISS;
+const SESSION = PUNT_SESSION;
+const LAST_SEEN = FLOW_LAST_SEEN;
+const COUNTS = FLOW_SHIFT - 1;
+const PACKETS = FLOW_PACKETS_F64;
+const BYTES = FLOW_BYTES_F64;
+const PARTIAL = FRAME_CHECKSUM_PARTIAL;
+const TRUNCATED = FRAME_TRUNCATED;
+const decode = decodeFrame;
+const apply = rewrite;
+const address = writeMacs;
+const pseudo = pseudoSum;
 
 export class FastPath {
   readonly #flows: FlowTable;
@@ -45,8 +88,17 @@ export class FastPath {
   readonly #neighbors: NeighborTable;
   readonly #queues: readonly TxQueue[];
   readonly #interfaces: readonly RouterInterface[];
-  /** The flow of the packet handled last, -1 after PUNT_MISS. */
-  flow = -1;
+  readonly #mtus: Int32Array;
+  /** Key rows, as the decoder writes them. */
+  readonly keys: Int32Array;
+  /** What decode said. */
+  readonly verdicts: Int32Array;
+  /** The row of the flow, -1 = none; means nothing unless the verdict is OK. */
+  readonly found: Int32Array;
+  /** Flows removed when `found` was made: a row may be another flow's since. */
+  #removals = 0;
+  /** Why forward stopped: PUNT_MISS, PUNT_SESSION or what decode said. */
+  verdict = OK;
 
   constructor(parts: {
     flows: FlowTable;
@@ -54,6 +106,7 @@ export class FastPath {
     neighbors: NeighborTable;
     queues: readonly TxQueue[];
     interfaces: readonly RouterInterface[];
+    batchFrames: number;
   }) {
     this.#flows = parts.flows;
     this.#words = parts.flows.words;
@@ -61,86 +114,181 @@ export class FastPath {
     this.#neighbors = parts.neighbors;
     this.#queues = parts.queues;
     this.#interfaces = parts.interfaces;
+    this.#mtus = new Int32Array(parts.interfaces.map(({ mtu }) => mtu));
+    this.keys = new Int32Array(parts.batchFrames << KEY_SHIFT);
+    this.verdicts = new Int32Array(parts.batchFrames);
+    this.found = new Int32Array(parts.batchFrames);
   }
 
-  /** Forward frame `i`, decoded into `key`. Returns OK when it is queued, PUNT_MISS without a flow, or PUNT_SESSION with the frame as it was. */
-  forward(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
-    const flow = this.#flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
-    this.flow = flow;
-    if (flow < 0) return PUNT_MISS;
+  /** Decode the batch that came in by `port` and find the flow of each frame. */
+  find(batch: FrameBatch, port: number): void {
+    const { count, view, offset, length, flags } = batch;
+    const { keys, verdicts } = this;
+    const own = this.#interfaces[port];
+    const macHigh = own.acceptAnyMac ? ANY_MAC : own.macHigh;
+    const macLow = own.macLow;
+    for (let i = 0; i < count; i++) {
+      const whole = (flags[i] & TRUNCATED) === 0;
+      verdicts[i] = whole ? decode(view, offset[i], length[i], port, macHigh, macLow, keys, i << ROW) : DROP_TRUNCATED;
+    }
+    this.#flows.findBatch(keys, ROW, count, this.found);
+    this.#removals = this.#flows.removals;
+  }
+
+  /** Look the flow of frame `i` up again: a session may have opened since. */
+  findAgain(i: number): void {
+    const { keys } = this;
+    const key = i << ROW;
+    this.found[i] = this.#flows.find(
+      keys[key + KEY_SOURCE],
+      keys[key + KEY_DESTINATION],
+      keys[key + KEY_PORTS],
+      keys[key + KEY_PROTOCOL],
+    );
+  }
+
+  /**
+   * Forward the frames from..to-1, found before, as far as they need nothing else. Returns the first that does, as it
+   * was, with the reason in `verdict`; `to` when all of them are queued.
+   */
+  forward(batch: FrameBatch, from: number, to: number, nowMs: number): number {
+    if (this.#flows.removals !== this.#removals) this.#refresh(from, to);
+    const { keys, verdicts, found } = this;
+    const { bytes, view, offset, segmentSize } = batch;
+    const { generation, doubles } = this.#flows;
+    const words = this.#words;
+    const { macs, usable } = this.#neighbors;
+    const mtus = this.#mtus;
+    // The columns of the queue that packets leave by, for as long as that stays the same.
+    let leaving = -1;
+    let out = batch;
+    let outOffset = offset;
+    let outLength = offset;
+    let outFlags = offset;
+    let outSegmentSize = offset;
+    let room = 0;
+    let n = 0;
+    let i = from;
+    for (; i < to; i++) {
+      const flow = found[i];
+      if (verdicts[i] !== GOOD || flow < 0) {
+        this.verdict = verdicts[i] === GOOD ? MISS : verdicts[i];
+        break;
+      }
+      const key = i << ROW;
+      const base = flow << FLOW;
+      const plan = words[base + PLAN];
+      const l3 = keys[key + L3];
+      const hop = words[base + NEXT_HOP];
+      const ready = (plan & READY) === generation && keys[key + KEY_TRAITS] === 0;
+      if (!ready || view.getUint8(l3 + 8) < 2 || usable[hop] === 0) {
+        this.verdict = SESSION;
+        break;
+      }
+      const egress = (plan >>> EGRESS) & 0xff;
+      const packetLength = keys[key + END] - l3;
+      let size = segmentSize[i];
+      if (packetLength > mtus[egress]) {
+        size = this.#segmentSize(batch, i, flow, mtus[egress]);
+        if (size === 0) {
+          this.verdict = SESSION;
+          break;
+        }
+      }
+      if (egress !== leaving || n === room) {
+        if (leaving >= 0) out.count = n;
+        leaving = egress;
+        out = this.#queues[egress].ready(bytes);
+        outOffset = out.offset;
+        outLength = out.length;
+        outFlags = out.flags;
+        outSegmentSize = out.segmentSize;
+        room = out.capacity;
+        n = out.count;
+      }
+
+      const l4 = keys[key + L4];
+      const at = offset[i];
+      const partial = hasPartialChecksum(view, keys, key, l4);
+      apply(view, l3, l4, words, base, partial);
+      address(view, at, macs, hop << MAC);
+      macs[(hop << MAC) + 3] = nowMs;
+      words[base + LAST_SEEN] = nowMs;
+      const counts = flow << COUNTS;
+      doubles[counts + PACKETS]++;
+      doubles[counts + BYTES] += packetLength;
+      outOffset[n] = at;
+      outLength[n] = packetLength + l3 - at;
+      outFlags[n] = partial ? PARTIAL : 0;
+      outSegmentSize[n] = size;
+      n++;
+    }
+    if (leaving >= 0) out.count = n;
+    return i;
+  }
+
+  /** Flows have gone since `found` was made: look the rest up anew. */
+  #refresh(from: number, to: number): void {
+    for (let i = from; i < to; i++) if (this.verdicts[i] === OK) this.findAgain(i);
+    this.#removals = this.#flows.removals;
+  }
+
+  /** The segment size of a frame longer than the egress MTU; 0 = not for the fast path. */
+  #segmentSize(batch: FrameBatch, i: number, flow: number, mtu: number): number {
+    const key = i << KEY_SHIFT;
+    const { keys } = this;
+    if (batch.segmentSize[i] === 0 || (keys[key + KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return 0;
     const words = this.#words;
     const base = flow << FLOW_SHIFT;
-    const plan = words[base + FLOW_PLAN];
-    if ((plan & (GENERATION_MASK | OP_SLOW)) !== this.#flows.generation || key[TRAITS] !== 0) return PUNT_SESSION;
-
-    const bytes = batch.bytes;
-    const l3 = key[AT_L3];
-    const hop = words[base + FLOW_NEXT_HOP];
-    const neighbors = this.#neighbors;
-    if (bytes[l3 + 8] < 2 || neighbors.usable[hop] === 0) return PUNT_SESSION;
-    const egress = (plan >>> EGRESS_SHIFT) & 0xff;
-    const packetLength = key[AT_END] - l3;
-    let segmentSize = batch.segmentSize[i];
-    const mtu = this.#interfaces[egress].mtu;
-    if (packetLength > mtu) {
-      if (segmentSize === 0 || (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return PUNT_SESSION;
-      segmentSize = segmentSizeOf(
-        bytes,
-        batch.offset[i],
-        key,
-        segmentSize,
-        mtu,
-        this.#sessions,
-        words[base + FLOW_SESSION],
-        flow,
-      );
-      if ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, segmentSize)) return PUNT_SESSION;
-    }
-
-    const l4 = key[AT_L4];
-    const partial = isChecksumPartial(bytes, l3, l4, key[AT_END]);
-    rewrite(bytes, l3, l4, words, base, partial);
-    const offset = batch.offset[i];
-    const macs = neighbors.macs;
-    const mac = hop << MAC_SHIFT;
-    writeMacs(bytes, offset, macs, mac);
-    macs[mac + 3] = nowMs;
-    this.#flows.touch(flow, packetLength, nowMs);
-    const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;
-    this.#queues[egress].push(bytes, offset, packetLength + l3 - offset, flags, segmentSize);
-    return OK;
+    const session = words[base + FLOW_SESSION];
+    const size = segmentSizeOf(batch, i, keys, key, mtu, this.#sessions, session, flow);
+    const hides = (words[base + FLOW_PLAN] & OP_TO_PEER) !== 0 && hidesCookie(batch.bytes, keys, key, size);
+    return hides ? 0 : size;
   }
 }
 
+/** See isChecksumPartial: the same from a key row, where the addresses are already. */
+const hasPartialChecksum = (view: DataView, keys: Int32Array, key: number, l4: number): boolean => {
+  const protocol = keys[key + PROTOCOL] & 0xff;
+  const source = keys[key + SOURCE];
+  const destination = keys[key + DESTINATION];
+  if (protocol === UDP) {
+    const udp = view.getInt32(l4 + 4);
+    return (udp & 0xffff) === pseudo(source, destination, UDP, udp >>> 16);
+  }
+  return protocol === TCP && view.getUint16(l4 + 16) === pseudo(source, destination, TCP, keys[key + END] - l4);
+};
+
 /**
- * How much payload each segment of a super-frame may have: what the port found out, or else what the receiver asked for
- * in its SYN less the options (RFC 6691), and never more than the egress MTU allows.
+ * How much payload each segment of super-frame `i`, decoded into the key row at keys[at], may have: what the port found
+ * out, or else what the receiver asked for in its SYN less the options (RFC 6691), and never more than the egress MTU
+ * allows.
  */
 export function segmentSizeOf(
-  bytes: Uint8Array,
-  offset: number,
-  key: Int32Array,
-  found: number,
+  batch: FrameBatch,
+  i: number,
+  keys: Int32Array,
+  at: number,
   mtu: number,
   sessions: SessionTable,
   session: number,
   flow: number,
 ): number {
-  const largest = segmentSizeMax(bytes, offset, mtu);
-  let size = found;
-  if (found === SEGMENT_SIZE_UNKNOWN) {
+  const largest = segmentSizeMax(batch.bytes, batch.offset[i], mtu);
+  let size = batch.segmentSize[i];
+  if (size === SEGMENT_SIZE_UNKNOWN) {
     const direction = sessions.forwardFlow[session] === flow ? 0 : 1;
     const maximum = sessions.segmentSize[session * 2 + direction];
-    if (maximum >= MSS_MIN) size = maximum - (key[AT_PAYLOAD] - key[AT_L4]) + 20;
+    if (maximum >= MSS_MIN) size = maximum - (keys[at + AT_PAYLOAD] - keys[at + AT_L4]) + 20;
   }
   return size > largest || size < 1 ? largest : size;
 }
 
 /** Whether the payload of any segment that a super-frame will be cut to begins with the cookie: those need the false-positive marker. */
-export function hidesCookie(bytes: Uint8Array, key: Int32Array, segmentSize: number): boolean {
-  const end = key[AT_END];
-  for (let at = key[AT_PAYLOAD]; at < end; at += segmentSize) {
-    if (startsWithCookie(bytes, at, end)) return true;
+export function hidesCookie(bytes: Uint8Array, keys: Int32Array, at: number, segmentSize: number): boolean {
+  const end = keys[at + AT_END];
+  for (let from = keys[at + AT_PAYLOAD]; from < end; from += segmentSize) {
+    if (startsWithCookie(bytes, from, end)) return true;
   }
   return false;
 }

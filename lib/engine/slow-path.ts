@@ -406,7 +406,7 @@ export class SlowPath {
   #reassembled(interfaceId: number, nowMs: number): number {
     const piece = this.#piece;
     const key = this.#pieceKey;
-    let verdict = decodeFrame(piece.bytes, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key);
+    let verdict = decodeFrame(piece.view, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key, 0);
     if (verdict === OK) {
       const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
       verdict = flow < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, flow, nowMs);
@@ -531,9 +531,9 @@ export class SlowPath {
     const { bytes } = batch;
     if (batch.segmentSize[i] !== 0) {
       const { mtu } = this.#interfaces[planEgress(plan)];
-      const size = segmentSizeOf(bytes, batch.offset[i], key, batch.segmentSize[i], mtu, table, session, flow);
+      const size = segmentSizeOf(batch, i, key, 0, mtu, table, session, flow);
       batch.segmentSize[i] = size;
-      if (attach || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, size))) {
+      if (attach || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))) {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
@@ -544,7 +544,7 @@ export class SlowPath {
     // The session's own bytes, as its hosts count them: nothing of what routers put around them.
     const packetLength = key[AT_END] - key[AT_L3];
     const partial = batch.segmentSize[i] !== 0 && isChecksumPartial(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
-    rewrite(bytes, key[AT_L3], key[AT_L4], flows.words, base, partial);
+    rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     if (attach) {
       const length = this.#writeMetadata(session, direction, sending, paths[side.path[session]]);
@@ -592,7 +592,7 @@ export class SlowPath {
       if (length === 0) return verdict;
       segment.offset[0] = at;
       segment.length[0] = length;
-      const decoded = decodeFrame(segment.bytes, at, length, key[KEY_PROTOCOL] >>> 8, ANY_MAC, 0, this.#pieceKey);
+      const decoded = decodeFrame(segment.view, at, length, key[KEY_PROTOCOL] >>> 8, ANY_MAC, 0, this.#pieceKey, 0);
       const left = decoded !== OK ? decoded : this.#leave(segment, 0, this.#pieceKey, flow, session, direction, nowMs);
       if (left !== OK) verdict = left;
     }

@@ -13,13 +13,19 @@ export class TxQueue {
     this.#batch = new FrameBatch(new Uint8Array(0), capacity);
   }
 
-  /** Queue a frame. Its bytes must stay as they are until flush. */
-  push(bytes: Uint8Array, offset: number, length: number, flags: number, segmentSize: number): void {
+  /** The queue as a batch with room for a frame in this memory, which may be added to it. */
+  ready(bytes: Uint8Array): FrameBatch {
     const batch = this.#batch;
     if (batch.count === batch.capacity || batch.bytes !== bytes) {
       this.flush();
       batch.bytes = bytes;
     }
+    return batch;
+  }
+
+  /** Queue a frame. Its bytes must stay as they are until flush. */
+  push(bytes: Uint8Array, offset: number, length: number, flags: number, segmentSize: number): void {
+    const batch = this.ready(bytes);
     const i = batch.count;
     batch.offset[i] = offset;
     batch.length[i] = length;

@@ -52,6 +52,9 @@ export interface NativeAddon {
   portWatch(port: PortHandle, wake: () => void): void;
   portClose(port: PortHandle): void;
 
+  /** Zeroed memory for a table, in huge pages where the kernel has them. */
+  memory(bytes: number): ArrayBuffer;
+
   interfaceInfo(device: string, mac: Uint8Array): InterfaceInfo;
   /** `change`: -1 leave, 0 off, 1 on. Returns what it was: 1 on, 0 off, -1 not supported. */
   offload(device: string, name: "gro" | "lro", change: -1 | 0 | 1): -1 | 0 | 1;
@@ -89,8 +92,21 @@ let loaded: NativeAddon | undefined;
 
 /** The addon: build/Release/waymark.node of this package, or the file that WAYMARK_ADDON names. */
 export function native(): NativeAddon {
-  loaded ??= load(process.env.WAYMARK_ADDON ?? join(packageRoot(), "build", "Release", "waymark.node"));
+  loaded ??= load(addonPath());
   return loaded;
+}
+
+/** A huge page; smaller tables gain nothing from one. */
+const HUGE_PAGE = 2 << 20;
+
+/** Memory for a table: in huge pages where the addon is built and the kernel has them, else like any other. */
+export function tableMemory(bytes: number): ArrayBuffer {
+  if (bytes < HUGE_PAGE || !existsSync(addonPath())) return new ArrayBuffer(bytes);
+  return native().memory(bytes);
+}
+
+function addonPath(): string {
+  return process.env.WAYMARK_ADDON ?? join(packageRoot(), "build", "Release", "waymark.node");
 }
 
 function load(path: string): NativeAddon {

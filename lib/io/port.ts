@@ -1,6 +1,8 @@
 // The seam between the engine and whatever carries frames: libpcap, memory, a capture file. Five calls and one
 // layout; test/contract/port-contract.ts is the definition in executable form, and every port passes it.
 
+import { viewOf } from "../base/bytes.ts";
+
 /** Bytes kept free in front of every received frame: metadata slides the headers left into it, the payload never moves. */
 export const HEADROOM = 512;
 
@@ -18,7 +20,8 @@ export const SEGMENT_SIZE_UNKNOWN = 0xffff;
  * on the wire; 0xFFFF = a super-frame whose sender's segment size is unknown). Shared with native/batch.h.
  */
 export class FrameBatch {
-  bytes: Uint8Array;
+  #bytes: Uint8Array;
+  #view: DataView | null = null;
   readonly offset: Int32Array;
   readonly length: Int32Array;
   readonly flags: Int32Array;
@@ -28,12 +31,29 @@ export class FrameBatch {
   readonly capacity: number;
 
   constructor(bytes: Uint8Array, capacity: number) {
-    this.bytes = bytes;
+    this.#bytes = bytes;
     this.capacity = capacity;
     this.offset = new Int32Array(capacity);
     this.length = new Int32Array(capacity);
     this.flags = new Int32Array(capacity);
     this.segmentSize = new Int32Array(capacity);
+  }
+
+  /** The memory in which the frames lie. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  set bytes(bytes: Uint8Array) {
+    if (bytes === this.#bytes) return;
+    this.#bytes = bytes;
+    this.#view = null;
+  }
+
+  /** The same memory, for whole words; made anew only when the memory is another. */
+  get view(): DataView {
+    this.#view ??= viewOf(this.#bytes);
+    return this.#view;
   }
 }
 

@@ -10,6 +10,7 @@
 //
 // Full: allocate returns -1 and the session is refused (drop.session-table-full).
 
+import { plainMemory } from "../base/memory.ts";
 import { HashIndex } from "./hash-index.ts";
 import { Slab } from "./slab.ts";
 
@@ -25,8 +26,8 @@ export const FLOW_PLAN = 8;
 export const FLOW_NEXT_HOP = 9;
 export const FLOW_SESSION = 10;
 export const FLOW_LAST_SEEN = 11;
-const FLOW_PACKETS_F64 = 6;
-const FLOW_BYTES_F64 = 7;
+export const FLOW_PACKETS_F64 = 6;
+export const FLOW_BYTES_F64 = 7;
 export const FLOW_WORDS = 16;
 export const FLOW_SHIFT = 4;
 
@@ -48,17 +49,21 @@ export const EGRESS_SHIFT = 16;
 export class FlowTable {
   /** Row r is words[r << FLOW_SHIFT] and the 15 words behind it. */
   readonly words: Int32Array;
-  readonly #doubles: Float64Array;
+  /** The same memory: row r is doubles[r << 3] and the 7 behind it. */
+  readonly doubles: Float64Array;
   readonly #slab: Slab;
   readonly #index: HashIndex;
   /** Bits 8..15 of the plan of every current flow; a flow with another value is checked once before it forwards again. */
   generation = 0;
+  /** How many were removed: a row number found before may mean another flow when this has changed. */
+  removals = 0;
 
-  constructor(capacity: number, seed: number) {
-    this.words = new Int32Array(capacity * FLOW_WORDS);
-    this.#doubles = new Float64Array(this.words.buffer);
+  /** findBatch takes up to `batch` keys. */
+  constructor(capacity: number, seed: number, batch = 0, memory = plainMemory) {
+    this.words = new Int32Array(memory(capacity * FLOW_WORDS * 4));
+    this.doubles = new Float64Array(this.words.buffer);
     this.#slab = new Slab(capacity);
-    this.#index = new HashIndex(capacity, seed, 4, this.words, FLOW_WORDS);
+    this.#index = new HashIndex(capacity, seed, 4, this.words, FLOW_WORDS, batch, memory);
   }
 
   get count(): number {
@@ -68,6 +73,11 @@ export class FlowTable {
   /** The row with this key, or -1. */
   find(source: number, destination: number, ports: number, protocol: number): number {
     return this.#index.find4(source, destination, ports, protocol);
+  }
+
+  /** The rows of `count` keys, the i-th at keys[i << keyShift]; -1 in `found` where there is none. */
+  findBatch(keys: Int32Array, keyShift: number, count: number, found: Int32Array): void {
+    this.#index.findBatch(keys, keyShift, count, found);
   }
 
   /**
@@ -91,6 +101,7 @@ export class FlowTable {
   }
 
   remove(row: number): void {
+    this.removals++;
     this.#index.remove(row);
     this.#slab.free(row);
   }
@@ -104,16 +115,16 @@ export class FlowTable {
   touch(row: number, length: number, nowMs: number): void {
     this.words[(row << FLOW_SHIFT) + FLOW_LAST_SEEN] = nowMs;
     const base = row << 3;
-    this.#doubles[base + FLOW_PACKETS_F64]++;
-    this.#doubles[base + FLOW_BYTES_F64] += length;
+    this.doubles[base + FLOW_PACKETS_F64]++;
+    this.doubles[base + FLOW_BYTES_F64] += length;
   }
 
   packets(row: number): number {
-    return this.#doubles[(row << 3) + FLOW_PACKETS_F64];
+    return this.doubles[(row << 3) + FLOW_PACKETS_F64];
   }
 
   bytes(row: number): number {
-    return this.#doubles[(row << 3) + FLOW_BYTES_F64];
+    return this.doubles[(row << 3) + FLOW_BYTES_F64];
   }
 }
 

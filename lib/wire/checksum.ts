@@ -45,6 +45,9 @@ export function fold(sum: number): number {
   return (sum >>> 16) + (sum & 0xffff);
 }
 
+/** fold for this file: what is exported is looked up anew at each use (engine/README.md). */
+const folded = fold;
+
 /** The delta of a 16-bit word that changes from `before` to `after`. */
 export function deltaU16(before: number, after: number): number {
   return fold((~before & 0xffff) + (after & 0xffff));
@@ -62,18 +65,24 @@ export function addDelta(a: number, b: number): number {
 
 /** The checksum after a change of `delta` (RFC 1624, eqn. 3). */
 export function applyDelta(checksum: number, delta: number): number {
-  return ~fold((~checksum & 0xffff) + delta) & 0xffff;
+  return ~folded((~checksum & 0xffff) + delta) & 0xffff;
 }
 
 /** applyDelta for UDP: no checksum stays no checksum, a computed 0 becomes 0xFFFF. */
 export function applyDeltaUdp(checksum: number, delta: number): number {
-  return checksum === 0 ? 0 : applyDelta(checksum, delta) || 0xffff;
+  return checksum === 0 ? 0 : ~folded((~checksum & 0xffff) + delta) & 0xffff || 0xffff;
 }
 
 /** Unfolded sum of the IPv4 pseudo header in front of `l4Length` bytes. Never folds to 0. */
 export function pseudoHeaderSum(bytes: Uint8Array, l3: number, l4Length: number): number {
   const addresses = getU16(bytes, l3 + 12) + getU16(bytes, l3 + 14) + getU16(bytes, l3 + 16) + getU16(bytes, l3 + 18);
   return addresses + bytes[l3 + 9] + l4Length;
+}
+
+/** The folded sum of the same pseudo header, from addresses that were read already. */
+export function pseudoSum(source: number, destination: number, protocol: number, l4Length: number): number {
+  const addresses = (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff);
+  return folded(addresses + protocol + l4Length);
 }
 
 /** The value to store as the header checksum of the IPv4 header at `l3`. */

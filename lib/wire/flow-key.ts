@@ -6,11 +6,11 @@
 //   | Ethernet 14 | IPv4 20..60 | TCP 20..60 / UDP 8 | payload ... | padding |
 //   ^ offset      ^ AT_L3       ^ AT_L4              ^ AT_PAYLOAD  ^ AT_END       (other protocols: AT_PAYLOAD = AT_L4)
 //
-// The caller owns the row, an Int32Array of KEY_ROW_WORDS, and may reuse it: every word a verdict of OK promises is
-// overwritten each time. Words 0..3 are the flow key and go to the flow table as they are. After OK (and after
+// The caller owns the rows, an Int32Array with KEY_ROW_WORDS a frame, and may reuse them: every word a verdict of OK
+// promises is overwritten each time. Words 0..3 are the flow key and go to the flow table as they are. After OK (and after
 // PUNT_ICMP_ERROR) all offsets lie inside the frame, so readers behind need no checks of their own.
 
-import { getI32, getU16 } from "../base/bytes.ts";
+import { getI32 } from "../base/bytes.ts";
 import {
   DROP_ETHERTYPE,
   DROP_ICMP_TYPE,
@@ -44,7 +44,9 @@ export const AT_PAYLOAD = 6;
 export const AT_END = 7;
 /** Bits of TRAIT_*. */
 export const TRAITS = 8;
-export const KEY_ROW_WORDS = 9;
+/** Row r of several begins at r << KEY_SHIFT. */
+export const KEY_SHIFT = 4;
+export const KEY_ROW_WORDS = 16;
 
 /** The L4 payload begins with the SVR cookie: metadata, or a payload that needs the false-positive marker. */
 export const TRAIT_COOKIE = 1;
@@ -71,76 +73,100 @@ const TCP_EVENT_FLAGS = 0x07; // FIN, SYN, RST
 /** Pass as `macHigh` to take frames for any station: captures made elsewhere. */
 export const ANY_MAC = -1;
 
+// A module's own constants are folded into its code; an exported one is loaded at each use (engine/README.md).
+const SOURCE = KEY_SOURCE;
+const DESTINATION = KEY_DESTINATION;
+const PORTS = KEY_PORTS;
+const PROTOCOL = KEY_PROTOCOL;
+const L3 = AT_L3;
+const L4 = AT_L4;
+const PAYLOAD = AT_PAYLOAD;
+const END = AT_END;
+const ROW_TRAITS = TRAITS;
+const COOKIE = TRAIT_COOKIE;
+const TCP_EVENT = TRAIT_TCP_EVENT;
+const HEADER = ETHERNET_HEADER;
+const IPV4 = ETHERTYPE_IPV4;
+const ARP = ETHERTYPE_ARP;
+const ICMP = PROTOCOL_ICMP;
+const TCP = PROTOCOL_TCP;
+const UDP = PROTOCOL_UDP;
+const COOKIE_0 = COOKIE_HIGH;
+const COOKIE_1 = COOKIE_LOW;
+const ANY = ANY_MAC;
+const GOOD = OK;
+
 /**
  * Decode the frame at `offset`, `length` bytes long, received on `interfaceId`, whose own MAC address is
- * `macHigh` (first 2 bytes) and `macLow` (last 4, int32). Returns OK with `row` filled, PUNT_ARP (row unset),
- * PUNT_ICMP_ERROR (row filled as for OK, ports 0), or a drop reason.
+ * `macHigh` (first 2 bytes) and `macLow` (last 4, int32). Returns OK with the key row at rows[at] filled, PUNT_ARP (row
+ * unset), PUNT_ICMP_ERROR (row filled as for OK, ports 0), or a drop reason.
  */
 export function decodeFrame(
-  bytes: Uint8Array,
+  view: DataView,
   offset: number,
   length: number,
   interfaceId: number,
   macHigh: number,
   macLow: number,
-  row: Int32Array,
+  rows: Int32Array,
+  at: number,
 ): number {
-  if (length < ETHERNET_HEADER) return DROP_RUNT;
-  const destinationHigh = getU16(bytes, offset);
-  const destinationLow = getI32(bytes, offset + 2);
-  const sourceHigh = getU16(bytes, offset + 6);
-  const etherType = getU16(bytes, offset + 12);
+  if (length < HEADER) return DROP_RUNT;
+  const destinationHigh = view.getUint16(offset);
+  const destinationLow = view.getInt32(offset + 2);
+  const sourceHigh = view.getUint16(offset + 6);
+  const etherType = view.getUint16(offset + 12);
   if ((sourceHigh & 0x0100) !== 0) return DROP_SOURCE_MAC;
-  if (macHigh !== ANY_MAC && sourceHigh === macHigh && getI32(bytes, offset + 8) === macLow) return DROP_LOOP;
-  if (etherType === ETHERTYPE_ARP) return PUNT_ARP;
+  if (macHigh !== ANY && sourceHigh === macHigh && view.getInt32(offset + 8) === macLow) return DROP_LOOP;
+  if (etherType === ARP) return PUNT_ARP;
   if ((destinationHigh & 0x0100) !== 0) return DROP_NOT_OURS;
-  if (macHigh !== ANY_MAC && (destinationHigh !== macHigh || destinationLow !== macLow)) return DROP_NOT_OURS;
-  if (etherType !== ETHERTYPE_IPV4) return refuseEtherType(etherType);
+  if (macHigh !== ANY && (destinationHigh !== macHigh || destinationLow !== macLow)) return DROP_NOT_OURS;
+  if (etherType !== IPV4) return refuseEtherType(etherType);
 
-  const l3 = offset + ETHERNET_HEADER;
-  const room = length - ETHERNET_HEADER;
+  const l3 = offset + HEADER;
+  const room = length - HEADER;
   if (room < 20) return DROP_RUNT;
-  const versionAndLength = bytes[l3];
+  const versionAndLength = view.getUint8(l3);
   if (versionAndLength >>> 4 !== 4) return DROP_IP_VERSION;
   const headerLength = (versionAndLength & 15) << 2;
   if (headerLength < 20 || headerLength > room) return DROP_IP_HEADER_LENGTH;
-  const totalLength = getU16(bytes, l3 + 2);
+  const totalLength = view.getUint16(l3 + 2);
   if (totalLength < headerLength || totalLength > room) return DROP_IP_TOTAL_LENGTH;
   // More-fragments set or an offset: a piece has no ports, so it cannot be matched to a flow.
-  if ((getU16(bytes, l3 + 6) & 0x3fff) !== 0) return DROP_IP_FRAGMENT;
+  if ((view.getUint16(l3 + 6) & 0x3fff) !== 0) return DROP_IP_FRAGMENT;
 
-  const source = getI32(bytes, l3 + 12);
-  const destination = getI32(bytes, l3 + 16);
+  const source = view.getInt32(l3 + 12);
+  const destination = view.getInt32(l3 + 16);
   if (isNeverForwarded(source >>> 24) || isNeverForwarded(destination >>> 24)) return DROP_IP_ADDRESS;
 
-  const protocol = bytes[l3 + 9];
+  const protocol = view.getUint8(l3 + 9);
   const l4 = l3 + headerLength;
   const end = l3 + totalLength;
   let ports = 0;
   let payload = l4;
   let payloadEnd = end;
   let traits = 0;
-  let verdict = OK;
+  let verdict = GOOD;
 
-  if (protocol === PROTOCOL_TCP) {
+  if (protocol === TCP) {
     if (end - l4 < 20) return DROP_L4_HEADER;
-    const tcpHeaderLength = (bytes[l4 + 12] >>> 4) << 2;
+    const tcpHeaderLength = (view.getUint8(l4 + 12) >>> 4) << 2;
     payload = l4 + tcpHeaderLength;
     if (tcpHeaderLength < 20 || payload > end) return DROP_L4_HEADER;
-    ports = getI32(bytes, l4);
-    if ((bytes[l4 + 13] & TCP_EVENT_FLAGS) !== 0) traits = TRAIT_TCP_EVENT;
-  } else if (protocol === PROTOCOL_UDP) {
+    ports = view.getInt32(l4);
+    if ((view.getUint8(l4 + 13) & TCP_EVENT_FLAGS) !== 0) traits = TCP_EVENT;
+  } else if (protocol === UDP) {
     if (end - l4 < 8) return DROP_L4_HEADER;
-    const udpLength = getU16(bytes, l4 + 4);
+    const udpLength = view.getUint16(l4 + 4);
     if (udpLength < 8 || udpLength > end - l4) return DROP_L4_HEADER;
     payload = l4 + 8;
     payloadEnd = l4 + udpLength;
-    ports = getI32(bytes, l4);
-  } else if (protocol === PROTOCOL_ICMP) {
+    ports = view.getInt32(l4);
+  } else if (protocol === ICMP) {
     if (end - l4 < 8) return DROP_L4_HEADER;
-    const type = bytes[l4];
+    const type = view.getUint8(l4);
     if (type === 8 || type === 0) {
-      const identifier = getU16(bytes, l4 + 4);
+      const identifier = view.getUint16(l4 + 4);
       ports = (identifier << 16) | identifier;
     } else if (type === 3 || type === 4 || type === 5 || type === 11 || type === 12) {
       verdict = PUNT_ICMP_ERROR;
@@ -148,18 +174,23 @@ export function decodeFrame(
       return DROP_ICMP_TYPE;
     }
   }
-  if (startsWithCookie(bytes, payload, payloadEnd)) traits |= TRAIT_COOKIE;
+  if (hasCookie(view, payload, payloadEnd)) traits |= COOKIE;
 
-  row[KEY_SOURCE] = source;
-  row[KEY_DESTINATION] = destination;
-  row[KEY_PORTS] = ports;
-  row[KEY_PROTOCOL] = (interfaceId << 8) | protocol;
-  row[AT_L3] = l3;
-  row[AT_L4] = l4;
-  row[AT_PAYLOAD] = payload;
-  row[AT_END] = end;
-  row[TRAITS] = traits;
+  rows[at + SOURCE] = source;
+  rows[at + DESTINATION] = destination;
+  rows[at + PORTS] = ports;
+  rows[at + PROTOCOL] = (interfaceId << 8) | protocol;
+  rows[at + L3] = l3;
+  rows[at + L4] = l4;
+  rows[at + PAYLOAD] = payload;
+  rows[at + END] = end;
+  rows[at + ROW_TRAITS] = traits;
   return verdict;
+}
+
+/** Whether the L4 payload from `at` to `end` begins with the SVR cookie. */
+function hasCookie(view: DataView, at: number, end: number): boolean {
+  return end - at >= 8 && view.getInt32(at) === COOKIE_0 && view.getInt32(at + 4) === COOKIE_1;
 }
 
 /** Whether the L4 payload bytes[at..end) begins with the SVR cookie. */

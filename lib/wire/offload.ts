@@ -13,6 +13,7 @@ import {
   l4ChecksumOffset,
   l4Sum,
   pseudoHeaderSum,
+  pseudoSum,
   sumWords,
 } from "./checksum.ts";
 import { ETHERNET_HEADER, PROTOCOL_TCP, PROTOCOL_UDP } from "./flow-key.ts";
@@ -24,9 +25,11 @@ import { CWR, FIN, PSH } from "./tcp.ts";
  */
 export function isChecksumPartial(bytes: Uint8Array, l3: number, l4: number, end: number): boolean {
   const protocol = bytes[l3 + 9];
-  if (protocol === PROTOCOL_TCP) return getU16(bytes, l4 + 16) === fold(pseudoHeaderSum(bytes, l3, end - l4));
+  const source = getI32(bytes, l3 + 12);
+  const destination = getI32(bytes, l3 + 16);
+  if (protocol === PROTOCOL_TCP) return getU16(bytes, l4 + 16) === pseudoSum(source, destination, protocol, end - l4);
   if (protocol !== PROTOCOL_UDP) return false;
-  return getU16(bytes, l4 + 6) === fold(pseudoHeaderSum(bytes, l3, getU16(bytes, l4 + 4)));
+  return getU16(bytes, l4 + 6) === pseudoSum(source, destination, protocol, getU16(bytes, l4 + 4));
 }
 
 /** Store the full L4 checksum of the frame at `offset`; protocols without a known checksum are left alone. */

@@ -4,7 +4,7 @@
 //
 // What is wrong with a frame is said where it is seen: the verdict's name, "bad ip checksum", "partial udp checksum".
 
-import { getU16 } from "../base/bytes.ts";
+import { getU16, viewOf } from "../base/bytes.ts";
 import {
   ARP_LENGTH,
   ARP_REPLY,
@@ -44,7 +44,7 @@ import { OK, PUNT_ARP, PUNT_ICMP_ERROR, verdictName } from "./verdict.ts";
 /** The frame of `length` bytes at bytes[offset]. Never throws, whatever the bytes. */
 export function printFrame(bytes: Uint8Array, offset: number, length: number): string {
   const row = new Int32Array(KEY_ROW_WORDS);
-  const verdict = decodeFrame(bytes, offset, length, 0, ANY_MAC, 0, row);
+  const verdict = decodeFrame(viewOf(bytes), offset, length, 0, ANY_MAC, 0, row, 0);
   if (verdict === PUNT_ARP) return printArp(bytes, offset + ETHERNET_HEADER, length - ETHERNET_HEADER);
   if (verdict !== OK && verdict !== PUNT_ICMP_ERROR) return `${verdictName(verdict)} length ${length}`;
   return printPacket(bytes, row);

@@ -72,7 +72,16 @@ class Held {
   }
 
   decode(): void {
-    const verdict = decodeFrame(this.bytes, this.batch.offset[0], this.batch.length[0], 0, ANY_MAC, 0, this.key);
+    const verdict = decodeFrame(
+      this.batch.view,
+      this.batch.offset[0],
+      this.batch.length[0],
+      0,
+      ANY_MAC,
+      0,
+      this.key,
+      0,
+    );
     if (verdict !== 0) throw new Error(`verdict ${verdict}`);
   }
 
@@ -92,7 +101,7 @@ class Held {
     const base = flow << FLOW_SHIFT;
     const plan = words[base + FLOW_PLAN];
     if ((plan & OP_REMOVE_UDP) !== 0) removeUdpHeader(this.batch, 0, this.key, originalProtocol);
-    rewrite(this.bytes, this.key[AT_L3], this.key[AT_L4], words, base, false);
+    rewrite(this.batch.view, this.key[AT_L3], this.key[AT_L4], words, base, false);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(this.batch, 0, this.key, words[base + FLOW_NEW_PORTS]);
   }
 }

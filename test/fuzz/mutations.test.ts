@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import test from "ava";
-import { setU16 } from "../../lib/base/bytes.ts";
+import { setU16, viewOf } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { ipv4HeaderChecksum } from "../../lib/wire/checksum.ts";
 import {
@@ -132,7 +132,7 @@ function mutate(random: SeededRandom, original: Uint8Array): Uint8Array {
     else if (kind === 4 && random.below(4) === 0) frame = frame.slice(0, at);
     else frame.set(randomBytes(random, Math.min(4, frame.length - at)), at);
   }
-  if (random.below(2) === 0 && decodeFrame(frame, 0, frame.length, 0, ANY_MAC, 0, row) === OK) {
+  if (random.below(2) === 0 && decodeFrame(viewOf(frame), 0, frame.length, 0, ANY_MAC, 0, row, 0) === OK) {
     setU16(frame, 24, ipv4HeaderChecksum(frame, 14));
     if (row[AT_END] - row[AT_L4] > 0 && row[AT_L3] === 14) completeChecksum(frame, 0);
   }

@@ -70,7 +70,7 @@ test("wrong arguments are errors, never crashes", (t) => {
   for (const name of Object.keys(addon).filter((key) => typeof addon[key] === "function")) {
     for (const given of [
       [],
-      [1],
+      [-1],
       [{}, 1],
       Array(5).fill(null),
       Array(6).fill(reader),

@@ -1,6 +1,6 @@
 // Frames as hosts make them, and what tests ask of frames. Addresses are text here, because tests are read by people.
 
-import { getI32, getU16, setU16 } from "../../lib/base/bytes.ts";
+import { getI32, getU16, setU16, viewOf } from "../../lib/base/bytes.ts";
 import { formatAddress, parseAddress } from "../../lib/control/address-text.ts";
 import { ipv4HeaderChecksum, ipv4HeaderIsRight, l4IsRight } from "../../lib/wire/checksum.ts";
 import { writeEthernet } from "../../lib/wire/ethernet.ts";
@@ -188,7 +188,7 @@ const row = new Int32Array(KEY_ROW_WORDS);
 const parsed = new ParsedMetadata();
 
 export function seePacket(frame: Uint8Array): SeenPacket | undefined {
-  const verdict = decodeFrame(frame, 0, frame.length, 0, ANY_MAC, 0, row);
+  const verdict = decodeFrame(viewOf(frame), 0, frame.length, 0, ANY_MAC, 0, row, 0);
   if (verdict !== 0) return undefined;
   const [l3, l4, at, end] = [row[AT_L3], row[AT_L4], row[AT_PAYLOAD], row[AT_END]];
   const protocol = frame[l3 + 9];

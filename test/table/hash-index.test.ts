@@ -172,3 +172,44 @@ test("an index holds two million rows", (t) => {
   }
   t.is(index.count, capacity / 2);
 });
+
+test("a batch of keys finds the rows that each finds alone, also where several keys share slot and tag", (t) => {
+  const random = seededRandom(t);
+  const capacity = 4096;
+  const batch = 128;
+  const rows = new Int32Array((capacity + 1) * ROW_WORDS);
+  const seed = random.nextI32();
+  const index = new HashIndex(capacity, seed, 4, rows, ROW_WORDS, batch);
+  // A key whose whole hash another key has: the fourth word is what makes the hash come out the same.
+  const twins = sameHash(seed);
+  const keys = Array.from({ length: 3000 }, () => [random.below(50), random.below(50), random.nextI32(), 17]);
+  const held = [...keys.slice(0, 2000), twins[0]];
+  held.forEach((key, row) => {
+    rows.set(key, row * ROW_WORDS);
+    index.insert(row);
+  });
+  const asked = new Int32Array(batch * 8);
+  const found = new Int32Array(batch);
+  for (let round = 0; round < 200; round++) {
+    for (let i = 0; i < batch; i++) asked.set(i === 5 ? twins[round & 1] : keys[random.below(keys.length)], i * 8);
+    index.findBatch(asked, 3, batch, found);
+    for (let i = 0; i < batch; i++) {
+      const at = i * 8;
+      t.is(found[i], index.find4(asked[at], asked[at + 1], asked[at + 2], asked[at + 3]));
+    }
+    t.is(found[5], round & 1 ? -1 : 2000);
+  }
+});
+
+/** Two different keys with the same hash: of 200,000 random ones some pair agrees in 32 bits. */
+function sameHash(seed: number): [number[], number[]] {
+  const random = new SeededRandom(7);
+  const seen = new Map<number, number[]>();
+  for (;;) {
+    const key = [random.nextI32(), random.nextI32(), 3, 4];
+    const hash = hash4(seed, key[0], key[1], key[2], key[3]);
+    const other = seen.get(hash);
+    if (other !== undefined && other.join() !== key.join()) return [other, key];
+    seen.set(hash, key);
+  }
+}

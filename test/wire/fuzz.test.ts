@@ -3,7 +3,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import test from "ava";
-import { setU16 } from "../../lib/base/bytes.ts";
+import { setU16, viewOf } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import {
   ANY_MAC,
@@ -43,7 +43,7 @@ class Reading {
     this.memory.fill(this.#around);
     this.memory.set(frame, OFFSET);
     this.row.fill(0);
-    this.verdict = decodeFrame(this.memory, OFFSET, frame.length, 1, ANY_MAC, 0, this.row);
+    this.verdict = decodeFrame(viewOf(this.memory), OFFSET, frame.length, 1, ANY_MAC, 0, this.row, 0);
     const hasOffsets = this.verdict === OK || this.verdict === PUNT_ICMP_ERROR;
     this.metadataVerdict = hasOffsets
       ? parseMetadata(this.memory, this.row[AT_PAYLOAD], this.row[AT_END], this.parsed)

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import test from "ava";
-import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
+import { getI32, getU16, setU16, setU32, viewOf } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { writeArp } from "../../lib/wire/arp.ts";
 import {
@@ -59,7 +59,7 @@ function askScapy(frames: Uint8Array[], make: number, seed: number): { read: Fie
 /** The fields as we read them, under the names the script uses. */
 function ourFields(bytes: Uint8Array): Fields {
   const row = new Int32Array(key.KEY_ROW_WORDS);
-  if (key.decodeFrame(bytes, 0, bytes.length, 0, MAC_HIGH, MAC_LOW, row) !== OK) return {};
+  if (key.decodeFrame(viewOf(bytes), 0, bytes.length, 0, MAC_HIGH, MAC_LOW, row, 0) !== OK) return {};
   const l3 = row[key.AT_L3];
   const l4 = row[key.AT_L4];
   const end = row[key.AT_END];
