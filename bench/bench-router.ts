@@ -72,4 +72,12 @@ export class BenchRouter {
     for (let turn = 0; engine.turn(this.#clock.nowMs()) > 0; turn++) if ((turn & 7) === 0) this.#clock.advance(1);
     return this.bare[1].sentFrames - before;
   }
+
+  /** Let time pass without a packet, in steps of a second. */
+  idle(milliseconds: number): void {
+    for (let passed = 0; passed < milliseconds; passed += 1000) {
+      this.#clock.advance(1000);
+      this.router.engine.turn(this.#clock.nowMs());
+    }
+  }
 }

@@ -148,8 +148,8 @@ export async function startRouter(
     const socket = new AdminSocket(config.control.socket, (resource) => answer(router, resource));
     await socket.listen();
     undo.push(() => socket.close());
-    const stopTime = pace(router.engine, ports, clock);
-    undo.push(stopTime);
+    const pacer = pace(router.engine, ports, clock);
+    undo.push(() => pacer.stop());
     undo.push(watchPorts(ports, log));
     log.info({ router: config.router, interfaces: config.interfaces.map(({ name }) => name) }, "forwarding");
     return { router, close };

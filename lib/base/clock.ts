@@ -4,6 +4,8 @@
 /** Milliseconds since an arbitrary start, monotonic, never negative. Fits an int32 for 24 days; consumers compare with subtraction. */
 export interface Clock {
   nowMs(): number;
+  /** The same in microseconds, with a fraction. */
+  nowUs(): number;
 }
 
 /**
@@ -17,9 +19,12 @@ export function elapsedMs(nowMs: number, thenMs: number): number {
 
 /** The machine's monotonic clock. */
 export class SystemClock implements Clock {
-  readonly #start = process.hrtime.bigint();
+  readonly #start = performance.now();
   nowMs(): number {
-    return Number((process.hrtime.bigint() - this.#start) / 1_000_000n);
+    return Math.floor(performance.now() - this.#start);
+  }
+  nowUs(): number {
+    return (performance.now() - this.#start) * 1000;
   }
 }
 
@@ -31,6 +36,9 @@ export class ManualClock implements Clock {
   }
   nowMs(): number {
     return this.#nowMs;
+  }
+  nowUs(): number {
+    return this.#nowMs * 1000;
   }
   /** Move forward by `ms`; time never goes back. */
   advance(ms: number): void {

@@ -1,6 +1,12 @@
-// When the engine turns, live: a port's readiness wakes it for one bounded turn, and a timer moves time along. The
-// readiness is level-triggered, so a port with more frames wakes it again on the event loop's next round, with timers
-// and the control socket served in between: nothing starves, and an idle router sleeps.
+// When the engine turns, live. Asleep when idle: a port's readiness, on the event loop, wakes it. Busy under load: once
+// awake it turns the ports again and again, and looks for a while longer after the last frame (its patience) before it
+// goes back to sleep, because going to sleep and being woken costs more than a packet does.
+//
+// The patience follows the traffic, as a hypervisor's halt polling does: frames that woke us sooner than the greatest
+// patience would have lasted make it longer; a longer sleep makes it shorter, down to none. So a trickle costs no more
+// than its packets, and at a steady rate above 1 / PATIENCE_US_MAX nobody sleeps.
+//
+// A stay awake is bounded: timers, the control socket and signals have their turn on the event loop after each.
 
 import type { Clock } from "../base/clock.ts";
 import type { WakingPort } from "../io/port.ts";
@@ -8,12 +14,66 @@ import type { Engine } from "./engine.ts";
 
 /** Session timers have 64 ms ticks; a third of that keeps them on time. */
 const TICK_MS = 20;
+/** Never look longer than this for the next frame. */
+export const PATIENCE_US_MAX = 50;
+const PATIENCE_US_MIN = 5;
+/** The event loop's turn comes at least this often. */
+const AWAKE_US_MAX = 2000;
 
-/** Start turning. Returns the function that stops time; ports stop waking when they are closed. */
-export function pace(engine: Engine, ports: readonly WakingPort[], clock: Clock): () => void {
-  ports.forEach((port, row) => {
-    port.onReadable(() => engine.portTurn(row, clock.nowMs()));
-  });
+export interface Pacer {
+  stop(): void;
+}
+
+/** Start turning; `patienceUsMax` 0 never looks twice. Ports stop waking when they are closed. */
+export function pace(
+  engine: Engine,
+  ports: readonly WakingPort[],
+  clock: Clock,
+  patienceUsMax = PATIENCE_US_MAX,
+): Pacer {
+  const patience = new Patience(patienceUsMax);
+  const turnAll = (): number => {
+    const nowMs = clock.nowMs();
+    let frames = 0;
+    for (let port = 0; port < ports.length; port++) frames += engine.portTurn(port, nowMs);
+    return frames;
+  };
+  const wake = (): void => {
+    const wokeUs = clock.nowUs();
+    patience.woken(wokeUs);
+    let nowUs = wokeUs;
+    let frameUs = wokeUs;
+    do {
+      const frames = turnAll();
+      nowUs = clock.nowUs();
+      if (frames > 0) frameUs = nowUs;
+    } while (nowUs - frameUs < patience.us && nowUs - wokeUs < AWAKE_US_MAX);
+    patience.sleeps(nowUs);
+  };
+  for (const port of ports) port.onReadable(wake);
   const timer = setInterval(() => engine.tick(clock.nowMs()), TICK_MS);
-  return () => clearInterval(timer);
+  return { stop: () => clearInterval(timer) };
+}
+
+/** How long to look for the next frame, learned from how long the sleeps are. Microseconds throughout. */
+export class Patience {
+  readonly #usMax: number;
+  #asleepSinceUs = Number.NEGATIVE_INFINITY;
+  us = 0;
+
+  constructor(usMax: number) {
+    this.#usMax = usMax;
+  }
+
+  sleeps(nowUs: number): void {
+    this.#asleepSinceUs = nowUs;
+  }
+
+  woken(nowUs: number): void {
+    if (nowUs - this.#asleepSinceUs <= this.#usMax) {
+      this.us = Math.min(this.#usMax, Math.max(PATIENCE_US_MIN, this.us * 2));
+    } else {
+      this.us = this.us > PATIENCE_US_MIN ? this.us / 2 : 0;
+    }
+  }
 }
