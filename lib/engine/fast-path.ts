@@ -2,7 +2,7 @@
 // The fast path knows two things: look up the flow, apply its plan. Every doubt is a verdict for the slow path: no
 // flow, a handshake that runs, metadata, SYN/FIN/RST, a stale generation, TTL, size, an unresolved next hop.
 
-import { FRAME_CHECKSUM_PARTIAL, type FrameBatch, SEGMENT_SIZE_UNKNOWN } from "../io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, type FrameBatch, SEGMENT_SIZE_UNKNOWN } from "../io/port.ts";
 import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import {
@@ -13,6 +13,7 @@ import {
   FLOW_SHIFT,
   type FlowTable,
   GENERATION_MASK,
+  OP_FROM_PEER,
   OP_SLOW,
   OP_TO_PEER,
 } from "../table/flow-table.ts";
@@ -27,6 +28,7 @@ import {
   KEY_PROTOCOL,
   KEY_SOURCE,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   startsWithCookie,
   TRAITS,
 } from "../wire/flow-key.ts";
@@ -82,8 +84,8 @@ export class FastPath {
     const packetLength = key[AT_END] - l3;
     let segmentSize = batch.segmentSize[i];
     const mtu = this.#interfaces[egress].mtu;
-    if (packetLength > mtu) {
-      if (segmentSize === 0 || (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return PUNT_SESSION;
+    if (segmentSize !== 0 || packetLength > mtu) {
+      if (!canCut(bytes, batch.offset[i], key, segmentSize, mtu)) return PUNT_SESSION;
       segmentSize = segmentSizeOf(
         bytes,
         batch.offset[i],
@@ -94,11 +96,12 @@ export class FastPath {
         words[base + FLOW_SESSION],
         flow,
       );
-      if ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, segmentSize)) return PUNT_SESSION;
+      const toPeer = (plan & OP_TO_PEER) !== 0;
+      if ((toPeer || mayHideMetadata(batch, i, plan)) && hidesCookie(bytes, key, segmentSize)) return PUNT_SESSION;
     }
 
     const l4 = key[AT_L4];
-    const partial = isChecksumPartial(bytes, l3, l4, key[AT_END]);
+    const partial = isPartial(batch, i, key);
     rewrite(bytes, l3, l4, words, base, partial);
     const offset = batch.offset[i];
     const macs = neighbors.macs;
@@ -110,6 +113,20 @@ export class FastPath {
     this.#queues[egress].push(bytes, offset, packetLength + l3 - offset, flags, segmentSize);
     return OK;
   }
+}
+
+/** Whether the checksum of decoded frame `i` is partial: the port says so, or the frame is looked at. */
+export function isPartial(batch: FrameBatch, i: number, key: Int32Array): boolean {
+  const flags = batch.flags[i];
+  if ((flags & FRAME_CHECKSUM_KNOWN) !== 0) return (flags & FRAME_CHECKSUM_PARTIAL) !== 0;
+  return isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+}
+
+/** Whether a super-frame can be cut to what `mtu` takes: a stream anywhere, datagrams only between one and the next. */
+export function canCut(bytes: Uint8Array, offset: number, key: Int32Array, segmentSize: number, mtu: number): boolean {
+  const protocol = key[KEY_PROTOCOL] & 0xff;
+  if (protocol === PROTOCOL_TCP) return segmentSize !== 0;
+  return protocol === PROTOCOL_UDP && segmentSize !== 0 && segmentSize <= segmentSizeMax(bytes, offset, mtu);
 }
 
 /**
@@ -134,6 +151,11 @@ export function segmentSizeOf(
     if (maximum >= MSS_MIN) size = maximum - (key[AT_PAYLOAD] - key[AT_L4]) + 20;
   }
   return size > largest || size < 1 ? largest : size;
+}
+
+/** Whether frame `i` is a super-frame that some kernel put together of packets from a peer: each may have metadata. */
+export function mayHideMetadata(batch: FrameBatch, i: number, plan: number): boolean {
+  return (plan & OP_FROM_PEER) !== 0 && batch.segmentSize[i] !== 0 && batch.segmentSize[i] !== SEGMENT_SIZE_UNKNOWN;
 }
 
 /** Whether the payload of any segment that a super-frame will be cut to begins with the cookie: those need the false-positive marker. */
