@@ -4,7 +4,9 @@
       "target_name": "waymark",
       "sources": [
         "native/addon.cc",
+        "native/port.cc",
         "native/pcap_port.cc",
+        "native/afpacket_port.cc",
         "native/pcap_file.cc",
         "native/interface_info.cc",
         "native/memory.cc"

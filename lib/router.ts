@@ -29,11 +29,13 @@ import { Resolver } from "./engine/resolver.ts";
 import { Signals } from "./engine/signals.ts";
 import { SlowPath } from "./engine/slow-path.ts";
 import { TxQueue } from "./engine/tx-queue.ts";
+import { AfPacketPort } from "./io/afpacket-port.ts";
 import { AnsweringPort } from "./io/answering-port.ts";
+import type { DevicePortOptions } from "./io/device-port.ts";
 import { LivePort } from "./io/live-port.ts";
 import { MemoryPort } from "./io/memory-port.ts";
 import { tableMemory } from "./io/native.ts";
-import type { Port } from "./io/port.ts";
+import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
 import { Sessions } from "./session/open.ts";
@@ -159,26 +161,40 @@ export async function startRouter(
   }
 }
 
-function openLivePort(item: InterfaceConfig, log: Log): LivePort {
+function openLivePort(item: InterfaceConfig, log: Log): DevicePort {
+  const { name, device, promiscuous } = item;
+  const options = { name, device, promiscuous, mtu: item.mtu ?? undefined };
   try {
-    const port = new LivePort({
-      name: item.name,
-      device: item.device,
-      promiscuous: item.promiscuous,
-      mtu: item.mtu ?? undefined,
-    });
+    if (item.backend === "af-packet") {
+      const port = openAfPacketPort(options, log);
+      if (port !== null) return port;
+    }
+    const port = new LivePort(options);
     if (port.offloadError !== undefined)
-      log.warn({ interface: item.name, error: port.offloadError.message }, "receive offloads stay on");
+      log.warn({ interface: name, error: port.offloadError.message }, "receive offloads stay on");
     return port;
   } catch (error) {
-    throw new OperatorError(`interface ${item.name}, device ${item.device}: ${(error as Error).message}`);
+    throw new OperatorError(`interface ${name}, device ${device}: ${(error as Error).message}`);
+  }
+}
+
+/** Null, and said why, where the kernel cannot do it and libpcap must. */
+function openAfPacketPort(options: DevicePortOptions, log: Log): AfPacketPort | null {
+  try {
+    return new AfPacketPort(options);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== "EOFFLOAD") throw error;
+    const { name, device } = options;
+    log.warn({ interface: name, device, error: message }, "backend af-packet is not possible here; using libpcap");
+    return null;
   }
 }
 
 /** Say once, aloud, when a device is lost or its link changes. */
-function watchPorts(ports: readonly LivePort[], log: Log): () => void {
+function watchPorts(ports: readonly DevicePort[], log: Log): () => void {
   const states = ports.map((port) => port.info().linkUp);
-  const lost = new Set<LivePort>();
+  const lost = new Set<DevicePort>();
   const timer = setInterval(() => {
     ports.forEach((port, row) => {
       const { name, linkUp } = port.info();

@@ -2,6 +2,8 @@
 
 #include "batch.h"
 
+void registerPort(napi_env env, napi_value exports);
+void registerAfPacketPort(napi_env env, napi_value exports);
 void registerPcapPort(napi_env env, napi_value exports);
 void registerPcapFile(napi_env env, napi_value exports);
 void registerInterfaceInfo(napi_env env, napi_value exports);
@@ -9,7 +11,9 @@ void registerMemory(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   setProperty(env, exports, "headroom", giveInt(env, HEADROOM));
-  setProperty(env, exports, "frameTruncated", giveInt(env, FRAME_TRUNCATED));
+  setProperty(env, exports, "frameFlags", giveInt(env, FRAME_CHECKSUM_PARTIAL | FRAME_TRUNCATED << 8 | FRAME_CHECKSUM_KNOWN << 16));
+  registerPort(env, exports);
+  registerAfPacketPort(env, exports);
   registerPcapPort(env, exports);
   registerPcapFile(env, exports);
   registerInterfaceInfo(env, exports);

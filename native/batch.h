@@ -14,7 +14,13 @@
 
 constexpr size_t HEADROOM = 512;
 constexpr size_t ALIGNMENT = 64;
+constexpr int32_t FRAME_CHECKSUM_PARTIAL = 1;
 constexpr int32_t FRAME_TRUNCATED = 2;
+constexpr int32_t FRAME_CHECKSUM_KNOWN = 4;
+constexpr int32_t SEGMENT_SIZE_UNKNOWN = 0xffff;
+constexpr size_t ETHERNET_HEADER = 14;
+/** The longest frame a device can hand over: a 65,535-byte IP packet behind an Ethernet header. */
+constexpr size_t FRAME_LENGTH_MAX = 65535 + ETHERNET_HEADER;
 
 static_assert(sizeof(int32_t) == 4 && HEADROOM % ALIGNMENT == 0, "layout of lib/io/port.ts");
 
@@ -22,23 +28,25 @@ class BoundBatch {
  public:
   size_t count = 0;
 
-  /** Take memory (Uint8Array) and offset, length, flags (Int32Array), in this order. */
-  bool bind(napi_env env, const napi_value* values) {
-    size_t bytes, rows[3];
+  /** Take memory (Uint8Array) and offset, length, flags and, where asked for, segmentSize (Int32Array), in this order. */
+  bool bind(napi_env env, const napi_value* values, bool withSegmentSize = false) {
+    const int count = withSegmentSize ? 4 : 3;
+    size_t bytes, rows[4];
     uint8_t* memory;
-    int32_t* columns[3];
+    int32_t* columns[4] = {};
     if (!takeArray(env, values[0], napi_uint8_array, &memory, &bytes)) return false;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < count; i++) {
       if (!takeArray(env, values[1 + i], napi_int32_array, &columns[i], &rows[i])) return false;
     }
     release(env);
-    for (int i = 0; i < 4; i++) napi_create_reference(env, values[i], 1, &references_[i]);
+    for (int i = 0; i <= count; i++) napi_create_reference(env, values[i], 1, &references_[i]);
     memory_ = memory;
     bytes_ = bytes;
     offset_ = columns[0];
     length_ = columns[1];
     flags_ = columns[2];
-    capacity_ = std::min({rows[0], rows[1], rows[2]});
+    segmentSize_ = columns[3];
+    capacity_ = *std::min_element(rows, rows + count);
     return true;
   }
 
@@ -55,6 +63,20 @@ class BoundBatch {
   void begin() { count = cursor_ = 0; }
 
   bool full() const { return count >= capacity_; }
+
+  /** For a port that puts frames into slots itself: the memory, its length, and how many rows there are. */
+  uint8_t* memory() const { return memory_; }
+  size_t bytes() const { return bytes_; }
+  size_t capacity() const { return capacity_; }
+
+  /** Fill the next row. Call only while not full(), with segmentSize bound. */
+  void add(size_t offset, size_t length, int32_t flags, int32_t segmentSize) {
+    offset_[count] = static_cast<int32_t>(offset);
+    length_[count] = static_cast<int32_t>(length);
+    flags_[count] = flags;
+    segmentSize_[count] = segmentSize;
+    count++;
+  }
 
   /** How many more frames of up to `frameMax` bytes certainly fit. */
   size_t room(size_t frameMax) const {
@@ -83,7 +105,8 @@ class BoundBatch {
   int32_t* offset_ = nullptr;
   int32_t* length_ = nullptr;
   int32_t* flags_ = nullptr;
-  napi_ref references_[4] = {};
+  int32_t* segmentSize_ = nullptr;
+  napi_ref references_[5] = {};
 };
 
 /** Rows of frames that JS hands over for one call: bytes, offset, length, from, to. */
@@ -92,6 +115,21 @@ struct FrameRows {
   size_t byteCount;
   int32_t *offset, *length;
   int64_t from, to;
+  /** Only of takeOffload; nullptr otherwise. */
+  int32_t *flags = nullptr, *segmentSize = nullptr;
+
+  /** As take, with flags and segmentSize behind length. */
+  bool takeOffload(napi_env env, const napi_value* values) {
+    const napi_value plain[] = {values[0], values[1], values[2], values[5], values[6]};
+    size_t flagRows, sizeRows;
+    if (!take(env, plain) || !takeArray(env, values[3], napi_int32_array, &flags, &flagRows) ||
+        !takeArray(env, values[4], napi_int32_array, &segmentSize, &sizeRows)) {
+      return false;
+    }
+    if (static_cast<size_t>(to) <= std::min(flagRows, sizeRows)) return true;
+    fail(env, CODE_ARGUMENT, "The columns are shorter than the rows to send.");
+    return false;
+  }
 
   bool take(napi_env env, const napi_value* values) {
     size_t offsets, lengths;

@@ -12,6 +12,7 @@
 constexpr const char* CODE_ARGUMENT = "EINVAL";      // a call that lib/io never makes
 constexpr const char* CODE_FILTER = "EFILTER";       // libpcap does not understand the filter
 constexpr const char* CODE_LINK_TYPE = "ELINKTYPE";  // not Ethernet
+constexpr const char* CODE_OFFLOAD = "EOFFLOAD";     // the kernel or the device cannot do what af-packet needs
 constexpr const char* CODE_CAPTURE = "ECAPTURE";     // not a capture file, or a damaged one
 
 /** Throw an Error with `code`. Returns nullptr, so that a function can end with `return fail(...)`. */

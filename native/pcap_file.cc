@@ -9,9 +9,8 @@
 
 namespace {
 
-struct Reader {
+struct Reader : Tagged {
   static constexpr uint32_t KIND = 0x77726472;
-  const uint32_t kind = KIND;
   napi_env env;
   pcap_t* pcap;
   std::string path;
@@ -27,7 +26,7 @@ struct Reader {
   // The status that ended the file, kept until the frames before it are delivered.
   int ended = 0;
 
-  Reader(napi_env env, pcap_t* pcap, std::string path) : env(env), pcap(pcap), path(std::move(path)) {}
+  Reader(napi_env env, pcap_t* pcap, std::string path) : Tagged{KIND}, env(env), pcap(pcap), path(std::move(path)) {}
   Reader(const Reader&) = delete;
   Reader& operator=(const Reader&) = delete;
   ~Reader() { close(); }
@@ -49,14 +48,14 @@ struct Reader {
   }
 };
 
-struct Writer {
+struct Writer : Tagged {
   static constexpr uint32_t KIND = 0x77777472;
-  const uint32_t kind = KIND;
   pcap_t* pcap;
   pcap_dumper_t* dumper;
   std::string path;
 
-  Writer(pcap_t* pcap, pcap_dumper_t* dumper, std::string path) : pcap(pcap), dumper(dumper), path(std::move(path)) {}
+  Writer(pcap_t* pcap, pcap_dumper_t* dumper, std::string path)
+      : Tagged{KIND}, pcap(pcap), dumper(dumper), path(std::move(path)) {}
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
   ~Writer() { close(); }

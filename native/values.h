@@ -52,15 +52,20 @@ inline bool takeArray(napi_env env, napi_value value, napi_typedarray_type type,
   return false;
 }
 
-/** What a JS handle points to. `Handle::KIND` tells the kinds apart, so that a wrong handle is an Error, not a crash. */
+/** Base of everything a JS handle points to: tells the kinds apart, so that a wrong handle is an Error, not a crash. */
+struct Tagged {
+  const uint32_t kind;
+};
+
+/** What a JS handle points to, if it is a `Handle`; its kind is `Handle::KIND`. */
 template <class Handle>
 inline Handle* takeHandle(napi_env env, napi_value value) {
   napi_valuetype type;
   void* data = nullptr;
   if (napi_typeof(env, value, &type) == napi_ok && type == napi_external &&
       napi_get_value_external(env, value, &data) == napi_ok && data != nullptr &&
-      *static_cast<uint32_t*>(data) == Handle::KIND) {
-    return static_cast<Handle*>(data);
+      static_cast<Tagged*>(data)->kind == Handle::KIND) {
+    return static_cast<Handle*>(static_cast<Tagged*>(data));
   }
   fail(env, CODE_ARGUMENT, "This is not the kind of handle the addon takes here.");
   return nullptr;
@@ -70,8 +75,8 @@ inline Handle* takeHandle(napi_env env, napi_value value) {
 template <class Handle>
 inline napi_value giveHandle(napi_env env, Handle* handle) {
   napi_value result = nullptr;
-  auto finalize = [](napi_env, void* data, void*) { delete static_cast<Handle*>(data); };
-  if (napi_create_external(env, handle, finalize, nullptr, &result) == napi_ok) return result;
+  auto finalize = [](napi_env, void* data, void*) { delete static_cast<Handle*>(static_cast<Tagged*>(data)); };
+  if (napi_create_external(env, static_cast<Tagged*>(handle), finalize, nullptr, &result) == napi_ok) return result;
   delete handle;
   return fail(env, "ENOMEM", "No handle could be made: the process is out of memory.");
 }

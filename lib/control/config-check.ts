@@ -107,13 +107,6 @@ function checkInterfaces(draft: Draft, source: ConfigSource): void {
 
     if (item.tenant !== null) checkReference(draft.tenants, item.tenant, "tenant", [...path, "tenant"], source);
     checkNextHop(draft, item, item.gateway, [...path, "gateway"], source);
-    if (source.at([...path, "backend"]) === "af-packet") {
-      source.error(
-        [...path, "backend"],
-        "backend af-packet is not available in this version",
-        "write backend: libpcap",
-      );
-    }
     if (item.kernel === "shared" && item.kernelAllow.length > 0) {
       source.warning(
         [...path, "kernel-allow"],

@@ -311,7 +311,6 @@ function sections(need: Need) {
         kernelAllow,
         tenant: raw.tenant ?? null,
         gateway: raw.gateway ?? null,
-        backend: "libpcap", // config-check.ts refuses another
         mac: raw.mac ?? null,
         mtu: raw.mtu ?? null,
       }),

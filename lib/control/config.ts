@@ -49,7 +49,8 @@ export interface InterfaceConfig {
   readonly gateway: number | null;
   readonly kernel: "exclusive" | "shared";
   readonly kernelAllow: readonly KernelAllow[];
-  readonly backend: "libpcap";
+  /** af-packet: super-frames whole where the kernel can, else libpcap all the same. */
+  readonly backend: "libpcap" | "af-packet";
   /** For replay and explain, which have no device to ask; lower case. */
   readonly mac: string | null;
   /** Lowers the device's. */

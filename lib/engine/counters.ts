@@ -1,8 +1,9 @@
 // Every counter of the engine, by number. The drop reasons come first, so that a drop verdict v is counter v - DROP.
 //
-// Every frame received, and every packet put together from fabric fragments, ends in one of three ways, once:
+// Every frame received, every segment that a super-frame was split into and every packet put together from fabric
+// fragments ends in one of three ways, once:
 //
-//   frames.received + fabric.reassembled = frames.forwarded + frames.consumed + drops
+//   frames.received + frames.split + fabric.reassembled = frames.forwarded + frames.consumed + drops
 //
 // without the drops that come later, of what was counted as forwarded or consumed or was made here: hold-full,
 // neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout.
@@ -23,6 +24,10 @@ export const FRAMES_FORWARDED = counter(
 export const FRAMES_CONSUMED = counter(
   "frames.consumed",
   "Frames that were meant for the router and go no further: ARP, control messages, fabric fragments.",
+);
+export const FRAMES_SPLIT = counter(
+  "frames.split",
+  "Segments that super-frames from peers were cut to because metadata was in one of them.",
 );
 export const FRAMES_HELD = counter("frames.held", "Frames that waited for a neighbor's address.");
 export const METADATA_RECEIVED = counter("metadata.received", "Packets that arrived with session metadata.");

@@ -6,7 +6,13 @@
 // cache misses of all of them together, forward finds everything near. Its columns (one row a frame of the batch) are
 // the engine's to read.
 
-import { FRAME_CHECKSUM_PARTIAL, FRAME_TRUNCATED, type FrameBatch, SEGMENT_SIZE_UNKNOWN } from "../io/port.ts";
+import {
+  FRAME_CHECKSUM_KNOWN,
+  FRAME_CHECKSUM_PARTIAL,
+  FRAME_TRUNCATED,
+  type FrameBatch,
+  SEGMENT_SIZE_UNKNOWN,
+} from "../io/port.ts";
 import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import {
@@ -20,6 +26,7 @@ import {
   FLOW_SHIFT,
   type FlowTable,
   GENERATION_MASK,
+  OP_FROM_PEER,
   OP_SLOW,
   OP_TO_PEER,
 } from "../table/flow-table.ts";
@@ -42,7 +49,7 @@ import {
   startsWithCookie,
   TRAITS,
 } from "../wire/flow-key.ts";
-import { segmentSizeMax } from "../wire/offload.ts";
+import { isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
 import { DROP_TRUNCATED, OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
 import { rewrite, writeMacs } from "./rewrite.ts";
 import type { TxQueue } from "./tx-queue.ts";
@@ -75,6 +82,7 @@ const COUNTS = FLOW_SHIFT - 1;
 const PACKETS = FLOW_PACKETS_F64;
 const BYTES = FLOW_BYTES_F64;
 const PARTIAL = FRAME_CHECKSUM_PARTIAL;
+const KNOWN = FRAME_CHECKSUM_KNOWN;
 const TRUNCATED = FRAME_TRUNCATED;
 const decode = decodeFrame;
 const apply = rewrite;
@@ -154,7 +162,7 @@ export class FastPath {
   forward(batch: FrameBatch, from: number, to: number, nowMs: number): number {
     if (this.#flows.removals !== this.#removals) this.#refresh(from, to);
     const { keys, verdicts, found } = this;
-    const { bytes, view, offset, segmentSize } = batch;
+    const { bytes, view, offset, flags, segmentSize } = batch;
     const { generation, doubles } = this.#flows;
     const words = this.#words;
     const { macs, usable } = this.#neighbors;
@@ -188,7 +196,7 @@ export class FastPath {
       const egress = (plan >>> EGRESS) & 0xff;
       const packetLength = keys[key + END] - l3;
       let size = segmentSize[i];
-      if (packetLength > mtus[egress]) {
+      if (size !== 0 || packetLength > mtus[egress]) {
         size = this.#segmentSize(batch, i, flow, mtus[egress]);
         if (size === 0) {
           this.verdict = SESSION;
@@ -209,7 +217,8 @@ export class FastPath {
 
       const l4 = keys[key + L4];
       const at = offset[i];
-      const partial = hasPartialChecksum(view, keys, key, l4);
+      const known = flags[i] & KNOWN;
+      const partial = known === 0 ? hasPartialChecksum(view, keys, key, l4) : (flags[i] & PARTIAL) !== 0;
       apply(view, l3, l4, words, base, partial);
       address(view, at, macs, hop << MAC);
       macs[(hop << MAC) + 3] = nowMs;
@@ -233,17 +242,17 @@ export class FastPath {
     this.#removals = this.#flows.removals;
   }
 
-  /** The segment size of a frame longer than the egress MTU; 0 = not for the fast path. */
+  /** The segment size of a super-frame, or of a frame longer than the egress MTU; 0 = not for the fast path. */
   #segmentSize(batch: FrameBatch, i: number, flow: number, mtu: number): number {
     const key = i << KEY_SHIFT;
     const { keys } = this;
-    if (batch.segmentSize[i] === 0 || (keys[key + KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return 0;
+    if (!canCut(batch, i, keys, key, mtu)) return 0;
     const words = this.#words;
     const base = flow << FLOW_SHIFT;
-    const session = words[base + FLOW_SESSION];
-    const size = segmentSizeOf(batch, i, keys, key, mtu, this.#sessions, session, flow);
-    const hides = (words[base + FLOW_PLAN] & OP_TO_PEER) !== 0 && hidesCookie(batch.bytes, keys, key, size);
-    return hides ? 0 : size;
+    const plan = words[base + FLOW_PLAN];
+    const size = segmentSizeOf(batch, i, keys, key, mtu, this.#sessions, words[base + FLOW_SESSION], flow);
+    const mayHide = (plan & OP_TO_PEER) !== 0 || mayHideMetadata(batch, i, plan);
+    return mayHide && hidesCookie(batch.bytes, keys, key, size) ? 0 : size;
   }
 }
 
@@ -258,6 +267,21 @@ const hasPartialChecksum = (view: DataView, keys: Int32Array, key: number, l4: n
   }
   return protocol === TCP && view.getUint16(l4 + 16) === pseudo(source, destination, TCP, keys[key + END] - l4);
 };
+
+/** Whether the checksum of decoded frame `i` is partial: the port says so, or the frame is looked at. */
+export function isPartial(batch: FrameBatch, i: number, key: Int32Array): boolean {
+  const flags = batch.flags[i];
+  if ((flags & FRAME_CHECKSUM_KNOWN) !== 0) return (flags & FRAME_CHECKSUM_PARTIAL) !== 0;
+  return isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+}
+
+/** Whether a super-frame can be cut to what `mtu` takes: a stream anywhere, datagrams only between one and the next. */
+export function canCut(batch: FrameBatch, i: number, keys: Int32Array, at: number, mtu: number): boolean {
+  const size = batch.segmentSize[i];
+  const protocol = keys[at + KEY_PROTOCOL] & 0xff;
+  if (protocol === PROTOCOL_TCP) return size !== 0;
+  return protocol === PROTOCOL_UDP && size !== 0 && size <= segmentSizeMax(batch.bytes, batch.offset[i], mtu);
+}
 
 /**
  * How much payload each segment of super-frame `i`, decoded into the key row at keys[at], may have: what the port found
@@ -282,6 +306,11 @@ export function segmentSizeOf(
     if (maximum >= MSS_MIN) size = maximum - (keys[at + AT_PAYLOAD] - keys[at + AT_L4]) + 20;
   }
   return size > largest || size < 1 ? largest : size;
+}
+
+/** Whether frame `i` is a super-frame that some kernel put together of packets from a peer: each may have metadata. */
+export function mayHideMetadata(batch: FrameBatch, i: number, plan: number): boolean {
+  return (plan & OP_FROM_PEER) !== 0 && batch.segmentSize[i] !== 0 && batch.segmentSize[i] !== SEGMENT_SIZE_UNKNOWN;
 }
 
 /** Whether the payload of any segment that a super-frame will be cut to begins with the cookie: those need the false-positive marker. */

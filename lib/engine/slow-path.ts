@@ -78,7 +78,7 @@ import {
   CONTROL_SESSION_EXISTS,
   METADATA_BASE_LENGTH,
 } from "../wire/metadata-attributes.ts";
-import { completeChecksum, isChecksumPartial, segmentFrame, superFrameError } from "../wire/offload.ts";
+import { completeChecksum, segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
 import { ACK, FIN, findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, RST, SYN } from "../wire/tcp.ts";
 import { getUdpLength } from "../wire/udp.ts";
 import {
@@ -109,6 +109,7 @@ import {
   FABRIC_REASSEMBLED,
   FRAMES_CONSUMED,
   FRAMES_FORWARDED,
+  FRAMES_SPLIT,
   ICMP_SENT,
   METADATA_MARKED,
   METADATA_RECEIVED,
@@ -118,7 +119,7 @@ import {
 } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FabricFragments } from "./fabric-fragments.ts";
-import { hidesCookie, segmentSizeOf } from "./fast-path.ts";
+import { canCut, hidesCookie, isPartial, mayHideMetadata, segmentSizeOf } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
 import { rewrite } from "./rewrite.ts";
 import type { Signals } from "./signals.ts";
@@ -158,6 +159,11 @@ export class SlowPath {
   /** One reassembled frame, or one segment of a super-frame, with its own key row. */
   readonly #piece = new FrameBatch(new Uint8Array(0), 1);
   readonly #pieceKey: Int32Array;
+  /** One segment of a super-frame from a peer. It may complete a fabric fragment chain in #piece. */
+  readonly #arrived = new FrameBatch(new Uint8Array(0), 1);
+  readonly #arrivedKey: Int32Array;
+  /** The largest of all interfaces: what the generator's slots have room for. */
+  readonly #mtuMax: number;
   observer: Observer | null = null;
 
   constructor(parts: {
@@ -184,6 +190,8 @@ export class SlowPath {
     this.#signals = parts.signals;
     this.#counters = parts.counters;
     this.#pieceKey = new Int32Array(parts.keyRowWords);
+    this.#arrivedKey = new Int32Array(parts.keyRowWords);
+    this.#mtuMax = Math.max(...parts.interfaces.map(({ mtu }) => mtu));
     writeFalsePositiveMarker(this.#marker, 0);
   }
 
@@ -251,6 +259,9 @@ export class SlowPath {
       return hasPeers ? DROP_NOT_A_PEER : DROP_LOCAL_ADDRESS;
     }
     if ((key[TRAITS] & TRAIT_COOKIE) === 0) return DROP_UNKNOWN_SESSION;
+    if (mayHideMetadata(batch, i, OP_FROM_PEER)) {
+      return this.#canCut(batch, i, key) ? this.#arriveInSegments(batch, i, key, nowMs) : DROP_FRAME_TOO_LONG;
+    }
     const verdict = this.#readMetadata(batch, i, key, path, nowMs);
     if (verdict !== OK) return verdict;
     const parsed = this.#parsed;
@@ -323,16 +334,20 @@ export class SlowPath {
       return this.miss(batch, i, key, nowMs);
     }
     const superFrame = batch.segmentSize[i] !== 0;
-    if (superFrame && (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return DROP_FRAME_TOO_LONG;
-    if (!superFrame && isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]))
+    if (superFrame && !this.#canCut(batch, i, key)) return DROP_FRAME_TOO_LONG;
+    if (mayHideMetadata(batch, i, plan) && needsCut(batch, i, key, plan))
+      return this.#arriveInSegments(batch, i, key, nowMs);
+    if (!superFrame && isPartial(batch, i, key)) {
       completeChecksum(batch.bytes, batch.offset[i]);
+      batch.flags[i] &= ~FRAME_CHECKSUM_PARTIAL;
+    }
 
     if ((plan & OP_FROM_PEER) !== 0) {
       const verdict = this.#arrive(batch, i, key, session, direction, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
     if (direction === REVERSE) table.healthCheck[session] = 0;
-    if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch.bytes, key, session, direction);
+    if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
 
     const verdict = this.#leave(batch, i, key, flow, session, direction, nowMs);
     if (verdict === OK) this.#counters.increment(FRAMES_FORWARDED);
@@ -404,8 +419,14 @@ export class SlowPath {
 
   /** Take the reassembled packet in #piece through the slow path and count what becomes of it. The fragment that completed it is CONSUMED, always. */
   #reassembled(interfaceId: number, nowMs: number): number {
-    const piece = this.#piece;
-    const key = this.#pieceKey;
+    this.#takePiece(this.#piece, this.#pieceKey, interfaceId, nowMs);
+    // What was queued lies in the chain's memory, which the next fragment may use.
+    this.#egress.flush();
+    return CONSUMED;
+  }
+
+  /** Take the one frame in `piece` through the slow path and count what becomes of it. */
+  #takePiece(piece: FrameBatch, key: Int32Array, interfaceId: number, nowMs: number): void {
     let verdict = decodeFrame(piece.view, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key, 0);
     if (verdict === OK) {
       const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
@@ -413,9 +434,6 @@ export class SlowPath {
     }
     if (verdict >= DROP) this.#counters.increment(dropCounter(verdict));
     else if (verdict === CONSUMED) this.#counters.increment(FRAMES_CONSUMED);
-    // What was queued lies in the chain's memory, which the next fragment may use.
-    this.#egress.flush();
-    return CONSUMED;
   }
 
   /** Forward metadata on a known flow: the peer has not heard us yet, or sends it again (4.2). */
@@ -495,14 +513,15 @@ export class SlowPath {
   }
 
   /** Keep what timers, resets and generated packets need of TCP. A damaged segment, which its receiver will not believe, changes nothing. */
-  #followTcp(bytes: Uint8Array, key: Int32Array, session: number, direction: number): void {
+  #followTcp(batch: FrameBatch, i: number, key: Int32Array, session: number, direction: number): void {
     const { table } = this.#sessions;
+    const { bytes } = batch;
     const l3 = key[AT_L3];
     const l4 = key[AT_L4];
     const end = key[AT_END];
     const flags = getTcpFlags(bytes, l4);
     const isEvent = (key[TRAITS] & TRAIT_TCP_EVENT) !== 0;
-    if (isEvent && !isChecksumPartial(bytes, l3, l4, end) && !l4IsRight(bytes, l3, l4, end)) return;
+    if (isEvent && !isPartial(batch, i, key) && !l4IsRight(bytes, l3, l4, end)) return;
     table.tcpState[session] = nextTcpState(table.tcpState[session], flags, direction);
     const length = end - key[AT_PAYLOAD];
     const at = session * 4 + direction * 2;
@@ -531,9 +550,10 @@ export class SlowPath {
     const { bytes } = batch;
     if (batch.segmentSize[i] !== 0) {
       const { mtu } = this.#interfaces[planEgress(plan)];
-      const size = segmentSizeOf(batch, i, key, 0, mtu, table, session, flow);
+      const fits = canCut(batch, i, key, 0, mtu);
+      const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, flow) : batch.segmentSize[i];
       batch.segmentSize[i] = size;
-      if (attach || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))) {
+      if (attach || !fits || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))) {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
@@ -543,7 +563,7 @@ export class SlowPath {
     }
     // The session's own bytes, as its hosts count them: nothing of what routers put around them.
     const packetLength = key[AT_END] - key[AT_L3];
-    const partial = batch.segmentSize[i] !== 0 && isChecksumPartial(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+    const partial = batch.segmentSize[i] !== 0 && isPartial(batch, i, key);
     rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     if (attach) {
@@ -568,6 +588,33 @@ export class SlowPath {
       : this.#metadata.writeReverse(session, path);
   }
 
+  /** Whether a super-frame can be taken apart here: its segments are known, or are those of a stream, and none is too long. */
+  #canCut(batch: FrameBatch, i: number, key: Int32Array): boolean {
+    return canCut(batch, i, key, 0, this.#mtuMax);
+  }
+
+  /**
+   * A super-frame that some kernel put together of packets from a peer, and that has metadata in it: every segment is a
+   * packet of its own again, and counted as one. CONSUMED, always.
+   */
+  #arriveInSegments(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const { bytes } = batch;
+    const offset = batch.offset[i];
+    const size = Math.min(batch.segmentSize[i], segmentSizeMax(bytes, offset, this.#mtuMax));
+    const error = superFrameError(bytes, offset, isPartial(batch, i, key));
+    const segment = this.#arrived;
+    segment.bytes = this.#generator.bytes;
+    for (let index = 0; ; index++) {
+      const at = this.#generator.reserve();
+      const length = segmentFrame(bytes, offset, size, index, error, segment.bytes, at);
+      if (length === 0) return CONSUMED;
+      segment.offset[0] = at;
+      segment.length[0] = length;
+      this.#counters.increment(FRAMES_SPLIT);
+      this.#takePiece(segment, this.#arrivedKey, key[KEY_PROTOCOL] >>> 8, nowMs);
+    }
+  }
+
   /** A super-frame that must carry metadata or a marker: segment it first, every segment is a packet of its own. */
   #leaveInSegments(
     batch: FrameBatch,
@@ -581,7 +628,7 @@ export class SlowPath {
     const { bytes } = batch;
     const offset = batch.offset[i];
     const size = batch.segmentSize[i];
-    const error = superFrameError(bytes, offset, isChecksumPartial(bytes, key[AT_L3], key[AT_L4], key[AT_END]));
+    const error = superFrameError(bytes, offset, isPartial(batch, i, key));
     const segment = this.#piece;
     segment.bytes = this.#generator.bytes;
     segment.segmentSize[0] = 0;
@@ -678,6 +725,11 @@ export class SlowPath {
     }
     return -1;
   }
+}
+
+/** Whether a super-frame from a peer has metadata, or what only routers put into UDP, in any of its segments. */
+function needsCut(batch: FrameBatch, i: number, key: Int32Array, plan: number): boolean {
+  return (plan & OP_REMOVE_UDP) !== 0 || hidesCookie(batch.bytes, key, 0, batch.segmentSize[i]);
 }
 
 /** Where the L4 payload ends: bytes behind the UDP length (RFC 9868) belong to no datagram and no checksum. */

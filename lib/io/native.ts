@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { invariant } from "../base/invariant.ts";
-import { FRAME_TRUNCATED, HEADROOM } from "./port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, FRAME_TRUNCATED, HEADROOM } from "./port.ts";
 
 declare const kind: unique symbol;
 export interface PortHandle {
@@ -29,10 +29,13 @@ export interface InterfaceInfo {
   readonly ethernet: boolean;
 }
 
-/** Every function throws an Error with `.code` (an errno name, EFILTER, ELINKTYPE or ECAPTURE) and a sentence. */
+/** Every function throws an Error with `.code` (an errno name, EFILTER, ELINKTYPE, EOFFLOAD or ECAPTURE) and a sentence. */
 export interface NativeAddon {
   readonly headroom: number;
-  readonly frameTruncated: number;
+  /** The three bits of the flags column, a byte each. */
+  readonly frameFlags: number;
+  /** Memory that a port of packetOpen needs for each frame of a batch. */
+  readonly packetSlotBytes: number;
 
   portOpen(
     device: string,
@@ -43,11 +46,43 @@ export interface NativeAddon {
     immediate: boolean,
     promiscuous: boolean,
   ): PortHandle;
+  /** A port that carries super-frames and partial checksums. EOFFLOAD where the kernel cannot. */
+  packetOpen(
+    device: string,
+    filter: string,
+    deviceMtu: number,
+    mtu: number,
+    bufferBytes: number,
+    promiscuous: boolean,
+  ): PortHandle;
   /** Where portRx puts frames from now on; the handle keeps the arrays alive. Never transfer them meanwhile. */
-  portBind(port: PortHandle, memory: Uint8Array, offset: Int32Array, length: Int32Array, flags: Int32Array): void;
+  portBind(
+    port: PortHandle,
+    memory: Uint8Array,
+    offset: Int32Array,
+    length: Int32Array,
+    flags: Int32Array,
+    segmentSize: Int32Array,
+  ): void;
+  /** Fills memory, offset, length and flags; segmentSize only for a port of packetOpen. */
   portRx(port: PortHandle): number;
   portTx(port: PortHandle, bytes: Uint8Array, offset: Int32Array, length: Int32Array, from: number, to: number): number;
-  /** Fills rxFrames, rxBytes, txFrames, txBytes, kernelDrops, txFull, txErrors. */
+  /**
+   * For a port of packetOpen: send frames with what their flags and segmentSize say left to the kernel. stopped[0] is
+   * `to`, or the row that must be finished in software first; stopped[1] is 1 when the kernel had refused it.
+   */
+  portTxOffload(
+    port: PortHandle,
+    bytes: Uint8Array,
+    offset: Int32Array,
+    length: Int32Array,
+    flags: Int32Array,
+    segmentSize: Int32Array,
+    from: number,
+    to: number,
+    stopped: Int32Array,
+  ): number;
+  /** Fills rxFrames, rxBytes, txFrames, txBytes, kernelDrops, txFull, txErrors, superFrames, partialChecksums. */
   portStats(port: PortHandle, totals: Float64Array): void;
   portWatch(port: PortHandle, wake: () => void): void;
   portClose(port: PortHandle): void;
@@ -123,7 +158,8 @@ function load(path: string): NativeAddon {
     );
   }
   invariant(
-    addon.headroom === HEADROOM && addon.frameTruncated === FRAME_TRUNCATED,
+    addon.headroom === HEADROOM &&
+      addon.frameFlags === (FRAME_CHECKSUM_PARTIAL | (FRAME_TRUNCATED << 8) | (FRAME_CHECKSUM_KNOWN << 16)),
     `${path} was built from another version of native/batch.h than lib/io/port.ts: run \`make build\``,
   );
   return addon;

@@ -10,14 +10,17 @@ export const HEADROOM = 512;
 export const FRAME_CHECKSUM_PARTIAL = 1;
 /** A flag column bit: the frame was captured only in part. */
 export const FRAME_TRUNCATED = 2;
+/** A flag column bit: FRAME_CHECKSUM_PARTIAL is what the kernel says. Without it, nobody has looked yet. */
+export const FRAME_CHECKSUM_KNOWN = 4;
 
 /** In the segmentSize column: a super-frame whose sender's segment size is not known. */
 export const SEGMENT_SIZE_UNKNOWN = 0xffff;
 
 /**
  * Columns that describe frames in one memory. `offset[i]`..`offset[i]+length[i]` is frame i, an Ethernet frame without
- * FCS. `segmentSize[i]` is 0, or the TCP payload bytes per segment of a super-frame (a frame that stands for several
- * on the wire; 0xFFFF = a super-frame whose sender's segment size is unknown). Shared with native/batch.h.
+ * FCS. `segmentSize[i]` is 0, or the payload bytes per segment of a super-frame (a frame that stands for several TCP
+ * segments or UDP datagrams on the wire; 0xFFFF = a super-frame whose sender's segment size is unknown, or which is
+ * neither). Shared with native/batch.h.
  */
 export class FrameBatch {
   #bytes: Uint8Array;
@@ -80,10 +83,10 @@ export interface PortStats {
   txFull: number;
   /** Refused for another reason (link down, message too long). */
   txErrors: number;
-  /** Super-frames received, and frames made of super-frames on transmit. */
+  /** Super-frames received, and frames that this process made of super-frames on transmit. */
   superFrames: number;
   segments: number;
-  /** Partial checksums found on receive (and completed before transmit). */
+  /** Frames sent whose checksum was partial: completed here, or left to the kernel. */
   partialChecksums: number;
 }
 
@@ -99,7 +102,7 @@ export interface Port {
 
   /**
    * Send frames from..to-1 of `batch`, in order; the port is done with the bytes when it returns. A super-frame is
-   * segmented and a partial checksum completed unless the device does it. `segmentSize` 0xFFFF means: by the port's MTU.
+   * segmented and a partial checksum completed unless the kernel does it. `segmentSize` 0xFFFF means: by the port's MTU.
    * Returns how many of them were sent; the rest are counted in stats (txFull, txErrors), never silently lost.
    */
   tx(batch: FrameBatch, from: number, to: number): number;
@@ -114,6 +117,12 @@ export interface Port {
 export interface WakingPort extends Port {
   /** Call `wake` (on the event loop, level-triggered) while frames wait to be received. */
   onReadable(wake: () => void): void;
+}
+
+/** A port on a network device. */
+export interface DevicePort extends WakingPort {
+  /** Why frames can no longer be received (the device is gone); undefined while all is well. */
+  readonly fault: Error | undefined;
 }
 
 export function emptyStats(): PortStats {

@@ -1,6 +1,7 @@
 // What every port does to a batch: super-frames are recognized on rx, and on tx become frames that fit the wire. Ports
 // differ only in the FrameSender behind. Called by the ports of this folder, never by the engine.
 
+import { PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { completeChecksum, segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
 import { FRAME_CHECKSUM_PARTIAL, type FrameBatch, type PortStats } from "./port.ts";
 
@@ -10,6 +11,8 @@ export const SEGMENT_SIZE_UNKNOWN = 0xffff;
 /** The longest frame a device can hand over: a 65,535-byte IP packet behind an Ethernet header. */
 export const FRAME_LENGTH_MAX = 65_535 + ETHERNET_HEADER;
 
+/** Where the IPv4 protocol is in a frame. */
+const AT_PROTOCOL = ETHERNET_HEADER + 9;
 const SCRATCH_ROWS = 64;
 
 /** Send rows from..to-1, in order, and count the ones that could not be sent. Returns how many were. */
@@ -63,10 +66,11 @@ export class WireFrames {
     let sent = 0;
     let run = from;
     for (let i = from; i < to; i++) {
-      if (length[i] > frameMax || length[i] < ETHERNET_HEADER) {
+      const isSuper = segmentSize[i] > 0 && length[i] > Math.min(segmentSize[i], frameMax);
+      if (isSuper || length[i] > frameMax || length[i] < ETHERNET_HEADER) {
         if (i > run) sent += this.#send(bytes, offset, length, run, i);
         run = i + 1;
-        if (length[i] > frameMax && segmentSize[i] > 0) sent += this.#cut(batch, i);
+        if (isSuper && length[i] >= ETHERNET_HEADER) sent += this.#cut(batch, i);
         else this.#stats.txErrors++;
       } else if ((flags[i] & FRAME_CHECKSUM_PARTIAL) !== 0) {
         completeChecksum(bytes, offset[i]);
@@ -83,7 +87,13 @@ export class WireFrames {
     const { bytes } = batch;
     const at = batch.offset[row];
     const partial = (batch.flags[row] & FRAME_CHECKSUM_PARTIAL) !== 0;
-    const size = Math.min(batch.segmentSize[row], segmentSizeMax(bytes, at, this.#mtu));
+    const largest = segmentSizeMax(bytes, at, this.#mtu);
+    if (batch.segmentSize[row] > largest && bytes[at + AT_PROTOCOL] === PROTOCOL_UDP) {
+      // A datagram cannot be cut.
+      this.#stats.txErrors++;
+      return 0;
+    }
+    const size = Math.min(batch.segmentSize[row], largest);
     const error = superFrameError(bytes, at, partial);
     if (partial) this.#stats.partialChecksums++;
     let made = 0;

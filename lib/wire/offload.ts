@@ -1,7 +1,7 @@
 // HOT
 // Work that senders leave to network hardware, done in software: checksums that hold only the pseudo-header sum
-// ("partial": Linux veth, virtio, TSO), and TCP super-frames, frames of up to 64 KiB that stand for several on the
-// wire. Ports call this before a frame leaves for a device that does neither. Frames are decoded already: headers
+// ("partial": Linux veth, virtio, TSO), and super-frames of TCP and UDP, frames of up to 64 KiB that stand for several
+// on the wire. Ports call this before a frame leaves for a device that does neither. Frames are decoded already: headers
 // lie inside the frame, and `offset` is where its Ethernet header starts. Memory is the caller's throughout.
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
@@ -18,6 +18,7 @@ import {
 } from "./checksum.ts";
 import { ETHERNET_HEADER, PROTOCOL_TCP, PROTOCOL_UDP } from "./flow-key.ts";
 import { CWR, FIN, PSH } from "./tcp.ts";
+import { UDP_HEADER } from "./udp.ts";
 
 /**
  * Whether the TCP or UDP checksum field holds the bare pseudo-header sum of this packet. One checksum in 65,536 does
@@ -42,8 +43,8 @@ export function completeChecksum(bytes: Uint8Array, offset: number): void {
 }
 
 /**
- * How far the TCP checksum of a super-frame is from right, as a 16-bit ones' complement number; 0 = right, or partial
- * and so not made yet. Its segments carry the same error: their receiver still sees the damage.
+ * How far the checksum of a super-frame is from right, as a 16-bit ones' complement number; 0 = right, or partial and
+ * so not made yet. Its segments carry the same error: their receiver still sees the damage.
  */
 export function superFrameError(bytes: Uint8Array, offset: number, partial: boolean): number {
   if (partial) return 0;
@@ -52,18 +53,23 @@ export function superFrameError(bytes: Uint8Array, offset: number, partial: bool
   return fold(l4Sum(bytes, l3, l4, l3 + getU16(bytes, l3 + 2))) % 0xffff;
 }
 
-/** The most TCP payload a segment of the frame at `offset` may have on a link of `mtu`. */
+/** The most payload a segment of the TCP or UDP frame at `offset` may have on a link of `mtu`. */
 export function segmentSizeMax(bytes: Uint8Array, offset: number, mtu: number): number {
   const l3 = offset + ETHERNET_HEADER;
   const l4 = l3 + ((bytes[l3] & 15) << 2);
-  return mtu - (l4 - l3) - ((bytes[l4 + 12] >>> 4) << 2);
+  return mtu - (l4 - l3) - l4HeaderLength(bytes, l3, l4);
+}
+
+function l4HeaderLength(bytes: Uint8Array, l3: number, l4: number): number {
+  return bytes[l3 + 9] === PROTOCOL_UDP ? UDP_HEADER : (bytes[l4 + 12] >>> 4) << 2;
 }
 
 /**
- * Write segment `index` (from 0) of the TCP super-frame at source[offset] to target[at], each with `segmentSize` bytes
- * of payload except the last. Returns the frame's length, 0 when there is no such segment. Headers and options are
- * copied; sequence number, FIN, PSH and CWR, lengths, IP identification and both checksums are the segment's own.
- * `error` is superFrameError's. A wrong IPv4 header checksum stays wrong. Source and target may not overlap.
+ * Write segment `index` (from 0) of the TCP or UDP super-frame at source[offset] to target[at], each with `segmentSize`
+ * bytes of payload except the last. Returns the frame's length, 0 when there is no such segment. Headers and options are
+ * copied; lengths, IP identification, both checksums and in TCP the sequence number, FIN, PSH and CWR are the segment's
+ * own. `error` is superFrameError's. A wrong IPv4 header checksum stays wrong, and UDP without a checksum stays without.
+ * Source and target may not overlap.
  */
 export function segmentFrame(
   source: Uint8Array,
@@ -76,8 +82,10 @@ export function segmentFrame(
 ): number {
   const fromL3 = offset + ETHERNET_HEADER;
   const fromL4 = fromL3 + ((source[fromL3] & 15) << 2);
-  const fromPayload = fromL4 + ((source[fromL4 + 12] >>> 4) << 2);
-  const fromEnd = fromL3 + getU16(source, fromL3 + 2);
+  const fromPayload = fromL4 + l4HeaderLength(source, fromL3, fromL4);
+  const ipLength = getU16(source, fromL3 + 2);
+  const isUdp = source[fromL3 + 9] === PROTOCOL_UDP;
+  const fromEnd = isUdp ? fromL4 + getU16(source, fromL4 + 4) : fromL3 + ipLength;
   const skip = index * segmentSize;
   const from = fromPayload + skip;
   if (segmentSize < 1 || (from >= fromEnd && index > 0)) return 0;
@@ -93,16 +101,24 @@ export function segmentFrame(
   const identification = getU16(source, fromL3 + 4);
   setU16(target, l3 + 2, end - l3);
   setU16(target, l3 + 4, identification + index);
-  const lengthDelta = deltaU16(fromEnd - fromL3, end - l3);
+  const lengthDelta = deltaU16(ipLength, end - l3);
   const delta = fold(lengthDelta + deltaU16(identification, identification + index));
   setU16(target, l3 + 10, applyDelta(getU16(source, fromL3 + 10), delta));
 
-  setU32(target, l4 + 4, getI32(source, fromL4 + 4) + skip);
-  if (!last) target[l4 + 13] &= ~(FIN | PSH);
-  if (index > 0) target[l4 + 13] &= ~CWR;
-  setU16(target, l4 + 16, 0);
+  let field = l4 + 6;
+  if (isUdp) {
+    setU16(target, l4 + 4, end - l4);
+  } else {
+    field = l4 + 16;
+    setU32(target, l4 + 4, getI32(source, fromL4 + 4) + skip);
+    if (!last) target[l4 + 13] &= ~(FIN | PSH);
+    if (index > 0) target[l4 + 13] &= ~CWR;
+  }
+  const none = isUdp && getU16(target, field) === 0;
+  setU16(target, field, 0);
   const headerSum = sumWords(target, l4, payload, pseudoHeaderSum(target, l3, end - l4));
-  setU16(target, l4 + 16, fold((~fold(copyAndSum(source, from, to, target, payload, headerSum)) & 0xffff) + error));
+  const checksum = fold((~fold(copyAndSum(source, from, to, target, payload, headerSum)) & 0xffff) + error);
+  if (!none) setU16(target, field, isUdp && checksum === 0 ? 0xffff : checksum);
   return end - at;
 }
 

@@ -16,6 +16,11 @@ export interface PortFixture {
 
 export interface PortKind {
   readonly name: string;
+  /**
+   * The segment size of a super-frame that arrives, when the port learns it from the kernel. Such a port also leaves it
+   * to the kernel to cut what it sends; what `collect` gives is cut already.
+   */
+  readonly segmentSize?: number;
   /** A port with PORT_MAC and an MTU of 1,500 at which `arriving` waits, or soon will. */
   make(arriving: readonly Uint8Array[]): PortFixture | Promise<PortFixture>;
 }
@@ -84,15 +89,19 @@ export const portContract: readonly ContractCase[] = [
     assert.deepEqual(await fixture.collect(), frames.slice(10, 90));
   }),
 
-  contract("a super-frame received is whole, marked and counted", [tcpFrame(20_000)], async ({ port }, frames) => {
-    const batch = emptyBatch(4);
-    await patiently(() => port.rx(batch) > 0);
-    assert.equal(batch.length[0], frames[0].length);
-    assert.equal(batch.segmentSize[0], UNKNOWN);
-    assert.equal(batch.flags[0] & FRAME_TRUNCATED, 0);
-    assert.equal(port.stats().superFrames, 1);
-    assert.deepEqual(readTcp(copies(batch)[0]).payload, readTcp(frames[0]).payload);
-  }),
+  contract(
+    "a super-frame received is whole, marked and counted",
+    [tcpFrame(20_000)],
+    async ({ port }, frames, kind) => {
+      const batch = emptyBatch(4);
+      await patiently(() => port.rx(batch) > 0);
+      assert.equal(batch.length[0], frames[0].length);
+      assert.equal(batch.segmentSize[0], kind.segmentSize ?? UNKNOWN);
+      assert.equal(batch.flags[0] & FRAME_TRUNCATED, 0);
+      assert.equal(port.stats().superFrames, 1);
+      assert.deepEqual(readTcp(copies(batch)[0]).payload, readTcp(frames[0]).payload);
+    },
+  ),
 
   contract("a received frame of exactly MTU size is no super-frame", [udpFrame(1, MTU + 14)], async ({ port }) => {
     const batch = emptyBatch(4);
@@ -102,17 +111,61 @@ export const portContract: readonly ContractCase[] = [
     assert.equal(port.stats().superFrames, 0);
   }),
 
-  contract("a super-frame leaves as segments of the sender's size, right in every field", [], async (fixture) => {
-    const whole = tcpFrame(20_001);
-    const batch = batchOf([udpFrame(1, 100), whole, udpFrame(2, 100)]);
-    batch.segmentSize[1] = 1000;
+  contract(
+    "a super-frame leaves as segments of the sender's size, right in every field",
+    [],
+    async (fixture, _, kind) => {
+      const whole = tcpFrame(20_001);
+      const batch = batchOf([udpFrame(1, 100), whole, udpFrame(2, 100)]);
+      batch.segmentSize[1] = 1000;
+      assert.equal(fixture.port.tx(batch, 0, 3), 3);
+      const stats = fixture.port.stats();
+      assert.equal(stats.segments, kind.segmentSize === undefined ? 21 : 0);
+      assert.equal(stats.txFrames, kind.segmentSize === undefined ? 23 : 3);
+      const left = await fixture.collect();
+      assert.deepEqual([left[0], left[22]], [udpFrame(1, 100), udpFrame(2, 100)]);
+      assertSegments(left.slice(1, 22), whole, 1000);
+    },
+  ),
+
+  contract("a UDP super-frame leaves as the datagrams it stands for, none joined and none cut", [], async (fixture) => {
+    const long = udpFrame(1, 42 + 7 * 1200 + 33);
+    const short = udpFrame(2, 42 + 3 * 400);
+    const none = udpFrame(3, 42 + 2 * 500);
+    none.fill(0, 40, 42);
+    const batch = batchOf([long, short, none].map((frame, i) => (i < 2 ? makePartial(frame) : frame)));
+    batch.flags.fill(FRAME_CHECKSUM_PARTIAL, 0, 2);
+    batch.segmentSize.set([1200, 400, 500]);
     assert.equal(fixture.port.tx(batch, 0, 3), 3);
-    const stats = fixture.port.stats();
-    assert.equal(stats.segments, 21);
-    assert.equal(stats.txFrames, 23);
     const left = await fixture.collect();
-    assert.deepEqual([left[0], left[22]], [udpFrame(1, 100), udpFrame(2, 100)]);
-    assertSegments(left.slice(1, 22), whole, 1000);
+    assertDatagrams(left.slice(0, 8), long, 1200);
+    assertDatagrams(left.slice(8, 11), short, 400);
+    assert.equal(left.length, 13);
+    for (const [i, frame] of left.slice(11).entries()) {
+      assert.deepEqual(frame.subarray(40, 42), new Uint8Array(2));
+      assert.deepEqual(frame.subarray(42), none.subarray(42 + i * 500, 42 + (i + 1) * 500));
+    }
+  }),
+
+  contract(
+    "a UDP super-frame whose datagrams the wire cannot take is an error, not smaller datagrams",
+    [],
+    async (fixture) => {
+      const batch = batchOf([makePartial(udpFrame(1, 42 + 8000)), udpFrame(2, 60)]);
+      batch.flags[0] = FRAME_CHECKSUM_PARTIAL;
+      batch.segmentSize[0] = 2000;
+      assert.equal(fixture.port.tx(batch, 0, 2), 1);
+      assert.equal(fixture.port.stats().txErrors, 1);
+      assert.deepEqual(await fixture.collect(), [udpFrame(2, 60)]);
+    },
+  ),
+
+  contract("a super-frame that fits the wire is cut all the same", [], async (fixture) => {
+    const whole = tcpFrame(1200);
+    const batch = batchOf([whole]);
+    batch.segmentSize[0] = 500;
+    assert.equal(fixture.port.tx(batch, 0, 1), 1);
+    assertSegments(await fixture.collect(), whole, 500);
   }),
 
   contract("a super-frame of unknown segment size leaves in frames that fill the MTU", [], async (fixture) => {
@@ -246,12 +299,12 @@ export async function patiently(done: () => boolean): Promise<void> {
 function contract(
   title: string,
   arriving: readonly Uint8Array[],
-  body: (fixture: PortFixture, arriving: readonly Uint8Array[]) => Promise<void>,
+  body: (fixture: PortFixture, arriving: readonly Uint8Array[], kind: PortKind) => Promise<void>,
 ): ContractCase {
   const run = async (kind: PortKind) => {
     const fixture = await kind.make(arriving);
     try {
-      await body(fixture, arriving);
+      await body(fixture, arriving, kind);
     } finally {
       fixture.close();
     }
@@ -274,4 +327,16 @@ function assertSegments(frames: readonly Uint8Array[], whole: Uint8Array, segmen
     at += segment.payload.length;
   }
   assert.equal(at, original.payload.length);
+}
+
+function assertDatagrams(frames: readonly Uint8Array[], whole: Uint8Array, size: number): void {
+  const payload = whole.subarray(42);
+  assert.equal(frames.length, Math.ceil(payload.length / size));
+  for (const [index, frame] of frames.entries()) {
+    const piece = payload.subarray(index * size, (index + 1) * size);
+    assert.deepEqual(checksumsRight(frame), { ip: true, l4: true }, `checksums of datagram ${index}`);
+    assert.deepEqual(frame.subarray(42), piece);
+    assert.equal(frame[38] * 256 + frame[39], 8 + piece.length, `UDP length of datagram ${index}`);
+    assert.equal(frame[18] * 256 + frame[19], 0x1234 + index, `identification of datagram ${index}`);
+  }
 }

@@ -626,11 +626,6 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     "w.yaml:23:1  security-policies  warning: security policies are not available in this version: nothing is encrypted or signed  remove the key to say so",
   ],
   [
-    "a backend of a later version",
-    change("    device: eth1", "    backend: af-packet\n    device: eth1"),
-    "w.yaml:5:14  interfaces[0].backend  backend af-packet is not available in this version  write backend: libpcap",
-  ],
-  [
     "two services that tie",
     change(
       "service-routes:",

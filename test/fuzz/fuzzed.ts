@@ -142,5 +142,5 @@ export function unaccounted(counters: Record<string, number>): number {
     (sum, name) => sum + counters[name],
     counters["frames.forwarded"] + counters["frames.consumed"],
   );
-  return counters["frames.received"] + counters["fabric.reassembled"] - ends;
+  return counters["frames.received"] + counters["frames.split"] + counters["fabric.reassembled"] - ends;
 }

@@ -30,6 +30,19 @@ export interface Wire {
   readonly addresses: readonly [string, string];
 }
 
+/** `backend` of a router's interfaces; libpcap where nothing is said. */
+export interface Backends {
+  readonly lan: "libpcap" | "af-packet";
+  readonly wan: "libpcap" | "af-packet";
+}
+
+export interface LabOptions {
+  /** By the router's name. */
+  readonly backends?: Readonly<Record<string, Backends>>;
+  /** Routers' devices finish checksums and super-frames before a frame leaves, so that a capture of the wire shows what real hardware would send. */
+  readonly plainWires?: boolean;
+}
+
 export interface Router {
   readonly name: string;
   readonly configPath: string;
@@ -111,11 +124,13 @@ export class Lab {
   readonly #janitor: ChildProcess;
   readonly #children = new Set<ChildProcess>();
   readonly #running = new Map<string, { child: ChildProcess; stderr: string[] }>();
+  readonly #options: LabOptions;
   readonly #captures: { child: ChildProcess; stderr: string[] }[] = [];
 
   /** Use openLab. */
-  constructor(shape: Shape) {
+  constructor(shape: Shape, options: LabOptions = {}) {
     sweep();
+    this.#options = options;
     mkdirSync(this.directory);
     this.#janitor = spawn("sh", ["-c", JANITOR, "sh", this.prefix, this.directory], {
       stdio: ["pipe", "ignore", "ignore"],
@@ -145,6 +160,10 @@ export class Lab {
       this.#link(wire.name, "right", names[hop + 1], "wan0");
       this.#shell(wire.name, "ip link set left master bridge; ip link set right master bridge");
     });
+    if (this.#options.plainWires === true) {
+      for (const name of names)
+        this.#shell(name, "for device in lan0 wan0; do ethtool -K $device tx off tso off >/dev/null; done");
+    }
     this.#shell("client", `ip address add ${CLIENT}/24 dev eth0; ip route add default via 10.1.0.1`);
     this.#shell("server", `ip address add ${SERVER}/24 dev eth0; ip route add default via 10.2.0.1`);
     this.routers.forEach((router, at) => {
@@ -283,11 +302,15 @@ export class Lab {
       `control: { socket: ${this.routers[at].socketPath} }`,
       "interfaces:",
     ];
-    if (first) lines.push("  - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }");
-    if (last) lines.push("  - { name: lan0, device: lan0, addresses: [10.2.0.1/24], tenant: corp }");
-    if (left) lines.push(`  - { name: wan0, device: wan0, addresses: [${left.addresses[1]}/24] }`);
-    if (right)
-      lines.push(`  - { name: ${rightDevice}, device: ${rightDevice}, addresses: [${right.addresses[0]}/24] }`);
+    const { lan, wan } = this.#options.backends?.[this.routers[at].name] ?? { lan: "libpcap", wan: "libpcap" };
+    const onLan = (address: string) =>
+      `  - { name: lan0, device: lan0, addresses: [${address}/24], tenant: corp, backend: ${lan} }`;
+    const onWire = (device: string, address: string) =>
+      `  - { name: ${device}, device: ${device}, addresses: [${address}/24], backend: ${wan} }`;
+    if (first) lines.push(onLan("10.1.0.1"));
+    if (last) lines.push(onLan("10.2.0.1"));
+    if (left) lines.push(onWire("wan0", left.addresses[1]));
+    if (right) lines.push(onWire(rightDevice, right.addresses[0]));
     lines.push(
       "tenants: [{ name: corp }]",
       "services:",
@@ -307,8 +330,8 @@ export class Lab {
 }
 
 /** Build a lab, routers not started yet. The caller closes it. */
-export async function openLab(shape: Shape): Promise<Lab> {
-  const lab = new Lab(shape);
+export async function openLab(shape: Shape, options: LabOptions = {}): Promise<Lab> {
+  const lab = new Lab(shape, options);
   try {
     await lab.build();
   } catch (error) {

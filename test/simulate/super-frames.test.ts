@@ -4,10 +4,12 @@
 import test, { type ExecutionContext } from "ava";
 import { getU16, setU16 } from "../../lib/base/bytes.ts";
 import { parseAddress } from "../../lib/control/address-text.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL } from "../../lib/io/port.ts";
 import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
-import { COOKIE, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
-import { ENDS, TO_EAST } from "./peer.ts";
+import { unaccounted } from "../fuzz/fuzzed.ts";
+import { COOKIE, concat, metadataOf, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { ENDS, forwardMetadata, TO_EAST } from "./peer.ts";
 import { CLIENT, countOf, dropsOf, packetsOn, SERVER, type TwoRouters, twoRouters } from "./topologies.ts";
 import { World } from "./world.ts";
 
@@ -208,6 +210,114 @@ test("a UDP frame longer than the wire takes cannot be cut: it is counted, and l
   t.deepEqual(
     net.server.received.map(({ text }) => text),
     ["lead"],
+  );
+});
+
+// What a port with PACKET_VNET_HDR says of its frames.
+
+const LEFT_UNDONE = FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL;
+
+/** A UDP session that has heard its answer. */
+function established17(options: { wanMtu?: number } = {}): TwoRouters {
+  const net = twoRouters({ superFrames: true, ...options });
+  net.world.send(net.client, udpFrame(ENDS, "lead"));
+  net.world.run(2);
+  net.world.send(net.server, udpFrame(REPLY, "answer"));
+  net.world.run(2);
+  net.world.send(net.client, udpFrame(ENDS, "bare"));
+  net.world.run(2);
+  return net;
+}
+
+/** The datagrams carry `payload`, `size` bytes each, right in everything. */
+function assertDatagrams(t: ExecutionContext, datagrams: SeenPacket[], payload: Uint8Array, size: number): void {
+  t.is(datagrams.length, Math.ceil(payload.length / size));
+  datagrams.forEach((datagram, index) => {
+    t.true(datagram.checksumsRight);
+    t.deepEqual(Buffer.from(datagram.payload), Buffer.from(payload.subarray(index * size, (index + 1) * size)));
+  });
+}
+
+for (const [name, length, size, wanMtu] of [
+  ["longer than the wire takes", 5500, 1000, 1500],
+  ["that would fit the wire as one", 1200, 400, 1500],
+  ["too long each for the path, in fabric fragments", 5000, 1400, 1000],
+] as const) {
+  test(`UDP datagrams joined to a super-frame arrive as what they were: ${name}`, (t) => {
+    const net = established17({ wanMtu });
+    const before = net.server.received.length;
+    net.world.inject(net.lan, "west", partial(udpFrame(ENDS, pattern(length))), LEFT_UNDONE, size);
+    net.world.run(5);
+    assertDatagrams(t, net.server.received.slice(before), pattern(length), size);
+    t.true(packetsOn(net.wan).every(({ ipLength, checksumsRight }) => ipLength <= wanMtu && checksumsRight));
+    t.deepEqual(dropsOf(net.west), {});
+    t.is(countOf(net.west, "frames.split"), 0);
+  });
+}
+
+test("a UDP super-frame that opens a session arrives, metadata on every datagram", (t) => {
+  const net = twoRouters({ superFrames: true });
+  net.world.inject(net.lan, "west", partial(udpFrame(ENDS, pattern(3000))), LEFT_UNDONE, 700);
+  net.world.run(5);
+  assertDatagrams(t, net.server.received, pattern(3000), 700);
+  t.true(packetsOn(net.wan, "west").every(({ hasMetadata }) => hasMetadata));
+  t.is(net.west.sessions.table.count, 1);
+});
+
+test("lead datagrams of a peer that a kernel joined open their session, and every one arrives", (t) => {
+  const net = twoRouters({ superFrames: true });
+  const metadata = forwardMetadata();
+  const pieces = [0, 1, 2].map((index) => concat(metadata, pattern(300, index)));
+  net.world.inject(net.wan, "east", partial(udpFrame(TO_EAST, concat(...pieces))), LEFT_UNDONE, pieces[0].length);
+  net.world.run(5);
+  t.deepEqual(
+    net.server.received.map(({ payload }) => Buffer.from(payload)),
+    [0, 1, 2].map((index) => Buffer.from(pattern(300, index))),
+  );
+  t.is(net.east.sessions.table.count, 1);
+  t.is(countOf(net.east, "metadata.received"), 3);
+  t.is(countOf(net.east, "frames.split"), 3);
+  t.is(unaccounted(net.east.counters.publish(true)), 0);
+});
+
+test("metadata in the last segment of a super-frame from a peer is found and taken off", (t) => {
+  const net = established(1000);
+  const before = net.server.received.length;
+  const data = concat(pattern(2000), metadataOf(), COOKIE, pattern(100));
+  net.world.inject(net.wan, "east", partial(tcpFrame(TO_EAST, DATA, data)), LEFT_UNDONE, 1000);
+  net.world.run(5);
+  const received = net.server.received.slice(before);
+  t.is(received.length, 3);
+  t.true(received.every(({ checksumsRight }) => checksumsRight));
+  t.deepEqual(
+    Buffer.concat(received.map(({ payload }) => payload)),
+    Buffer.from(concat(pattern(2000), COOKIE, pattern(100))),
+  );
+  t.is(countOf(net.east, "metadata.false-positive-unmarked"), 1);
+  t.is(unaccounted(net.east.counters.publish(true)), 0);
+});
+
+test("a super-frame from a peer without metadata in it is one frame to the far side too", (t) => {
+  const net = established(1000);
+  const forwarded = countOf(net.east, "frames.forwarded");
+  net.world.inject(net.wan, "east", partial(tcpFrame(TO_EAST, DATA, pattern(20_000))), LEFT_UNDONE, 1000);
+  net.world.run(5);
+  t.is(countOf(net.east, "frames.forwarded"), forwarded + 1);
+  t.is(countOf(net.east, "frames.split"), 0);
+});
+
+test("a checksum that the port knows to be finished is left as it is, whatever it looks like", (t) => {
+  const net = established17();
+  const before = net.server.received.length;
+  net.world.inject(net.lan, "west", partial(udpFrame(ENDS, "damaged")), FRAME_CHECKSUM_KNOWN);
+  net.world.inject(net.lan, "west", partial(udpFrame(ENDS, "left undone")), LEFT_UNDONE);
+  net.world.run(2);
+  t.deepEqual(
+    net.server.received.slice(before).map(({ text, checksumsRight }) => [text, checksumsRight]),
+    [
+      ["damaged", false],
+      ["left undone", true],
+    ],
   );
 });
 

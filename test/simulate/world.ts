@@ -205,12 +205,15 @@ export class World {
     host.send(frame, (out) => this.#put(this.#linkOf(host.port), host.name, out));
   }
 
-  /** Let a frame arrive at one end of a link, sent by whatever is at the other: MAC addresses are filled in. */
-  inject(link: Link, to: string, frame: Uint8Array): void {
+  /**
+   * Let a frame arrive at one end of a link, sent by whatever is at the other: MAC addresses are filled in. `flags` and
+   * `segmentSize` are what the port says of it.
+   */
+  inject(link: Link, to: string, frame: Uint8Array, flags = 0, segmentSize = 0): void {
     const [end, other] = link.ends[0].owner === to ? link.ends : [link.ends[1], link.ends[0]];
     frame.set(end.port.info().mac, 0);
     frame.set(other.port.info().mac, 6);
-    arrive(end.port, frame);
+    arrive(end.port, frame, flags, segmentSize);
   }
 
   /** Call `run` in `delayMs`. */
@@ -308,8 +311,8 @@ export class World {
   }
 }
 
-function arrive(port: MemoryPort, frame: Uint8Array): void {
-  if (!port.inject(frame))
+function arrive(port: MemoryPort, frame: Uint8Array, flags = 0, segmentSize = 0): void {
+  if (!port.inject(frame, flags, segmentSize))
     throw new Error(`${port.info().name}: more frames at once than the simulation's queues take`);
 }
 

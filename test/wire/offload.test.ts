@@ -4,6 +4,7 @@ import { getI32, getU16, setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import {
   fold,
+  ipv4HeaderChecksum,
   ipv4HeaderIsRight,
   l4Checksum,
   l4ChecksumOffset,
@@ -191,4 +192,76 @@ test("a segment size under 1 gives no segment instead of endless ones", (t) => {
   const frame = randomSuperFrame(16, 100);
   t.is(segmentsOf(frame, 0, 0).length, 0);
   t.is(segmentsOf(frame, -5, 0).length, 0);
+});
+
+function randomUdpSuperFrame(seed: number, payloadLength: number): TestFrame {
+  const random = new SeededRandom(seed);
+  return buildFrame({
+    protocol: PROTOCOL_UDP,
+    ipOptions: new Uint8Array(4 * random.below(11)).fill(1),
+    identification: random.below(0x10000),
+    payload: randomBytes(random, payloadLength),
+  });
+}
+
+test("a UDP super-frame is cut into the datagrams that a frame builder makes of its pieces", (t) => {
+  fc.assert(
+    fc.property(
+      fc.integer(),
+      fc.integer({ min: 0, max: 9000 }),
+      fc.integer({ min: 1, max: 1472 }),
+      (seed, length, size) => {
+        const frame = randomUdpSuperFrame(seed, length);
+        const { bytes, l3, l4, payload } = frame;
+        const segments = segmentsOf(frame, size, superFrameError(bytes, 0, false));
+        t.is(segments.length, Math.max(1, Math.ceil(length / size)));
+        segments.forEach((segment, index) => {
+          const from = payload + index * size;
+          // The slow way: the whole datagram anew, with its own lengths, and both checksums by a full sum.
+          const twin = Uint8Array.from([
+            ...bytes.subarray(0, payload),
+            ...bytes.subarray(from, Math.min(from + size, bytes.length)),
+          ]);
+          setU16(twin, l3 + 2, twin.length - l3);
+          setU16(twin, l3 + 4, (getU16(bytes, l3 + 4) + index) & 0xffff);
+          setU16(twin, l3 + 10, ipv4HeaderChecksum(twin, l3));
+          setU16(twin, l4 + 4, twin.length - l4);
+          setU16(twin, l4 + 6, l4Checksum(twin, l3, l4, twin.length));
+          t.deepEqual(segment, twin);
+        });
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test("the datagrams of a UDP super-frame without a checksum have none, those of a partial one a right one", (t) => {
+  const none = randomUdpSuperFrame(21, 3000);
+  setU16(none.bytes, none.l4 + 6, 0);
+  for (const segment of segmentsOf(none, 700, superFrameError(none.bytes, 0, false))) {
+    t.is(getU16(segment, none.l4 + 6), 0);
+  }
+  const frame = randomUdpSuperFrame(22, 3000);
+  makePartial(frame);
+  for (const segment of segmentsOf(frame, 700, 0)) {
+    t.true(getU16(segment, frame.l4 + 6) !== 0 && l4IsRight(segment, frame.l3, frame.l4, segment.length));
+  }
+});
+
+test("the damage of a UDP super-frame is in each of its datagrams, and never becomes 'no checksum'", (t) => {
+  for (let damage = 1; damage < 0xffff; damage += 257) {
+    const frame = randomUdpSuperFrame(damage, 900);
+    const { bytes, l3, l4 } = frame;
+    setU16(bytes, l4 + 6, fold(getU16(bytes, l4 + 6) + damage));
+    const error = superFrameError(bytes, 0, false);
+    for (const segment of segmentsOf(frame, 400, error)) {
+      t.false(l4IsRight(segment, l3, l4, segment.length));
+      t.true(getU16(segment, l4 + 6) !== 0);
+    }
+  }
+});
+
+test("the most payload a datagram may have is the MTU less its headers", (t) => {
+  const { bytes, l3, l4 } = randomUdpSuperFrame(23, 100);
+  t.is(segmentSizeMax(bytes, 0, 1500), 1500 - (l4 - l3) - 8);
 });

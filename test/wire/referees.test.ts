@@ -212,10 +212,15 @@ withTshark(
       bytes[field] ^= 0x10;
       add(bytes, false);
     }
-    for (const damage of [0, 0x0100]) {
+    for (const [protocol, damage] of [
+      [PROTOCOL_TCP, 0],
+      [PROTOCOL_TCP, 0x0100],
+      [PROTOCOL_UDP, 0],
+      [PROTOCOL_UDP, 0x0100],
+    ]) {
       const source = buildFrame({
-        protocol: PROTOCOL_TCP,
-        tcpOptions: new Uint8Array(12).fill(1),
+        protocol,
+        ...(protocol === PROTOCOL_TCP ? { tcpOptions: new Uint8Array(12).fill(1) } : {}),
         payload: randomBytes(random, 20_001),
       });
       source.bytes[source.payload] ^= damage >>> 8;

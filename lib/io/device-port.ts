@@ -1,0 +1,147 @@
+// What the two ports on Linux network devices have in common: the native handle, the facts, the totals and the end. How
+// one is opened, receives and sends is in live-port.ts (libpcap) and afpacket-port.ts (packet sockets).
+//
+// Both see frames for the device's own MAC address and broadcasts, IPv4 and ARP only (a kernel filter keeps the rest
+// away), never their own transmissions, and are not promiscuous.
+
+import { type InterfaceInfo, native, type PortHandle } from "./native.ts";
+import { type DevicePort, emptyStats, type FrameBatch, type PortInfo, type PortStats } from "./port.ts";
+
+export interface DevicePortOptions {
+  /** The configuration's interface name. */
+  readonly name: string;
+  /** The Linux network device. */
+  readonly device: string;
+  /** Lowers the device's MTU for what this port sends. */
+  readonly mtu?: number | undefined;
+  /** Instead of "arp or ip, for our MAC address or broadcast". */
+  readonly filter?: string;
+  readonly promiscuous?: boolean;
+}
+
+/** The device's own facts, as they are before the port is opened. */
+interface DeviceFacts {
+  readonly mac: Uint8Array;
+  readonly deviceMtu: number;
+  readonly mtu: number;
+  readonly filter: string;
+}
+
+const openPorts = new Set<NativePort>();
+process.on("exit", () => {
+  for (const port of openPorts) port.close();
+});
+
+export abstract class NativePort implements DevicePort {
+  protected readonly native = native();
+  protected readonly device: string;
+  protected readonly handle: PortHandle;
+  protected readonly memory: Uint8Array;
+  /** What is counted in TypeScript; the addon counts the rest. */
+  protected readonly counted = emptyStats();
+  protected closed = false;
+  readonly #name: string;
+  readonly #facts: DeviceFacts;
+  readonly #totals = new Float64Array(9);
+  #bound: FrameBatch | undefined;
+  fault: Error | undefined;
+
+  /** Throws an Error with `.code`: ENODEV, EPERM, ENETDOWN, ELINKTYPE, EFILTER, and what `open` throws. */
+  protected constructor(
+    options: DevicePortOptions,
+    memoryBytes: number,
+    open: (addon: ReturnType<typeof native>, facts: DeviceFacts) => PortHandle,
+  ) {
+    this.#name = options.name;
+    this.device = options.device;
+    this.#facts = readFacts(options);
+    this.handle = open(this.native, this.#facts);
+    this.memory = new Uint8Array(memoryBytes);
+    openPorts.add(this);
+  }
+
+  protected get facts(): DeviceFacts {
+    return this.#facts;
+  }
+
+  /** Asks the device for its link state; not for every packet. */
+  info(): PortInfo {
+    return {
+      name: this.#name,
+      mac: this.#facts.mac,
+      mtu: this.#facts.mtu,
+      linkUp: this.fault === undefined && (this.#interfaceInfo()?.running ?? false),
+    };
+  }
+
+  rx(batch: FrameBatch): number {
+    batch.bytes = this.memory;
+    batch.count = 0;
+    if (this.closed) return 0;
+    try {
+      if (batch !== this.#bound) {
+        const { offset, length, flags, segmentSize } = batch;
+        this.native.portBind(this.handle, this.memory, offset, length, flags, segmentSize);
+        this.#bound = batch;
+      }
+      batch.count = this.native.portRx(this.handle);
+    } catch (error) {
+      this.fault = error as Error;
+    }
+    return batch.count;
+  }
+
+  abstract tx(batch: FrameBatch, from: number, to: number): number;
+
+  stats(): PortStats {
+    this.native.portStats(this.handle, this.#totals);
+    const [rxFrames, rxBytes, txFrames, txBytes, rxKernelDrops, txFull, txErrors, superFrames, partialChecksums] =
+      this.#totals;
+    const { counted } = this;
+    return {
+      rxFrames,
+      rxBytes,
+      txFrames,
+      txBytes,
+      rxKernelDrops,
+      txFull,
+      txErrors: txErrors + counted.txErrors,
+      superFrames: superFrames + counted.superFrames,
+      segments: counted.segments,
+      partialChecksums: partialChecksums + counted.partialChecksums,
+    };
+  }
+
+  onReadable(wake: () => void): void {
+    this.native.portWatch(this.handle, wake);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    openPorts.delete(this);
+    this.native.portClose(this.handle);
+  }
+
+  #interfaceInfo(): InterfaceInfo | undefined {
+    try {
+      return this.native.interfaceInfo(this.device, new Uint8Array(6));
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+function readFacts(options: DevicePortOptions): DeviceFacts {
+  const mac = new Uint8Array(6);
+  const deviceMtu = native().interfaceInfo(options.device, mac).mtu;
+  const text = Buffer.from(mac)
+    .toString("hex")
+    .replace(/..(?!$)/g, "$&:");
+  return {
+    mac,
+    deviceMtu,
+    mtu: Math.min(options.mtu ?? deviceMtu, deviceMtu),
+    filter: options.filter ?? `(arp or ip) and (ether dst ${text} or ether broadcast)`,
+  };
+}
