@@ -173,7 +173,14 @@ export function scheduled(child: ChildProcess): { ranUs: number; waitedUs: numbe
 export const FIRST: readonly string[] =
   spawnSync("chrt", ["--rr", "1", "true"]).status === 0 ? ["chrt", "--rr", "1"] : [];
 
-/** The same for all threads of a program that runs. Not before it is warm: Node waits by spinning while it starts. */
+/**
+ * The same for a program that runs, after its start-up and until `putBack`: as Node starts and ends its threads wait for
+ * each other by spinning, which may last a whole time slice here.
+ */
 export function putFirst(child: ChildProcess): void {
   if (FIRST.length > 0) execFileSync("chrt", ["--all-tasks", "--rr", "--pid", "1", String(child.pid)]);
+}
+
+export function putBack(child: ChildProcess): void {
+  if (FIRST.length > 0) execFileSync("chrt", ["--all-tasks", "--other", "--pid", "0", String(child.pid)]);
 }

@@ -8,7 +8,7 @@ import type { ChildProcess } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { print } from "../harness.ts";
 import { Namespaces, stop } from "../namespaces.ts";
-import { DESTINATION, OneRouter, putFirst, SOURCE, scheduled } from "../one-router.ts";
+import { DESTINATION, OneRouter, putBack, putFirst, SOURCE, scheduled } from "../one-router.ts";
 
 const ROUNDS = 3;
 const SESSIONS = 64;
@@ -16,13 +16,13 @@ const PROBE_CPU = 0;
 const ROUTER_CPU = 1;
 /** Long enough for 200,000 packets at the rates where percentiles are asked for. */
 const WINDOW_MS = 700;
-const IDLE = { rate: 100, milliseconds: 1500 };
+const IDLE = { rate: 100, milliseconds: 1200 };
 const WARM_UP = { rate: 50_000, milliseconds: 500 };
 const LOADS = [10, 50, 90];
 const HALF = "half of waymark's capacity";
 const IDLE_LOAD = "a packet each 10 ms";
 
-/** The capacity is searched between these, by halving. */
+/** The capacity is searched between these, by halving. Frames lost once may be bad luck; a second time they are not. */
 const RATE_MIN = 100_000;
 const RATE_MAX = 1_000_000;
 const SEARCH_STEPS = 6;
@@ -31,9 +31,9 @@ const LOSSLESS = 0.001;
 
 /** A window is disturbed when the forwarder waited for its processor longer than this share of it. */
 const DISTURBED = 0.002;
-const TRIES = 4;
+const TRIES = 3;
 /** Windows measured again in the whole bench: on a machine that is never quiet it must end, too. */
-const REPEATS_MAX = 30;
+const REPEATS_MAX = 16;
 
 const MODE = "60-byte UDP, 64 sessions, one router, unsigned, unencrypted, libpcap immediate";
 const PERCENTILES = ["p50", "p99", "p999"] as const;
@@ -52,7 +52,7 @@ interface Window extends Record<Percentile, number> {
   loss: number;
   /** Share of the window in which the forwarder was kept from its processor, percent. */
   waited: number;
-  gcPauses: number;
+  gcRate: number;
   gcLongestMs: number;
 }
 
@@ -98,7 +98,10 @@ class Latency {
     await this.#send(WARM_UP.rate, WARM_UP.milliseconds);
     if (child !== undefined) putFirst(child);
     await body(child);
-    if (child !== undefined) await stop(child);
+    if (child !== undefined) {
+      putBack(child);
+      await stop(child);
+    }
     this.#topology.kernelReset();
   }
 
@@ -107,15 +110,18 @@ class Latency {
     let [low, high] = [RATE_MIN, RATE_MAX];
     for (let step = 0; step < SEARCH_STEPS; step++) {
       const rate = Math.round((low + high) / 2);
-      const best = await this.#undisturbed(child, SEARCH_MS, async () => {
-        const before = this.#topology.delivered();
-        const { generatorMac, routerMac } = this.#topology;
-        const args = ["g0", generatorMac, routerMac, SOURCE, DESTINATION, SESSIONS, rate, SEARCH_MS];
-        const text = await this.#topology.generate(PROBE_CPU, this.#blast, args);
-        await sleep(50);
-        const [sent, seconds] = text.split(" ").map(Number);
-        return { loss: 1 - (this.#topology.delivered() - before) / sent, rate: sent / seconds };
-      });
+      const offer = () =>
+        this.#undisturbed(child, SEARCH_MS, async () => {
+          const before = this.#topology.delivered();
+          const { generatorMac, routerMac } = this.#topology;
+          const args = ["g0", generatorMac, routerMac, SOURCE, DESTINATION, SESSIONS, rate, SEARCH_MS];
+          const text = await this.#topology.generate(PROBE_CPU, this.#blast, args);
+          await sleep(50);
+          const [sent, seconds] = text.split(" ").map(Number);
+          return { loss: 1 - (this.#topology.delivered() - before) / sent, rate: sent / seconds };
+        });
+      let best = await offer();
+      if (best.loss >= LOSSLESS) best = await offer();
       // A generator that cannot offer more has shown what it could.
       if (best.loss >= LOSSLESS) high = rate;
       else if (best.rate < 0.97 * rate) return best.rate;
@@ -133,7 +139,7 @@ class Latency {
       return {
         ...probed,
         loss: 100 * (1 - probed.received / probed.sent),
-        gcPauses: gc.length,
+        gcRate: (1000 * gc.length) / milliseconds,
         gcLongestMs: Math.max(0, ...gc),
       };
     });
@@ -211,7 +217,7 @@ async function run(latency: Latency): Promise<void> {
         await latency.measure(name, IDLE_LOAD, child, IDLE.rate, IDLE.milliseconds);
         await latency.measure(name, HALF, child, half);
         if (name === "kernel") return;
-        for (const load of LOADS)
+        for (const load of LOADS.filter((load) => name !== "waymark" || load !== 50))
           await latency.measure(name, `${load} % of its capacity`, child, (capacity[name] * load) / 100);
       });
     }
@@ -229,7 +235,7 @@ function report(windows: Latency["windows"]): void {
       print(`latency.${name}.loss`, "%", mode(load), of(name, load, "loss"));
       print(`latency.${name}.kept-from-processor`, "%", mode(load), of(name, load, "waited"));
       if (name !== "waymark") continue;
-      print("latency.waymark.gc-pauses", `in ${WINDOW_MS} ms`, mode(load), of(name, load, "gcPauses"));
+      print("latency.waymark.gc-pauses", "1/s", mode(load), of(name, load, "gcRate"));
       print("latency.waymark.gc-longest", "ms", mode(load), of(name, load, "gcLongestMs"));
     }
   }

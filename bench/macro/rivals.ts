@@ -8,18 +8,18 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { print } from "../harness.ts";
 import { Namespaces, stop } from "../namespaces.ts";
-import { DESTINATION, OneRouter, putFirst, SOURCE, scheduled } from "../one-router.ts";
+import { DESTINATION, OneRouter, putBack, putFirst, SOURCE, scheduled } from "../one-router.ts";
 
 const ROUNDS = 3;
 const SESSIONS = 64;
 const GENERATOR_CPU = 0;
 const ROUTER_CPU = 1;
-const WARM_UP = { rate: 20_000, milliseconds: 300 };
-const MODERATE = { rate: 100_000, milliseconds: 800 };
+const WARM_UP = { rate: 50_000, milliseconds: 500 };
+const MODERATE = { rate: 100_000, milliseconds: 600 };
 /** Frames a second offered, besides the moderate rate and as many as the generator can. */
 const LADDER = [200_000, 300_000, 400_000, 500_000, 600_000, 700_000];
 const STEP_MS = 400;
-const FULL_MS = 800;
+const FULL_MS = 700;
 /** A step is disturbed when the contender waited for its processor longer than this share of it. */
 const DISTURBED = 0.01;
 const TRIES = 3;
@@ -109,6 +109,7 @@ async function race(topology: OneRouter): Promise<void> {
     for (const name of contenders) {
       const child = await start(name);
       await measure(child, all[name]);
+      putBack(child);
       await stop(child);
       topology.kernelReset();
     }
