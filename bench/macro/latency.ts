@@ -43,6 +43,7 @@ type Percentile = (typeof PERCENTILES)[number];
 interface Probed extends Record<Percentile, number> {
   sent: number;
   received: number;
+  seconds: number;
   wrong: number;
   failed: number;
   missedByProbe: number;
@@ -77,7 +78,6 @@ class Latency {
   readonly #namespaces: Namespaces;
   readonly #topology: OneRouter;
   readonly #forward: string;
-  readonly #blast: string;
   readonly #probe: string;
   readonly #gc = new GcTrace();
   #repeats = REPEATS_MAX;
@@ -88,7 +88,6 @@ class Latency {
     this.#namespaces = namespaces;
     this.#topology = new OneRouter(namespaces, "any");
     this.#forward = this.#topology.compile("forward", "-lpcap");
-    this.#blast = this.#topology.compile("blast");
     this.#probe = this.#topology.compile("probe");
   }
 
@@ -112,17 +111,12 @@ class Latency {
       const rate = Math.round((low + high) / 2);
       const offer = () =>
         this.#undisturbed(child, SEARCH_MS, async () => {
-          const before = this.#topology.delivered();
-          const { generatorMac, routerMac } = this.#topology;
-          const args = ["g0", generatorMac, routerMac, SOURCE, DESTINATION, SESSIONS, rate, SEARCH_MS];
-          const text = await this.#topology.generate(PROBE_CPU, this.#blast, args);
-          await sleep(50);
-          const [sent, seconds] = text.split(" ").map(Number);
-          return { loss: 1 - (this.#topology.delivered() - before) / sent, rate: sent / seconds };
+          const { sent, received, seconds } = await this.#send(rate, SEARCH_MS);
+          return { loss: 1 - received / sent, rate: sent / seconds };
         });
       let best = await offer();
       if (best.loss >= LOSSLESS) best = await offer();
-      // A generator that cannot offer more has shown what it could.
+      // The probe has no more to offer.
       if (best.loss >= LOSSLESS) high = rate;
       else if (best.rate < 0.97 * rate) return best.rate;
       else low = rate;

@@ -32,7 +32,7 @@ enum {
   SESSIONS_MAX = 1024,
   PORT_FIRST = 1024,
   PORT_TO = 9,
-  BURST_MAX = 8,
+  BURST_MAX = 16,
   RING_SLOT = 256,
   RING_SLOTS = 1 << 16,
   RING_BLOCK = 1 << 20,
