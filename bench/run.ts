@@ -16,6 +16,8 @@ const BENCHES = [
   "macro/session-setup",
   "allocation",
   "macro/live",
+  "macro/rivals",
+  "macro/latency",
 ];
 
 const wanted = process.argv[2] ?? "";
