@@ -5,13 +5,7 @@
 import { getI32, getU16 } from "../lib/base/bytes.ts";
 import { emptyStats, type FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats } from "../lib/io/port.ts";
 import { writeEthernet } from "../lib/wire/ethernet.ts";
-import {
-  ETHERNET_HEADER,
-  ETHERTYPE_IPV4,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-  startsWithCookie,
-} from "../lib/wire/flow-key.ts";
+import { ETHERNET_HEADER, ETHERTYPE_IPV4, PROTOCOL_TCP, PROTOCOL_UDP, startsWithCookie } from "../lib/wire/flow-key.ts";
 import { DONT_FRAGMENT, IPV4_HEADER, writeIpv4 } from "../lib/wire/ipv4.ts";
 import { MetadataWriter, ParsedMetadata, parseMetadata } from "../lib/wire/metadata.ts";
 import {
@@ -24,8 +18,8 @@ import {
 } from "../lib/wire/metadata-attributes.ts";
 import { completeChecksum } from "../lib/wire/offload.ts";
 import { ACK, FIN, getTcpFlags, getTcpHeaderLength, SYN, TCP_HEADER, writeTcp } from "../lib/wire/tcp.ts";
-import { OK } from "../lib/wire/verdict.ts";
 import { UDP_HEADER, writeUdp } from "../lib/wire/udp.ts";
+import { OK } from "../lib/wire/verdict.ts";
 import { CLIENT_FIRST, SERVER_FIRST } from "./traffic.ts";
 
 const CLIENTS = 1 << 16;

@@ -85,7 +85,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     encrypted: false,
     packets: { forward: flows.packets(forward), reverse: flows.packets(reverse) },
     bytes: { forward: flows.bytes(forward), reverse: flows.bytes(reverse) },
-    ageMs: nowMs - table.openedMs[row],
+    ageMs: table.ageMs(row, nowMs),
     idleMs: idleMs(router.sessions, row, nowMs),
   };
 }

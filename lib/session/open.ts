@@ -258,7 +258,6 @@ export class Sessions {
     table.uuid.set(request.uuid, session * 4);
     table.context.set(context, session * 4);
     table.sourceRouter[session] = request.sourceRouter;
-    table.openedMs[session] = nowMs;
     table.upstream.start(session, request.upstreamPath);
     table.downstream.start(session, downstream === null ? -1 : downstream.row);
     if (upstream !== null) upstream.sessions++;
@@ -330,13 +329,13 @@ export class Sessions {
 
   /** A free row; when there is none, the oldest half-open session makes room. */
   #allocate(nowMs: number): number {
-    const row = this.table.allocate();
+    const row = this.table.allocate(nowMs);
     if (row >= 0) return row;
     const oldest = this.#halfOpen.oldest();
     if (oldest < 0) return -1;
     this.close(oldest, nowMs);
     this.evictedTotal++;
-    return this.table.allocate();
+    return this.table.allocate(nowMs);
   }
 
   /** The rewrite of one flow: its packets leave with these addresses and ports, by this interface and next hop. */
