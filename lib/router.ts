@@ -74,7 +74,17 @@ export function buildRouter(
   const table = new SessionTable(config.sessions.max);
   const flows = new FlowTable(config.sessions.max * 2, random.nextI32());
   const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
-  const sessions = new Sessions({ table, flows, wheel, neighbors, interfaces, paths, random });
+  const sessions = new Sessions({
+    table,
+    flows,
+    wheel,
+    neighbors,
+    interfaces,
+    paths,
+    random,
+    tenants: policy.tenants,
+    halfOpenMax: limits.halfOpen ?? Number.POSITIVE_INFINITY,
+  });
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
   const hold = new HoldQueue({ slots: limits.holdFrames, perKey: limits.holdFramesPerNeighbor, slotBytes: frameBytes });
   const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: frameBytes });
