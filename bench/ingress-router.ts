@@ -2,18 +2,20 @@
 // every session with a waypoint port pair of its own.
 
 import type { ManualClock } from "../lib/base/clock.ts";
+import type { Config } from "../lib/control/config.ts";
 import { AnsweringPort } from "../lib/io/answering-port.ts";
+import type { Port } from "../lib/io/port.ts";
 import type { Router } from "../lib/router.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../lib/wire/flow-key.ts";
 import { ACK, FIN, SYN } from "../lib/wire/tcp.ts";
 import { routerOver } from "./bench-router.ts";
 import { ClientPort, PeerPort } from "./session-traffic.ts";
 
-const CONFIG = (sessions: number, extra: string) => `
+const CONFIG = (sessions: number, pairs: number) => `
 authority: bench
 router: west
 sessions: { max: ${sessions} }
-limits: { waypoint-pairs-per-path: ${Math.max(16, sessions)}${extra} }
+limits: { waypoint-pairs-per-path: ${Math.max(16, pairs)} }
 interfaces:
   - { name: lan0, device: lan0, addresses: [192.0.2.1/30], gateway: 192.0.2.2, tenant: corp }
   - { name: wan0, device: wan0, addresses: [198.18.0.1/24] }
@@ -28,27 +30,42 @@ const TOGETHER = 100;
 /** Over every idle timeout of TCP, and the quarantine of port pairs. */
 const LONG_MS = 2_000_000;
 
+/** An ingress router over a LAN port of the caller's making. */
+export function ingressOver(
+  sessions: number,
+  pairs: number,
+  makeLan: (name: string, mac: Uint8Array) => Port,
+  change?: (config: Config) => Config,
+): { router: Router; clock: ManualClock; peer: PeerPort } {
+  let peer: PeerPort | undefined;
+  const built = routerOver(
+    CONFIG(sessions, pairs),
+    (name, mac) => {
+      if (name === "lan0") return new AnsweringPort(makeLan(name, mac));
+      peer = new PeerPort(name, mac);
+      return new AnsweringPort(peer);
+    },
+    change,
+  );
+  return { ...built, peer: peer! };
+}
+
 export class IngressRouter {
   readonly router: Router;
   readonly clock: ManualClock;
   readonly lan: ClientPort;
   readonly peer: PeerPort;
 
-  constructor(sessions: number, extraLimits = "") {
+  constructor(sessions: number) {
     let lan: ClientPort | undefined;
-    let peer: PeerPort | undefined;
-    const { router, clock } = routerOver(CONFIG(sessions, extraLimits), (name, mac) => {
-      if (name === "lan0") {
-        lan = new ClientPort(name, mac);
-        return new AnsweringPort(lan);
-      }
-      peer = new PeerPort(name, mac);
-      return new AnsweringPort(peer);
+    const { router, clock, peer } = ingressOver(sessions, sessions, (name, mac) => {
+      lan = new ClientPort(name, mac);
+      return lan;
     });
     this.router = router;
     this.clock = clock;
     this.lan = lan!;
-    this.peer = peer!;
+    this.peer = peer;
     // The first packets find the neighbors.
     this.open(PROTOCOL_UDP, 0, 1);
     this.closeAll();
