@@ -14,6 +14,9 @@ const BENCHES = [
   "micro/metadata",
   "macro/replay",
   "macro/session-setup",
+  "macro/session-capacity",
+  "macro/session-expiry",
+  "macro/session-flood",
   "allocation",
   "macro/live",
 ];
