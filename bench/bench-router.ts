@@ -2,7 +2,7 @@
 // and both next hops answer ARP.
 
 import { ManualClock } from "../lib/base/clock.ts";
-import { formatProblem, parseConfig } from "../lib/control/config.ts";
+import { type Config, formatProblem, parseConfig } from "../lib/control/config.ts";
 import { AnsweringPort } from "../lib/io/answering-port.ts";
 import type { Port } from "../lib/io/port.ts";
 import { buildRouter, macOf, type Router } from "../lib/router.ts";
@@ -30,12 +30,13 @@ service-routes: [{ service: app, interface: lan1 }]
 export function routerOver(
   yaml: string,
   makePort: (name: string, mac: Uint8Array) => Port,
+  change: (config: Config) => Config = (config) => config,
 ): { router: Router; clock: ManualClock } {
   const { config, problems } = parseConfig(yaml, "bench.yaml");
   if (config === null) throw new Error(problems.map(formatProblem).join("\n"));
   const clock = new ManualClock(1000);
   const ports = config.interfaces.map((item) => makePort(item.name, macOf(config, item)));
-  return { router: buildRouter(config, ports, { clock, random: seededRandom(), acceptAnyMac: false }), clock };
+  return { router: buildRouter(change(config), ports, { clock, random: seededRandom(), acceptAnyMac: false }), clock };
 }
 
 export class BenchRouter {

@@ -34,6 +34,8 @@ export interface Traffic {
 
 export interface TrafficOptions {
   readonly sessions: number;
+  /** The number of the first of them: traffics that do not overlap are different sessions. */
+  readonly first?: number;
   readonly lengths: readonly number[];
   /** The receiving port's MAC address: first 2 bytes, last 4. */
   readonly macHigh: number;
@@ -45,16 +47,17 @@ export interface TrafficOptions {
 
 /** One frame per session; packets come in sequence. */
 export function makeTraffic(options: TrafficOptions): Traffic {
-  const { sessions, lengths, macHigh, macLow, reverse = false, protocol = PROTOCOL_UDP } = options;
+  const { sessions, first = 0, lengths, macHigh, macLow, reverse = false, protocol = PROTOCOL_UDP } = options;
   const heads = new Int32Array(sessions * ROW_WORDS);
   const length = new Int32Array(sessions);
   const words = new Int32Array(512);
   const bytes = new Uint8Array(words.buffer);
   for (let s = 0; s < sessions; s++) {
     length[s] = lengths[s % lengths.length];
-    const client = CLIENT_FIRST + 2 + (s % CLIENTS);
-    const server = SERVER_FIRST + 2 + (s % 251);
-    const clientPort = 1024 + Math.floor(s / CLIENTS);
+    const number = first + s;
+    const client = CLIENT_FIRST + 2 + (number % CLIENTS);
+    const server = SERVER_FIRST + 2 + (number % 251);
+    const clientPort = 1024 + Math.floor(number / CLIENTS);
     bytes.fill(0);
     writeEthernet(bytes, ROW_LEAD, macHigh, macLow, 0x0200, 1, ETHERTYPE_IPV4);
     const packet = length[s] - ETHERNET_HEADER;

@@ -77,7 +77,17 @@ export function buildRouter(
   const table = new SessionTable(config.sessions.max);
   const flows = new FlowTable(config.sessions.max * 2, random.nextI32(), BATCH_FRAMES, tableMemory);
   const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
-  const sessions = new Sessions({ table, flows, wheel, neighbors, interfaces, paths, random });
+  const sessions = new Sessions({
+    table,
+    flows,
+    wheel,
+    neighbors,
+    interfaces,
+    paths,
+    random,
+    tenants: policy.tenants,
+    halfOpenMax: limits.halfOpen ?? Number.POSITIVE_INFINITY,
+  });
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
   const hold = new HoldQueue({ slots: limits.holdFrames, perKey: limits.holdFramesPerNeighbor, slotBytes: frameBytes });
   const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: frameBytes });
@@ -150,8 +160,8 @@ export async function startRouter(
     const socket = new AdminSocket(config.control.socket, (resource) => answer(router, resource));
     await socket.listen();
     undo.push(() => socket.close());
-    const pacer = pace(router.engine, ports, clock);
-    undo.push(() => pacer.stop());
+    const stopTime = pace(router.engine, ports, clock);
+    undo.push(stopTime);
     undo.push(watchPorts(ports, log));
     log.info({ router: config.router, interfaces: config.interfaces.map(({ name }) => name) }, "forwarding");
     return { router, close };
@@ -270,10 +280,7 @@ function passTime(router: Router, clock: ManualClock, targetMs: number): void {
   }
   clock.moveTo(targetMs);
   // Whatever expired meanwhile is gone before the next packet is looked at.
-  for (let before = -1; before !== router.sessions.table.count; ) {
-    before = router.sessions.table.count;
-    router.engine.tick(clock.nowMs());
-  }
+  while (router.engine.tick(clock.nowMs()));
 }
 
 /** Say what would happen to a packet: one real engine, nobody's network. */

@@ -75,7 +75,13 @@ export function compilePolicy(
   interfaces: readonly RouterInterface[],
   paths: readonly PeerPath[],
 ): Policy {
-  const tenants = config.tenants.map(({ name }, row) => ({ row, name, nameBytes: text.encode(name) }));
+  const tenants = config.tenants.map(({ name, maxSessions, maxHalfOpen }, row) => ({
+    row,
+    name,
+    nameBytes: text.encode(name),
+    maxSessions: maxSessions ?? Number.POSITIVE_INFINITY,
+    maxHalfOpen: maxHalfOpen ?? Number.POSITIVE_INFINITY,
+  }));
   const services = config.services.map((service, row) => compileService(config, service, row, interfaces, paths));
   // Services that share a prefix share its group: the more specific transport of a group wins.
   const groupOf = new Map<string, { service: number; transport: ServiceTransport }[]>();

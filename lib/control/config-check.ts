@@ -29,6 +29,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
     checkNames(list, source);
   }
   checkLimits(draft, source);
+  checkSessionLimits(draft, source);
   checkInterfaces(draft, source);
   checkTenants(draft, source);
   checkServices(draft, source);
@@ -70,6 +71,31 @@ function checkLimits(draft: Draft, source: ConfigSource): void {
       `${paths} peer paths need more neighbors than ${neighbors}`,
       `write at least ${paths}`,
     );
+  }
+}
+
+/** A limit above another that binds first is no mistake, but it does nothing. */
+function checkSessionLimits(draft: Draft, source: ConfigSource): void {
+  const { sessions, limits } = draft.top;
+  const binds = (value: number | null, path: Path, other: number | null, otherName: string) => {
+    if (value === null || other === null || value <= other) return;
+    const key = String(path.at(-1));
+    source.warning(
+      path,
+      `${key} (${value}) is above ${otherName} (${other}) and changes nothing`,
+      `lower or remove it`,
+    );
+  };
+  binds(limits.halfOpen, ["limits", "half-open"], sessions.max, "sessions.max");
+  for (const [index, tenant] of draft.tenants.items.entries()) {
+    if (tenant === null) continue;
+    const path: Path = ["tenants", index];
+    binds(tenant.maxSessions, [...path, "max-sessions"], sessions.max, "sessions.max");
+    const [least, name] =
+      tenant.maxSessions !== null && tenant.maxSessions < (limits.halfOpen ?? sessions.max)
+        ? [tenant.maxSessions, "max-sessions"]
+        : [limits.halfOpen ?? sessions.max, limits.halfOpen === null ? "sessions.max" : "limits.half-open"];
+    binds(tenant.maxHalfOpen, [...path, "max-half-open"], least, name);
   }
 }
 

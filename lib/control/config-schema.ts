@@ -96,6 +96,9 @@ function capacity(key: keyof typeof CAPACITIES) {
   return whole(min, max).default(value);
 }
 
+/** Of sessions, below what the table holds; left out = none. */
+const sessionLimit = whole(1, CAPACITIES["sessions.max"][2]);
+
 const name = text((value) => {
   if (/^[A-Za-z0-9._-]{1,63}$/.test(value)) return value;
   throw new TextError(
@@ -193,6 +196,7 @@ function sections(need: Need) {
     "slow-path-per-turn": capacity("limits.slow-path-per-turn"),
     "waypoint-pairs-per-path": capacity("limits.waypoint-pairs-per-path"),
     "fabric-chains": capacity("limits.fabric-chains"),
+    "half-open": sessionLimit.optional(),
   });
   const bfd = z.strictObject({
     "desired-tx-interval": milliseconds.optional(),
@@ -237,7 +241,12 @@ function sections(need: Need) {
     interface: need(name, ""),
     prefixes: need(z.array(parsed(parsePrefix)).min(1), []),
   });
-  const tenants = z.strictObject({ name: need(name, ""), members: z.array(member).default([]) });
+  const tenants = z.strictObject({
+    name: need(name, ""),
+    members: z.array(member).default([]),
+    "max-sessions": sessionLimit.optional(),
+    "max-half-open": sessionLimit.optional(),
+  });
 
   const services = z.strictObject({
     name: need(name, ""),
@@ -303,6 +312,7 @@ function sections(need: Need) {
         slowPathPerTurn: limits["slow-path-per-turn"],
         waypointPairsPerPath: limits["waypoint-pairs-per-path"],
         fabricChains: limits["fabric-chains"],
+        halfOpen: limits["half-open"] ?? null,
       },
     })),
     interfaces: interfaces.transform(
@@ -315,7 +325,13 @@ function sections(need: Need) {
         mtu: raw.mtu ?? null,
       }),
     ),
-    tenants,
+    tenants: tenants.transform(
+      ({ "max-sessions": maxSessions, "max-half-open": maxHalfOpen, ...tenant }): TenantConfig => ({
+        ...tenant,
+        maxSessions: maxSessions ?? null,
+        maxHalfOpen: maxHalfOpen ?? null,
+      }),
+    ),
     services: services.transform(({ policy: _, ...service }): ServiceConfig => service),
     routes: routes.transform(
       (raw): ServiceRouteConfig => ({

@@ -35,6 +35,8 @@ export interface Limits {
   readonly slowPathPerTurn: number;
   readonly waypointPairsPerPath: number;
   readonly fabricChains: number;
+  /** Null = no limit. */
+  readonly halfOpen: number | null;
 }
 
 export interface InterfaceConfig {
@@ -69,6 +71,9 @@ export interface TenantConfig {
   readonly name: string;
   /** Sources that are this tenant by address; the longest prefix of an interface decides. */
   readonly members: readonly { readonly interface: string; readonly prefixes: readonly Prefix[] }[];
+  /** Null = no limit. */
+  readonly maxSessions: number | null;
+  readonly maxHalfOpen: number | null;
 }
 
 export interface ServiceConfig {

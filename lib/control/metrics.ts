@@ -10,8 +10,14 @@ const SESSION_COUNTERS = [
   { name: "sessions.active", sentence: "Sessions open now." },
   { name: "sessions.opened", sentence: "Sessions opened since start." },
   { name: "sessions.closed", sentence: "Sessions that ended since start, for whatever reason." },
+  { name: "sessions.half-open", sentence: "Sessions open now that only one end has been heard of." },
   { name: "sessions.evicted", sentence: "Half-open sessions that made room for a new one when the table was full." },
 ] as const;
+
+const TENANT_COUNTERS = {
+  sessions: "Sessions of the tenant open now.",
+  "half-open": "Half-open sessions among them.",
+} as const;
 
 const PORT_COUNTERS: Record<keyof PortStats, string> = {
   rxFrames: "Frames received on the interface.",
@@ -26,10 +32,11 @@ const PORT_COUNTERS: Record<keyof PortStats, string> = {
   partialChecksums: "Frames sent whose checksum a local sender had left unfinished.",
 };
 
-/** Name and sentence of every counter; `<interface>` stands for each interface's name. */
+/** Name and sentence of every counter; `<tenant>` and `<interface>` stand for each one's name. */
 export const counterReference: readonly { readonly name: string; readonly sentence: string }[] = [
   ...COUNTERS,
   ...SESSION_COUNTERS,
+  ...Object.entries(TENANT_COUNTERS).map(([field, sentence]) => ({ name: `tenant.<tenant>.${field}`, sentence })),
   ...Object.entries(PORT_COUNTERS).map(([field, sentence]) => ({
     name: `interface.<interface>.${kebab(field)}`,
     sentence,
@@ -41,9 +48,14 @@ export function readCounters(router: Router): Record<string, number> {
   const counters = router.counters.publish(true);
   const { sessions } = router;
   counters["sessions.active"] = sessions.table.count;
+  counters["sessions.half-open"] = sessions.halfOpenCount;
   counters["sessions.opened"] = sessions.openedTotal;
   counters["sessions.closed"] = sessions.closedTotal;
   counters["sessions.evicted"] = sessions.evictedTotal;
+  for (const { name, row } of router.policy.tenants) {
+    counters[`tenant.${name}.sessions`] = sessions.tenantSessions(row);
+    counters[`tenant.${name}.half-open`] = sessions.tenantHalfOpen(row);
+  }
   router.ports.forEach((port, row) => {
     const stats = port.stats();
     counters[`drop.${verdictName(DROP_TX_FULL)}`] += stats.txFull;

@@ -57,6 +57,18 @@ export interface ServicesAnswer {
   }[];
 }
 
+export interface TenantsAnswer {
+  readonly tenants: readonly {
+    readonly name: string;
+    readonly sessions: number;
+    /** Null = no limit. */
+    readonly maxSessions: number | null;
+    /** Of the sessions, those that only one end has been heard of. */
+    readonly halfOpen: number;
+    readonly maxHalfOpen: number | null;
+  }[];
+}
+
 export interface InterfacesAnswer {
   readonly interfaces: readonly {
     readonly name: string;
@@ -92,6 +104,7 @@ const PRINTERS = {
   peers: printPeers,
   paths: printPaths,
   services: printServices,
+  tenants: printTenants,
   interfaces: printInterfaces,
   neighbors: printNeighbors,
   counters: printCounters,
@@ -178,6 +191,20 @@ function printServices({ services }: ServicesAnswer): string {
       service.access.join(","),
       service.routes.length === 0 ? "-" : service.routes.join(","),
       service.sessions,
+    ]),
+  );
+}
+
+function printTenants({ tenants }: TenantsAnswer): string {
+  return printTable(
+    "tenants",
+    ["TENANT", "SESSIONS", "MAX-SESSIONS", "HALF-OPEN", "MAX-HALF-OPEN"],
+    tenants.map((tenant) => [
+      tenant.name,
+      tenant.sessions,
+      tenant.maxSessions ?? "-",
+      tenant.halfOpen,
+      tenant.maxHalfOpen ?? "-",
     ]),
   );
 }

@@ -19,6 +19,7 @@ import type {
   PeersAnswer,
   ServicesAnswer,
   SessionsAnswer,
+  TenantsAnswer,
 } from "./show.ts";
 
 const PROTOCOL_NAMES = new Map([
@@ -36,6 +37,7 @@ export function snapshot(router: Router, resource: string): object | undefined {
   if (resource === "peers") return peers(router);
   if (resource === "paths") return paths(router);
   if (resource === "services") return services(router);
+  if (resource === "tenants") return tenants(router);
   if (resource === "interfaces") return interfaces(router);
   if (resource === "neighbors") return neighbors(router);
   if (resource === "counters") return readCounters(router);
@@ -85,7 +87,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     encrypted: false,
     packets: { forward: flows.packets(forward), reverse: flows.packets(reverse) },
     bytes: { forward: flows.bytes(forward), reverse: flows.bytes(reverse) },
-    ageMs: nowMs - table.openedMs[row],
+    ageMs: table.ageMs(row, nowMs),
     idleMs: idleMs(router.sessions, row, nowMs),
   };
 }
@@ -157,6 +159,19 @@ function services(router: Router): ServicesAnswer {
       access: service.access,
       routes: router.config.serviceRoutes.filter((route) => route.service === service.name).map(routeText),
       sessions: counts.get(row) ?? 0,
+    })),
+  };
+}
+
+function tenants(router: Router): TenantsAnswer {
+  const { sessions } = router;
+  return {
+    tenants: router.config.tenants.map(({ name, maxSessions, maxHalfOpen }, row) => ({
+      name,
+      sessions: sessions.tenantSessions(row),
+      maxSessions,
+      halfOpen: sessions.tenantHalfOpen(row),
+      maxHalfOpen,
     })),
   };
 }

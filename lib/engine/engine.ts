@@ -4,8 +4,8 @@
 // read by the caller, once.
 //
 // A packet of a known flow is finished where it stands in the batch, so the order within a flow is kept. Packets of no
-// flow wait until the batch is through: established sessions go first, and a flood of new ones costs at most
-// `slowPathPerTurn` each turn.
+// flow wait until the batch is through: established sessions go first, and admission.ts says how many of the others
+// there is time for.
 
 import { FrameBatch, type Port } from "../io/port.ts";
 import type { CounterSet } from "../table/counter-set.ts";
@@ -23,6 +23,7 @@ import {
   PUNT_MISS,
   PUNT_SESSION,
 } from "../wire/verdict.ts";
+import { Admission, TIMERS_PER_TICK } from "./admission.ts";
 import { dropCounter, FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_RECEIVED, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
@@ -31,8 +32,6 @@ import type { SlowPath } from "./slow-path.ts";
 
 /** How often neighbors, held frames and fragment chains are looked at. */
 const HOUSEKEEPING_MS = 100;
-/** Session timers served per turn at most. */
-const TIMERS_PER_TURN = 1024;
 
 export class Engine {
   readonly #ports: readonly Port[];
@@ -49,7 +48,10 @@ export class Engine {
   /** Rows of the batch whose flow is unknown. */
   readonly #missed: Int32Array;
   #missedCount = 0;
-  readonly #fired = new Int32Array(TIMERS_PER_TURN);
+  /** How many of them this turn takes. */
+  #missedMax = 0;
+  readonly #admission: Admission;
+  readonly #fired = new Int32Array(TIMERS_PER_TICK);
   #housekeepingMs = 0;
 
   constructor(parts: {
@@ -72,9 +74,12 @@ export class Engine {
     this.#fragments = parts.fragments;
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
-    this.#batches = parts.ports.map(() => new FrameBatch(new Uint8Array(0), parts.batchFrames));
+    this.#batches = parts.ports.map(
+      ({ framesMax = parts.batchFrames }) => new FrameBatch(new Uint8Array(0), Math.min(framesMax, parts.batchFrames)),
+    );
     this.#key = new Int32Array(KEY_ROW_WORDS);
     this.#missed = new Int32Array(parts.slowPathPerTurn);
+    this.#admission = new Admission(parts.ports.length, parts.batchFrames, parts.slowPathPerTurn);
   }
 
   /** One turn of one port. Returns how many frames it received; fewer than a full batch means the port is empty. */
@@ -84,6 +89,7 @@ export class Engine {
     if (count === 0) return 0;
     this.#counters.add(FRAMES_RECEIVED, count);
     this.#missedCount = 0;
+    this.#missedMax = this.#admission.begin(port, count, nowMs, count === batch.capacity);
     this.#fast.find(batch, port);
     let others = 0;
     for (let i = 0; ; i++) {
@@ -93,6 +99,7 @@ export class Engine {
       this.#other(batch, i, port, nowMs);
     }
     this.#counters.add(FRAMES_FORWARDED, count - others);
+    this.#admission.end(count - others, this.#missedCount, nowMs);
     if (this.#missedCount > 0) this.#openMissed(batch, nowMs);
     if (this.#resolver.isUrgent) this.#resolver.tick(nowMs);
     this.#egress.flush();
@@ -107,9 +114,12 @@ export class Engine {
     return count;
   }
 
-  /** Serve the timers that are due: some sessions' per call, and ten times a second everything small. */
-  tick(nowMs: number): void {
-    const fired = this.#wheel.advance(nowMs, TIMERS_PER_TURN, this.#fired);
+  /**
+   * Serve the timers that are due: some sessions' per call, and ten times a second everything small. Returns whether
+   * more sessions' timers may be due; call again, once the ports have had their turn.
+   */
+  tick(nowMs: number): boolean {
+    const fired = this.#wheel.advance(nowMs, this.#admission.timers(nowMs), this.#fired);
     for (let i = 0; i < fired; i++) this.#slow.timer(this.#fired[i], nowMs);
     if (nowMs >= this.#housekeepingMs) {
       this.#housekeepingMs = nowMs + HOUSEKEEPING_MS;
@@ -120,6 +130,7 @@ export class Engine {
       }
     }
     this.#egress.flush();
+    return this.#wheel.isBehind(nowMs);
   }
 
   /** Do with frame `i` what the fast path leaves to others. */
@@ -139,7 +150,7 @@ export class Engine {
   /** A packet of no flow waits for the rest of the batch. */
   #miss(i: number): void {
     this.#counters.increment(SLOW_PATH_PACKETS);
-    if (this.#missedCount < this.#missed.length) this.#missed[this.#missedCount++] = i;
+    if (this.#missedCount < this.#missedMax) this.#missed[this.#missedCount++] = i;
     else this.#finish(DROP_SLOW_PATH_FULL);
   }
 

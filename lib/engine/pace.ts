@@ -20,17 +20,16 @@ const PATIENCE_US_MIN = 5;
 /** The event loop's turn comes at least this often. */
 const AWAKE_US_MAX = 2000;
 
-export interface Pacer {
-  stop(): void;
-}
-
-/** Start turning; `patienceUsMax` 0 never looks twice. Ports stop waking when they are closed. */
+/**
+ * Start turning; `patienceUsMax` 0 never looks twice. Returns the function that stops time; ports stop waking when they
+ * are closed.
+ */
 export function pace(
   engine: Engine,
   ports: readonly WakingPort[],
   clock: Clock,
   patienceUsMax = PATIENCE_US_MAX,
-): Pacer {
+): () => void {
   const patience = new Patience(patienceUsMax);
   const turnAll = (): number => {
     const nowMs = clock.nowMs();
@@ -51,8 +50,18 @@ export function pace(
     patience.sleeps(nowUs);
   };
   for (const port of ports) port.onReadable(wake);
-  const timer = setInterval(() => engine.tick(clock.nowMs()), TICK_MS);
-  return { stop: () => clearInterval(timer) };
+  let again: NodeJS.Immediate | undefined;
+  // While timers are behind, a few of them are served on each of the event loop's rounds, after the ports.
+  const tick = (): void => {
+    again = engine.tick(clock.nowMs()) ? setImmediate(tick) : undefined;
+  };
+  const timer = setInterval(() => {
+    if (again === undefined) tick();
+  }, TICK_MS);
+  return () => {
+    clearInterval(timer);
+    clearImmediate(again);
+  };
 }
 
 /** How long to look for the next frame, learned from how long the sleeps are. Microseconds throughout. */

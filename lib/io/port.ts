@@ -91,6 +91,9 @@ export interface PortStats {
 }
 
 export interface Port {
+  /** The most frames that one call of rx gives; absent: as many as the batch holds. */
+  readonly framesMax?: number;
+
   info(): PortInfo;
 
   /**

@@ -1,36 +1,57 @@
-// TCP sessions whose handshake is not complete, oldest first: when the session table is full, the oldest of them makes
-// room (a flood of SYNs then evicts itself, never an established session). A doubly linked list through two columns.
+// Half-open sessions, oldest first: those that only one end has been heard of. A TCP session is half-open until its
+// handshake is complete, any other until its first reverse packet. When the session table is full the oldest of them
+// makes room, so a flood of packets that nobody answers evicts itself and never an established session. A doubly
+// linked list through two columns, 8 bytes a session.
 
 export class HalfOpenList {
   readonly #next: Int32Array;
   readonly #previous: Int32Array;
   /** The list's ends live in row `capacity`; a row that points to itself is in no list. */
   readonly #end: number;
+  #count = 0;
 
   constructor(capacity: number) {
     this.#end = capacity;
-    this.#next = new Int32Array(capacity + 1).map((_, row) => row);
-    this.#previous = this.#next.slice();
+    this.#next = new Int32Array(capacity + 1);
+    this.#previous = new Int32Array(capacity + 1);
+    for (let row = 0; row <= capacity; row++) {
+      this.#next[row] = row;
+      this.#previous[row] = row;
+    }
   }
 
-  /** Append `row`; nothing happens when it is in the list. */
-  add(row: number): void {
-    if (this.#next[row] !== row) return;
+  /** Rows in the list. */
+  get count(): number {
+    return this.#count;
+  }
+
+  has(row: number): boolean {
+    return this.#next[row] !== row;
+  }
+
+  /** Append `row`. Returns false, changing nothing, when it is in the list. */
+  add(row: number): boolean {
+    if (this.has(row)) return false;
     const last = this.#previous[this.#end];
     this.#next[last] = row;
     this.#previous[row] = last;
     this.#next[row] = this.#end;
     this.#previous[this.#end] = row;
+    this.#count++;
+    return true;
   }
 
-  /** Take `row` out; nothing happens when it is in no list. */
-  remove(row: number): void {
+  /** Take `row` out. Returns false, changing nothing, when it is in no list. */
+  remove(row: number): boolean {
+    if (!this.has(row)) return false;
     const next = this.#next[row];
     const previous = this.#previous[row];
     this.#next[previous] = next;
     this.#previous[next] = previous;
     this.#next[row] = row;
     this.#previous[row] = row;
+    this.#count--;
+    return true;
   }
 
   /** The row added first, or -1. */

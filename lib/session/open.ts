@@ -36,18 +36,21 @@ import { addDelta, deltaI32 } from "../wire/checksum.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import {
   DROP_FLOW_CONFLICT,
+  DROP_HALF_OPEN_LIMIT,
   DROP_NEIGHBOR_TABLE_FULL,
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
   DROP_PATH_DOWN,
   DROP_ROUTE_LOOP,
   DROP_SESSION_TABLE_FULL,
+  DROP_TENANT_HALF_OPEN_LIMIT,
+  DROP_TENANT_SESSION_LIMIT,
   DROP_WAYPOINT_PORTS,
   OK,
 } from "../wire/verdict.ts";
 import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
-import type { ServiceRoute } from "./policy.ts";
+import type { ServiceRoute, Tenant } from "./policy.ts";
 import { isTcpHalfOpen, isTcpOver, isTcpSteady } from "./tcp-state.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
@@ -94,6 +97,11 @@ export class Sessions {
   readonly interfaces: readonly RouterInterface[];
   readonly paths: readonly PeerPath[];
   readonly #halfOpen: HalfOpenList;
+  readonly #halfOpenMax: number;
+  readonly #tenants: readonly Tenant[];
+  /** Sessions of each tenant, and the half-open ones among them. */
+  readonly #tenantSessions: Int32Array;
+  readonly #tenantHalfOpen: Int32Array;
   readonly #random: RandomSource;
   readonly #way = new Way();
   /** The session opened last, valid after open returned OK. */
@@ -111,6 +119,9 @@ export class Sessions {
     interfaces: readonly RouterInterface[];
     paths: readonly PeerPath[];
     random: RandomSource;
+    tenants: readonly Tenant[];
+    /** Half-open sessions of all tenants; Infinity = as many as there is room for. */
+    halfOpenMax: number;
   }) {
     this.table = parts.table;
     this.flows = parts.flows;
@@ -120,6 +131,23 @@ export class Sessions {
     this.paths = parts.paths;
     this.#halfOpen = new HalfOpenList(parts.table.capacity);
     this.#random = parts.random;
+    this.#tenants = parts.tenants;
+    this.#halfOpenMax = parts.halfOpenMax;
+    this.#tenantSessions = new Int32Array(parts.tenants.length);
+    this.#tenantHalfOpen = new Int32Array(parts.tenants.length);
+  }
+
+  /** Half-open sessions: see half-open-list.ts. */
+  get halfOpenCount(): number {
+    return this.#halfOpen.count;
+  }
+
+  tenantSessions(tenant: number): number {
+    return this.#tenantSessions[tenant];
+  }
+
+  tenantHalfOpen(tenant: number): number {
+    return this.#tenantHalfOpen[tenant];
   }
 
   /** Fill `uuid` with a fresh RFC 4122 version 4 identifier (122 random bits). */
@@ -138,6 +166,8 @@ export class Sessions {
     if (found !== OK) return found;
     const predecessor = this.#inTheWay();
     if (predecessor >= 0 && !this.#mayReplace(predecessor, request)) return DROP_FLOW_CONFLICT;
+    const refused = this.#refusal(request, predecessor);
+    if (refused !== OK) return refused;
     const { downstream, protocol } = this.#way;
     const portRow = downstream === null ? -1 : downstream.ports(protocol).allocate(nowMs);
     if (downstream !== null && portRow < 0) return DROP_WAYPOINT_PORTS;
@@ -150,6 +180,7 @@ export class Sessions {
       if (downstream !== null) downstream.ports(protocol).release(portRow, nowMs);
       return placed;
     }
+    this.#tenantSessions[request.tenant]++;
     this.settle(session);
     armTimer(this, session, nowMs);
     this.openedTotal++;
@@ -218,6 +249,26 @@ export class Sessions {
     return request.context.every((word, k) => word === table.context[other * 4 + k]);
   }
 
+  /** OK, or which limit another session of the request's tenant would break. What makes way for it is counted as gone. */
+  #refusal(request: OpenRequest, predecessor: number): number {
+    const { tenant, replaces } = request;
+    const { maxSessions, maxHalfOpen } = this.#tenants[tenant];
+    let sessions = this.#tenantSessions[tenant];
+    let ownHalfOpen = this.#tenantHalfOpen[tenant];
+    let halfOpen = this.#halfOpen.count;
+    for (const leaving of [predecessor, replaces === predecessor ? -1 : replaces]) {
+      if (leaving < 0) continue;
+      const own = this.table.tenant[leaving] === tenant ? 1 : 0;
+      sessions -= own;
+      if (!this.#halfOpen.has(leaving)) continue;
+      ownHalfOpen -= own;
+      halfOpen--;
+    }
+    if (sessions >= maxSessions) return DROP_TENANT_SESSION_LIMIT;
+    if (ownHalfOpen >= maxHalfOpen) return DROP_TENANT_HALF_OPEN_LIMIT;
+    return halfOpen >= this.#halfOpenMax ? DROP_HALF_OPEN_LIMIT : OK;
+  }
+
   /** Insert both flows and fill the session's columns. Returns OK, or DROP_FLOW_CONFLICT with no flow left behind. */
   #place(session: number, request: OpenRequest, portRow: number, nowMs: number): number {
     const way = this.#way;
@@ -258,7 +309,6 @@ export class Sessions {
     table.uuid.set(request.uuid, session * 4);
     table.context.set(context, session * 4);
     table.sourceRouter[session] = request.sourceRouter;
-    table.openedMs[session] = nowMs;
     table.upstream.start(session, request.upstreamPath);
     table.downstream.start(session, downstream === null ? -1 : downstream.row);
     if (upstream !== null) upstream.sessions++;
@@ -282,7 +332,9 @@ export class Sessions {
     const upstream = table.upstream.path[session];
     if (upstream >= 0) this.paths[upstream].sessions--;
     this.wheel.cancel(session);
-    this.#halfOpen.remove(session);
+    const tenant = table.tenant[session];
+    this.#tenantSessions[tenant]--;
+    if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
     table.free(session);
     this.closedTotal++;
   }
@@ -302,13 +354,18 @@ export class Sessions {
       table.upstream.state[session] === SIDE_SENDING ||
       table.downstream.state[session] === SIDE_SENDING ||
       table.healthCheck[session] === 1;
+    const reverseFlow = table.reverseFlow[session];
+    const halfOpen = tcp ? isTcpHalfOpen(state) : this.flows.packets(reverseFlow) === 0;
     const words = this.flows.words;
     const forward = (table.forwardFlow[session] << FLOW_SHIFT) + FLOW_PLAN;
-    const reverse = (table.reverseFlow[session] << FLOW_SHIFT) + FLOW_PLAN;
+    const reverse = (reverseFlow << FLOW_SHIFT) + FLOW_PLAN;
     words[forward] = slow ? words[forward] | OP_SLOW : words[forward] & ~OP_SLOW;
-    words[reverse] = slow ? words[reverse] | OP_SLOW : words[reverse] & ~OP_SLOW;
-    if (tcp && isTcpHalfOpen(state)) this.#halfOpen.add(session);
-    else this.#halfOpen.remove(session);
+    // The first reverse packet of a half-open session must be noticed.
+    words[reverse] = slow || halfOpen ? words[reverse] | OP_SLOW : words[reverse] & ~OP_SLOW;
+    const tenant = table.tenant[session];
+    if (halfOpen) {
+      if (this.#halfOpen.add(session)) this.#tenantHalfOpen[tenant]++;
+    } else if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
   }
 
   /**
@@ -330,13 +387,13 @@ export class Sessions {
 
   /** A free row; when there is none, the oldest half-open session makes room. */
   #allocate(nowMs: number): number {
-    const row = this.table.allocate();
+    const row = this.table.allocate(nowMs);
     if (row >= 0) return row;
     const oldest = this.#halfOpen.oldest();
     if (oldest < 0) return -1;
     this.close(oldest, nowMs);
     this.evictedTotal++;
-    return this.table.allocate();
+    return this.table.allocate(nowMs);
   }
 
   /** The rewrite of one flow: its packets leave with these addresses and ports, by this interface and next hop. */

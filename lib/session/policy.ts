@@ -46,6 +46,9 @@ export interface Tenant {
   readonly row: number;
   readonly name: string;
   readonly nameBytes: Uint8Array;
+  /** How many sessions it may have, and how many half-open ones among them; Infinity = as many as there is room for. */
+  readonly maxSessions: number;
+  readonly maxHalfOpen: number;
 }
 
 export class Policy {

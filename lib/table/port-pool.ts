@@ -10,7 +10,7 @@
 //
 // Free pairs queue up first in, first out, and a released pair stays at least the quarantine in the queue: late
 // packets of the old session must not meet a new one. Several workers share the numbering, each with its own stripe
-// of rows. All memory (12 bytes a pair) is taken at construction. Exhausted: allocate returns -1, nothing changes.
+// of rows. All memory (8 bytes a pair) is taken at construction. Exhausted: allocate returns -1, nothing changes.
 
 import { invariant } from "../base/invariant.ts";
 
@@ -24,6 +24,7 @@ export const PAIRS_MAX = 1_000_000;
 
 /** In the place of a release time: the pair is in use. */
 const IN_USE = -1;
+const TIME_BITS = 0x7fffffff;
 
 export class PortPool {
   readonly #quarantineMs: number;
@@ -31,7 +32,8 @@ export class PortPool {
   readonly #stride: number;
   /** Pairs of this stripe; the columns below are indexed by (row - firstRow) / stride. */
   readonly #size: number;
-  readonly #releasedMs: Float64Array;
+  /** The low 31 bits of the release time, or IN_USE. */
+  readonly #releasedMs: Int32Array;
   /** Ring of released pairs, oldest at #head. Pairs from #fresh on were never used: they stand before it in the queue. */
   readonly #queue: Int32Array;
   #head = 0;
@@ -46,7 +48,7 @@ export class PortPool {
     this.#firstRow = firstRow;
     this.#stride = stride;
     this.#size = Math.ceil((capacity - firstRow) / stride);
-    this.#releasedMs = new Float64Array(this.#size);
+    this.#releasedMs = new Int32Array(this.#size);
     this.#queue = new Int32Array(this.#size);
   }
 
@@ -63,7 +65,8 @@ export class PortPool {
     } else {
       if (this.#queued === 0) return -1;
       index = this.#queue[this.#head];
-      if (nowMs - this.#releasedMs[index] < this.#quarantineMs) return -1;
+      // A pair that has been free for 25 days, to within its quarantine, rests once more.
+      if (((nowMs - this.#releasedMs[index]) & TIME_BITS) < this.#quarantineMs) return -1;
       this.#head = (this.#head + 1) % this.#size;
       this.#queued--;
     }
@@ -75,7 +78,7 @@ export class PortPool {
   release(row: number, nowMs: number): void {
     invariant(this.isInUse(row), "port pool: released a pair that is not in use");
     const index = (row - this.#firstRow) / this.#stride;
-    this.#releasedMs[index] = Math.max(nowMs, 0);
+    this.#releasedMs[index] = nowMs & TIME_BITS;
     this.#queue[(this.#head + this.#queued) % this.#size] = index;
     this.#queued++;
   }

@@ -4,14 +4,18 @@
 // until its round. The engine schedules lazily: a packet only writes last_seen, and a row that fires too soon for it
 // is scheduled again.
 //
-// A row never fires early, and at most one tick plus the caller's own pause late. Times are milliseconds as doubles,
-// so there is no wrap; they are whole. Each row is in the wheel at most once, so the wheel cannot be full: all memory (16 bytes a
-// row, 4 a slot) is taken at construction.
+// A row never fires early, and at most one tick plus the caller's own pause late. Times are whole milliseconds as
+// doubles; a row keeps the low 32 bits of its deadline's tick, so one further ahead than 2^30 ticks (2,000 years of the
+// default ones) fires then. Each row is in the wheel at most once, so the wheel cannot be full: all memory (12 bytes a row, 4
+// a slot) is taken at construction.
 
 import { invariant } from "../base/invariant.ts";
 
 const END = -1;
 const NOT_SCHEDULED = -2;
+
+/** A deadline further ahead fires after so many ticks. */
+const TICKS_AHEAD_MAX = 2 ** 30;
 
 /** An advance looks at no more than this many rows and empty slots for each row that it may fire. */
 const LOOKS_PER_FIRED = 16;
@@ -23,7 +27,8 @@ export class TimerWheel {
   readonly #next: Int32Array;
   /** The row before this one in its slot, or ~slot for the first. */
   readonly #before: Int32Array;
-  readonly #deadlineMs: Float64Array;
+  /** The low 32 bits of the tick in which a row fires. */
+  readonly #due: Int32Array;
   /** The tick whose slot is being looked through, or was last. */
   #hand: number;
   /** The next row to look at in the hand's slot; END when the slot is done. */
@@ -39,7 +44,7 @@ export class TimerWheel {
     this.#first = new Int32Array(slots).fill(END);
     this.#next = new Int32Array(capacity).fill(NOT_SCHEDULED);
     this.#before = new Int32Array(capacity);
-    this.#deadlineMs = new Float64Array(capacity);
+    this.#due = new Int32Array(capacity);
     this.#hand = Math.floor(startMs / tickMs);
   }
 
@@ -54,21 +59,30 @@ export class TimerWheel {
 
   /** Let `row` fire once `deadlineMs` has passed, in place of any earlier schedule. A deadline in the past is due at the next tick. */
   schedule(row: number, deadlineMs: number): void {
-    this.cancel(row);
+    this.#enter(row, this.#tickOf(deadlineMs));
+  }
+
+  /** Let `row` fire by `deadlineMs` at the latest: an earlier schedule stays. */
+  expedite(row: number, deadlineMs: number): void {
+    const tick = this.#tickOf(deadlineMs);
+    if (this.#next[row] === NOT_SCHEDULED || ((tick - this.#due[row]) | 0) < 0) this.#enter(row, tick);
+  }
+
+  #tickOf(deadlineMs: number): number {
     const tick = Math.max(Math.ceil(deadlineMs / this.#tickMs), this.#hand + 1);
+    return Math.min(tick, this.#hand + TICKS_AHEAD_MAX);
+  }
+
+  #enter(row: number, tick: number): void {
+    this.cancel(row);
     const slot = tick & (this.#slots - 1);
     const follower = this.#first[slot];
     this.#first[slot] = row;
     this.#before[row] = ~slot;
     this.#next[row] = follower;
     if (follower !== END) this.#before[follower] = row;
-    this.#deadlineMs[row] = deadlineMs;
+    this.#due[row] = tick;
     this.#count++;
-  }
-
-  /** Let `row` fire by `deadlineMs` at the latest: an earlier schedule stays. */
-  expedite(row: number, deadlineMs: number): void {
-    if (this.#next[row] === NOT_SCHEDULED || this.#deadlineMs[row] > deadlineMs) this.schedule(row, deadlineMs);
   }
 
   /** Take `row` out; nothing happens when it is not scheduled. */
@@ -87,7 +101,7 @@ export class TimerWheel {
   /**
    * Move rows whose deadline has passed out of the wheel into `fired`, at most `limit` and as many as fit, and return
    * how many. In no order within a tick. The work of a call is bounded by `limit`, also after a long pause: what is
-   * left, the next call goes on with.
+   * left, the next call goes on with, and isBehind tells that there is something.
    */
   advance(nowMs: number, limit: number, fired: Int32Array): number {
     const most = Math.min(limit, fired.length);
@@ -104,7 +118,7 @@ export class TimerWheel {
         if (this.#hand >= target) break;
         this.#hand++;
         this.#cursor = this.#first[this.#hand & (this.#slots - 1)];
-      } else if (this.#deadlineMs[row] <= nowMs) {
+      } else if (((this.#due[row] - target) | 0) <= 0) {
         this.cancel(row);
         fired[count++] = row;
       } else {
@@ -112,5 +126,10 @@ export class TimerWheel {
       }
     }
     return count;
+  }
+
+  /** True while rows that are due at `nowMs` may be left, because an advance ended at its limit. */
+  isBehind(nowMs: number): boolean {
+    return this.#cursor !== END || this.#hand < Math.floor(nowMs / this.#tickMs);
   }
 }

@@ -106,6 +106,18 @@ export const DROP_SESSION_TABLE_FULL = reason(
   "session-table-full",
   "sessions.max is reached and no half-open session could make room.",
 );
+export const DROP_TENANT_SESSION_LIMIT = reason(
+  "tenant-session-limit",
+  "The tenant has as many sessions as its max-sessions allows.",
+);
+export const DROP_TENANT_HALF_OPEN_LIMIT = reason(
+  "tenant-half-open-limit",
+  "The tenant has as many half-open sessions as its max-half-open allows.",
+);
+export const DROP_HALF_OPEN_LIMIT = reason(
+  "half-open-limit",
+  "There are as many half-open sessions as limits.half-open allows.",
+);
 export const DROP_WAYPOINT_PORTS = reason(
   "waypoint-ports",
   "Every waypoint port pair of the path is in use or in quarantine.",

@@ -70,6 +70,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
       slowPathPerTurn: 128,
       waypointPairsPerPath: 400_000,
       fabricChains: 256,
+      halfOpen: null,
     },
     interfaces: [
       {
@@ -99,7 +100,14 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         promiscuous: false,
       },
     ],
-    tenants: [{ name: "corp", members: [{ interface: "lan0", prefixes: [{ address: 0x0a010000, length: 24 }] }] }],
+    tenants: [
+      {
+        name: "corp",
+        members: [{ interface: "lan0", prefixes: [{ address: 0x0a010000, length: 24 }] }],
+        maxSessions: null,
+        maxHalfOpen: null,
+      },
+    ],
     services: [
       {
         name: "app",
@@ -124,7 +132,7 @@ test("Every optional key is read", (t) => {
     `${change("    device: eth1\n", '    device: eth1\n    kernel-allow: [arp, icmp, tcp/22, udp/5000-5100, tcp]\n    mac: "02:00:00:00:00:AB"\n    mtu: 1400\n    promiscuous: true\n    kernel: exclusive\n    backend: libpcap\n')}control: { socket: /tmp/w.sock }
 log: { level: debug }
 sessions: { max: 1000000 }
-limits: { hold-frames: 16, hold-frames-per-neighbor: 16, neighbors: 16, slow-path-per-turn: 16, waypoint-pairs-per-path: 1000000, fabric-chains: 1 }
+limits: { hold-frames: 16, hold-frames-per-neighbor: 16, neighbors: 16, slow-path-per-turn: 16, waypoint-pairs-per-path: 1000000, fabric-chains: 1, half-open: 5000 }
 `,
   );
   t.like(config.interfaces[0], { mac: "02:00:00:00:00:ab", mtu: 1400, promiscuous: true });
@@ -139,6 +147,29 @@ limits: { hold-frames: 16, hold-frames-per-neighbor: 16, neighbors: 16, slow-pat
   t.is(config.log.level, "debug");
   t.is(config.sessions.max, 1_000_000);
   t.is(config.limits.waypointPairsPerPath, 1_000_000);
+  t.is(config.limits.halfOpen, 5000);
+});
+
+test("A tenant's limits are read, and one above another that binds first is told to change nothing", (t) => {
+  const tenant = (limits: string) => change("tenants: [{ name: corp,", `tenants: [{ name: corp, ${limits},`);
+  t.like(good(t, tenant("max-sessions: 100, max-half-open: 100")).tenants[0], { maxSessions: 100, maxHalfOpen: 100 });
+  expect(
+    t,
+    `${tenant("max-sessions: 101, max-half-open: 51")}sessions: { max: 100 }\nlimits: { half-open: 50 }\n`,
+    "w.yaml:12:39  tenants[0].max-sessions  warning: max-sessions (101) is above sessions.max (100) and changes nothing  lower or remove it",
+    "w.yaml:12:59  tenants[0].max-half-open  warning: max-half-open (51) is above limits.half-open (50) and changes nothing  lower or remove it",
+  );
+  expect(
+    t,
+    `${tenant("max-sessions: 20, max-half-open: 21")}limits: { half-open: 300000 }\n`,
+    "w.yaml:12:58  tenants[0].max-half-open  warning: max-half-open (21) is above max-sessions (20) and changes nothing  lower or remove it",
+    "w.yaml:23:22  limits.half-open  warning: half-open (300000) is above sessions.max (262144) and changes nothing  lower or remove it",
+  );
+  expect(
+    t,
+    tenant("max-sessions: 0"),
+    "w.yaml:12:39  tenants[0].max-sessions  0 is out of bounds  write a whole number from 1 to 1000000",
+  );
 });
 
 test("Transports are ports, protocols, or protocol numbers", (t) => {

@@ -90,6 +90,18 @@ app      10.2.0.0/24,10.3.0.0/24  every       corp      peer east         3
 web      10.4.0.0/24              tcp/80      corp,lab  -                12
 `,
   );
+  t.is(
+    printAnswer("tenants", {
+      tenants: [
+        { name: "corp", sessions: 12_000, maxSessions: 20_000, halfOpen: 3, maxHalfOpen: null },
+        { name: "guest", sessions: 0, maxSessions: null, halfOpen: 0, maxHalfOpen: 50 },
+      ],
+    }),
+    `TENANT  SESSIONS  MAX-SESSIONS  HALF-OPEN  MAX-HALF-OPEN
+corp       12000         20000          3  -
+guest          0             -          0  50
+`,
+  );
   const stats = {
     ...emptyStats(),
     rxFrames: 10,

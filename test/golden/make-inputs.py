@@ -375,6 +375,26 @@ def limits():
     ])
 
 
+def session_limits():
+    def leads(host, count, to=SERVER):
+        return [udp(f"10.1.0.{host}", 40000 + n, to, 5000, b"who may") for n in range(count)]
+
+    near = "10.3.0.2"
+    write("session-limits", "lan0", [
+        *((0, frame) for frame in leads(70, 3)),
+        *((10, frame) for frame in leads(2, 6)),
+        *((20, frame) for frame in leads(130, 1)),
+        *((181_000, frame) for frame in leads(2, 6)),
+        *((400_000, frame) for frame in leads(2, 4, near) + leads(70, 2, near)),
+        *((400_020, frame) for frame in leads(130, 1)),
+    ])
+    write("session-limits", "lan1", [
+        *((400_010, udp(near, 5000, "10.1.0.2", 40000 + n, b"you may")) for n in range(4)),
+        *((400_010, udp(near, 5000, "10.1.0.70", 40000 + n, b"you may")) for n in range(2)),
+    ])
+
+
 for make in (udp_session, middle, tcp_session, icmp_session, mid_flow, refusals, false_positives, full_size, super_frames,
-             wrong_checksums, checksum_zero, ttl, arp, damaged, peer_refusals, limits):
+             wrong_checksums, checksum_zero, ttl, arp, damaged, peer_refusals, limits,
+             session_limits):
     make()

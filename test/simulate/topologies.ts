@@ -12,6 +12,8 @@ export interface Limits {
   sessions?: number;
   neighbors?: number;
   waypointPairs?: number;
+  /** More entries of tenant corp. */
+  tenant?: string;
   others?: string;
 }
 
@@ -32,7 +34,7 @@ export function routerYaml({
   lan,
   wans,
   route,
-  limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, others = "" } = {},
+  limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, tenant = "", others = "" } = {},
   wanMtu = 1500,
   extra = "",
 }: RouterText): string {
@@ -55,7 +57,7 @@ sessions: { max: ${sessions} }
 limits: { fabric-chains: 16, neighbors: ${neighbors}, waypoint-pairs-per-path: ${waypointPairs}${others} }
 interfaces:
 ${interfaces.join("\n")}
-tenants: [{ name: corp }]
+tenants: [{ name: corp${tenant} }]
 services:
   - { name: app, addresses: [10.2.0.0/24], access: [corp] }
 service-routes:

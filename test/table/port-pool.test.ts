@@ -50,6 +50,15 @@ test("a released pair stays in quarantine and the pool is exhausted meanwhile", 
   t.is(pool.allocate(16_000), first);
 });
 
+test("a pair's quarantine is as long past 2^31 milliseconds, and over after a month", (t) => {
+  const pool = new PortPool(1, 10_000);
+  for (let nowMs = 2 ** 31 - 15_000, n = 0; n < 4; n++) {
+    pool.release(pool.allocate(nowMs), nowMs + 1);
+    t.is(pool.allocate(nowMs + 10_000), -1);
+    nowMs += n === 2 ? 30 * 24 * 3_600_000 : 10_001;
+  }
+});
+
 test("pairs never used come before released ones", (t) => {
   const pool = new PortPool(3, 0);
   pool.release(pool.allocate(0), 0);

@@ -26,7 +26,7 @@ test("a session table agrees with a Map of records over a long random life", (t)
         segmentSize: [0, 0],
       };
       const expected = slow.allocate(columns);
-      const fresh = table.allocate();
+      const fresh = table.allocate(step);
       t.is(fresh, expected);
       if (fresh >= 0) {
         table.tenant[fresh] = step;
@@ -59,6 +59,15 @@ test("a session table agrees with a Map of records over a long random life", (t)
         ),
       );
     }
+  }
+});
+
+test("a session's age is right to a hundredth of a second, also for those older than 2^31 ms", (t) => {
+  const table = new SessionTable(2);
+  const start = 2 ** 31 - 5;
+  const row = table.allocate(start);
+  for (const passed of [0, 20, 1_234, 2 ** 31, 400 * 24 * 3_600_000]) {
+    t.true(Math.abs(table.ageMs(row, start + passed) - passed) <= 10, `${passed}`);
   }
 });
 

@@ -41,16 +41,6 @@ test("freeing a row twice, a row never allocated or a row outside the slab is an
   t.is(slab.allocate(), row);
 });
 
-test("a row's generation differs from life to life", (t) => {
-  const slab = new Slab(1);
-  const seen = new Set<number>();
-  for (let life = 0; life < 100; life++) {
-    seen.add(slab.generation(slab.allocate()));
-    slab.free(0);
-  }
-  t.is(seen.size, 100);
-});
-
 test("a slab holds a million rows", (t) => {
   const slab = new Slab(1_000_000);
   for (let i = 0; i < 1_000_000; i++) if (slab.allocate() !== i) t.fail(`row ${i}`);

@@ -55,6 +55,23 @@ for (const [name, slots, tickMs, startMs] of [
   });
 }
 
+test("the wheel is behind while an advance that ended at its limit left rows that are due, and not a moment longer", (t) => {
+  const wheel = new TimerWheel(100, 16, 10);
+  t.false(wheel.isBehind(0));
+  for (let row = 0; row < 100; row++) wheel.schedule(row, 35 + (row & 1) * 1_000);
+  const fired = new Int32Array(100);
+  t.false(wheel.isBehind(9));
+  let count = 0;
+  for (let calls = 0; wheel.isBehind(40); calls++) {
+    if (calls > 50) t.fail("it never catches up");
+    count += wheel.advance(40, 7, fired);
+  }
+  t.is(count, 50);
+  t.is(wheel.advance(40, 7, fired), 0);
+  t.false(wheel.isBehind(49));
+  t.true(wheel.isBehind(50), "another tick has come");
+});
+
 test("a call returns at most its limit and at most what fits, and the next goes on", (t) => {
   const wheel = new TimerWheel(100, 16, 10);
   for (let row = 0; row < 100; row++) wheel.schedule(row, 35);
