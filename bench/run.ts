@@ -19,6 +19,7 @@ const BENCHES = [
   "macro/session-flood",
   "allocation",
   "macro/live",
+  "macro/live-sessions",
 ];
 
 const wanted = process.argv[2] ?? "";
