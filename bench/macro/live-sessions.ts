@@ -1,7 +1,7 @@
 // Short TCP connections between two hosts, live, through two routers and beside that through two kernels that forward
 // (and track nothing), contenders taking turns. A connection is a three-way handshake and a FIN from each end, nothing
 // else; 64 are under way at once. Everything shares the machine's processors, hosts included, so the ratio is what
-// counts. The connection rate is RFC 9693's connections per second: established and torn down again. Root only.
+// counts. A connection counts when it is established and torn down again. Root only.
 //
 //   client ── a ══ b ── server
 
