@@ -21,6 +21,7 @@ const BENCHES = [
   "macro/live",
   "macro/rivals",
   "macro/latency",
+  "macro/live-sessions",
 ];
 
 const wanted = process.argv[2] ?? "";

@@ -1,4 +1,4 @@
-// Capacity (RFC 9693, 5.1: concurrent connections): a million sessions in one process, and what they hold of memory.
+// Capacity (RFC 9693's connection tracking table capacity): a million sessions in one process, and their memory.
 // An ingress router opens them toward a peer, half of them UDP and half TCP, with a waypoint port pair each, and
 // completes every handshake. Then all of them end and as many are opened again, because the memory for coming back
 // (free lists, queues of port pairs) is first written when something does. Nothing but the router is kept.

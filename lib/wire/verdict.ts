@@ -196,7 +196,7 @@ export const DROP_TTL = reason(
 );
 export const DROP_SLOW_PATH_FULL = reason(
   "slow-path-full",
-  "More packets of unknown sessions in one turn than the slow path takes.",
+  "More packets of unknown sessions than the slow path takes in a turn, or than there is time for beside established ones.",
 );
 export const DROP_EXCEEDS_MTU = reason("exceeds-mtu", "Larger than the MTU of the interface it would leave by.");
 export const DROP_HOLD_FULL = reason("hold-full", "Too many frames already wait for this neighbor's address.");
