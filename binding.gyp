@@ -6,6 +6,7 @@
         "native/addon.cc",
         "native/pcap_port.cc",
         "native/pcap_file.cc",
+        "native/fanout.cc",
         "native/interface_info.cc"
       ],
       "defines": ["NAPI_VERSION=8"],

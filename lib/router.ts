@@ -28,6 +28,7 @@ import { pace } from "./engine/pace.ts";
 import { Resolver } from "./engine/resolver.ts";
 import { Signals } from "./engine/signals.ts";
 import { SlowPath } from "./engine/slow-path.ts";
+import { Strays } from "./engine/strays.ts";
 import { TxQueue } from "./engine/tx-queue.ts";
 import { AnsweringPort } from "./io/answering-port.ts";
 import { LivePort } from "./io/live-port.ts";
@@ -40,6 +41,7 @@ import { SessionMetadata } from "./session/session-metadata.ts";
 import { CounterSet } from "./table/counter-set.ts";
 import { FlowTable } from "./table/flow-table.ts";
 import { FragmentTable } from "./table/fragment-table.ts";
+import type { FrameRing } from "./table/frame-ring.ts";
 import { HoldQueue } from "./table/hold-queue.ts";
 import { SessionTable } from "./table/session-table.ts";
 import { TimerWheel } from "./table/timer-wheel.ts";
@@ -53,13 +55,22 @@ const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
 const METADATA_BYTES = 512;
 
+/** One worker's share of a router: which it is, of how many, and its way to the next one. */
+export interface WorkerShare {
+  readonly worker: number;
+  readonly workers: number;
+  readonly inbound: FrameRing;
+  readonly outbound: FrameRing;
+  readonly wakeNext: () => void;
+}
+
 /** Build a router over open ports, ports[i] for config.interfaces[i]. Nothing runs until the engine is turned. */
 export function buildRouter(
   config: Config,
   ports: readonly Port[],
-  options: { clock: Clock; random: RandomSource; acceptAnyMac: boolean },
+  options: { clock: Clock; random: RandomSource; acceptAnyMac: boolean; share?: WorkerShare },
 ): Router {
-  const { clock, random } = options;
+  const { clock, random, share } = options;
   const { limits } = config;
   const interfaces = compileInterfaces(
     config,
@@ -68,9 +79,10 @@ export function buildRouter(
   );
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
   const neighbors = new NeighborTable(limits.neighbors);
-  const paths = compilePaths(config, interfaces, neighbors);
+  const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers);
   const policy = compilePolicy(config, interfaces, paths);
   const counters = new CounterSet(COUNTERS);
+  const strays = share === undefined ? null : new Strays({ ...share, counters });
   const table = new SessionTable(config.sessions.max);
   const flows = new FlowTable(config.sessions.max * 2, random.nextI32());
   const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
@@ -94,6 +106,7 @@ export function buildRouter(
     fragments: fragmentTables.map((chains) => new FabricFragments(chains, writer, generator, random.nextI32())),
     signals,
     counters,
+    strays,
     keyRowWords: KEY_ROW_WORDS,
   });
   const engine = new Engine({
@@ -106,11 +119,12 @@ export function buildRouter(
     fragments: fragmentTables,
     wheel,
     counters,
+    strays,
     keyRowWords: KEY_ROW_WORDS,
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
-  return { config, clock, ports, interfaces, policy, sessions, egress, slow, engine, counters };
+  return { config, clock, ports, interfaces, policy, sessions, egress, slow, engine, counters, strays };
 }
 
 /** Run the router on live devices until close(). Throws OperatorError, with everything put back, when it cannot start. */

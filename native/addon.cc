@@ -4,6 +4,7 @@
 
 void registerPcapPort(napi_env env, napi_value exports);
 void registerPcapFile(napi_env env, napi_value exports);
+void registerFanout(napi_env env, napi_value exports);
 void registerInterfaceInfo(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
@@ -11,6 +12,7 @@ NAPI_MODULE_INIT() {
   setProperty(env, exports, "frameTruncated", giveInt(env, FRAME_TRUNCATED));
   registerPcapPort(env, exports);
   registerPcapFile(env, exports);
+  registerFanout(env, exports);
   registerInterfaceInfo(env, exports);
   return exports;
 }

@@ -315,6 +315,13 @@ napi_value close(napi_env env, napi_callback_info info) {
 
 }  // namespace
 
+int portDescriptor(napi_env env, napi_value handle) {
+  Port* port = takeHandle<Port>(env, handle);
+  if (port != nullptr && port->pcap != nullptr) return pcap_fileno(port->pcap);
+  if (port != nullptr) fail(env, CODE_ARGUMENT, "The port is closed.");
+  return -1;
+}
+
 void registerPcapPort(napi_env env, napi_value exports) {
   setFunction(env, exports, "portOpen", open);
   setFunction(env, exports, "portBind", bind);

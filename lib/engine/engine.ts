@@ -31,6 +31,7 @@ import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
 import type { Resolver } from "./resolver.ts";
 import type { SlowPath } from "./slow-path.ts";
+import type { Strays } from "./strays.ts";
 
 /** How often neighbors, held frames and fragment chains are looked at. */
 const HOUSEKEEPING_MS = 100;
@@ -47,6 +48,7 @@ export class Engine {
   readonly #fragments: readonly FragmentTable[];
   readonly #wheel: TimerWheel;
   readonly #counters: CounterSet;
+  readonly #strays: Strays | null;
   readonly #batch: FrameBatch;
   readonly #key: Int32Array;
   /** Rows of the batch whose flow is unknown. */
@@ -65,6 +67,8 @@ export class Engine {
     fragments: readonly FragmentTable[];
     wheel: TimerWheel;
     counters: CounterSet;
+    /** The way to the other workers; null where there are none. */
+    strays: Strays | null;
     keyRowWords: number;
     batchFrames: number;
     slowPathPerTurn: number;
@@ -78,6 +82,7 @@ export class Engine {
     this.#fragments = parts.fragments;
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
+    this.#strays = parts.strays;
     this.#batch = new FrameBatch(new Uint8Array(0), parts.batchFrames);
     this.#key = new Int32Array(parts.keyRowWords);
     this.#missed = new Int32Array(parts.slowPathPerTurn);
@@ -131,7 +136,7 @@ export class Engine {
     if ((batch.flags[i] & FRAME_TRUNCATED) !== 0) return DROP_TRUNCATED;
     const decoded = this.#decode(batch, i, port);
     if (decoded !== OK) {
-      if (decoded === PUNT_ARP) return this.#resolver.receive(batch, i, port, nowMs);
+      if (decoded === PUNT_ARP) return this.#takeArp(batch, i, port, nowMs);
       return decoded === PUNT_ICMP_ERROR ? DROP_ICMP_ERROR : decoded;
     }
     const verdict = this.#fast.forward(batch, i, this.#key, nowMs);
@@ -146,6 +151,29 @@ export class Engine {
     return PUNT_MISS;
   }
 
+  #takeArp(batch: FrameBatch, i: number, port: number, nowMs: number): number {
+    const verdict = this.#resolver.receive(batch, i, port, nowMs);
+    if (verdict === CONSUMED && this.#strays !== null) this.#strays.copyArp(batch, i, port);
+    return verdict;
+  }
+
+  /** Take the frame in row 0 that another worker handed over, as if it had come in on `port` here. */
+  takeStray(batch: FrameBatch, port: number, nowMs: number): void {
+    const decoded = this.#decode(batch, 0, port);
+    this.#finish(decoded === OK ? this.#openOrForward(batch, 0, nowMs) : decoded);
+  }
+
+  /** Learn from the ARP message in row 0, which another worker received and answered. */
+  learnStray(batch: FrameBatch, port: number, nowMs: number): void {
+    this.#resolver.learn(batch, 0, port, nowMs);
+  }
+
+  /** Send everything that is queued. Call after takeStray and learnStray, while the frames are where they were. */
+  flush(nowMs: number): void {
+    if (this.#resolver.isUrgent) this.#resolver.tick(nowMs);
+    this.#egress.flush();
+  }
+
   #decode(batch: FrameBatch, i: number, port: number): number {
     const own = this.#interfaces[port];
     const macHigh = own.acceptAnyMac ? ANY_MAC : own.macHigh;
@@ -157,12 +185,17 @@ export class Engine {
     for (let n = 0; n < this.#missedCount; n++) {
       const i = this.#missed[n];
       this.#decode(batch, i, port);
-      let verdict = this.#fast.forward(batch, i, this.#key, nowMs);
-      if (verdict === OK) this.#counters.increment(FRAMES_FORWARDED);
-      else if (verdict === PUNT_SESSION) verdict = this.#slow.session(batch, i, this.#key, this.#fast.flow, nowMs);
-      else verdict = this.#slow.miss(batch, i, this.#key, nowMs);
-      this.#finish(verdict);
+      this.#finish(this.#openOrForward(batch, i, nowMs));
     }
+  }
+
+  /** Frame `i`, decoded: by its flow, or as the first of one. Counts it when it is forwarded. */
+  #openOrForward(batch: FrameBatch, i: number, nowMs: number): number {
+    const verdict = this.#fast.forward(batch, i, this.#key, nowMs);
+    if (verdict === OK) this.#counters.increment(FRAMES_FORWARDED);
+    else if (verdict === PUNT_SESSION) return this.#slow.session(batch, i, this.#key, this.#fast.flow, nowMs);
+    else return this.#slow.miss(batch, i, this.#key, nowMs);
+    return OK;
   }
 
   /** Count what became of a frame that the fast path did not forward. The slow path counts what it sends. */

@@ -140,6 +140,11 @@ export class LivePort implements WakingPort {
     };
   }
 
+  /** Share the device with the ports of other workers; see portFanout. Returns the group to join. */
+  fanout(group: number, program: Uint8Array): number {
+    return this.#native.portFanout(this.#handle, group, program);
+  }
+
   onReadable(wake: () => void): void {
     this.#native.portWatch(this.#handle, wake);
   }
