@@ -10,7 +10,11 @@ import type { Engine } from "./engine.ts";
 const TICK_MS = 20;
 
 /** Start turning. Returns the function that stops time; ports stop waking when they are closed. */
-export function pace(engine: Engine, ports: readonly WakingPort[], clock: Clock): () => void {
+export function pace(
+  engine: Pick<Engine, "portTurn" | "tick">,
+  ports: readonly WakingPort[],
+  clock: Clock,
+): () => void {
   ports.forEach((port, row) => {
     port.onReadable(() => engine.portTurn(row, clock.nowMs()));
   });
