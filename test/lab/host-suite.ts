@@ -12,7 +12,7 @@ import {
   sum,
   UDP,
 } from "./capture.ts";
-import { CLIENT, type Lab, type Outcome, openLab, SERVER, type Shape } from "./lab.ts";
+import { CLIENT, type Lab, type Outcome, openLab, SERVER, type Shape, type Workers } from "./lab.ts";
 import { labTest, missing } from "./lab-test.ts";
 import { converse, download, type Evidence, gatherEvidence, offerFile } from "./workload.ts";
 
@@ -33,7 +33,7 @@ export interface Suite {
   evidence(): Promise<Evidence>;
 }
 
-export function hostSuite(shape: Shape): Suite {
+export function hostSuite(shape: Shape, workers: Workers = {}): Suite {
   let lab: Lab;
   let sha256: string;
   let evidence: Promise<Evidence> | undefined;
@@ -41,7 +41,7 @@ export function hostSuite(shape: Shape): Suite {
 
   test.before(async () => {
     if (missing !== undefined) return;
-    lab = await openLab(shape);
+    lab = await openLab(shape, workers);
     sha256 = await offerFile(lab);
     await lab.startCaptures();
     await lab.startRouters();

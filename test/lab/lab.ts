@@ -30,6 +30,9 @@ export interface Wire {
   readonly addresses: readonly [string, string];
 }
 
+/** A router's name → how many workers it has. */
+export type Workers = Readonly<Record<string, number>>;
+
 export interface Router {
   readonly name: string;
   readonly configPath: string;
@@ -108,14 +111,17 @@ export class Lab {
   readonly directory = join(DIRECTORY, this.prefix);
   readonly wires: readonly Wire[];
   readonly routers: readonly Router[];
+  /** By router; 1 for those it does not name. */
+  readonly #workers: Workers;
   readonly #janitor: ChildProcess;
   readonly #children = new Set<ChildProcess>();
   readonly #running = new Map<string, { child: ChildProcess; stderr: string[] }>();
   readonly #captures: { child: ChildProcess; stderr: string[] }[] = [];
 
   /** Use openLab. */
-  constructor(shape: Shape) {
+  constructor(shape: Shape, workers: Workers) {
     sweep();
+    this.#workers = workers;
     mkdirSync(this.directory);
     this.#janitor = spawn("sh", ["-c", JANITOR, "sh", this.prefix, this.directory], {
       stdio: ["pipe", "ignore", "ignore"],
@@ -281,6 +287,7 @@ export class Lab {
       "authority: lab",
       `router: ${this.routers[at].name}`,
       `control: { socket: ${this.routers[at].socketPath} }`,
+      `workers: ${this.#workers[this.routers[at].name] ?? 1}`,
       "interfaces:",
     ];
     if (first) lines.push("  - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }");
@@ -307,8 +314,8 @@ export class Lab {
 }
 
 /** Build a lab, routers not started yet. The caller closes it. */
-export async function openLab(shape: Shape): Promise<Lab> {
-  const lab = new Lab(shape);
+export async function openLab(shape: Shape, workers: Workers = {}): Promise<Lab> {
+  const lab = new Lab(shape, workers);
   try {
     await lab.build();
   } catch (error) {
