@@ -16,6 +16,7 @@ const BENCHES = [
   "macro/session-setup",
   "allocation",
   "macro/live",
+  "macro/workers",
 ];
 
 const wanted = process.argv[2] ?? "";
