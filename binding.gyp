@@ -8,6 +8,7 @@
         "native/pcap_port.cc",
         "native/afpacket_port.cc",
         "native/pcap_file.cc",
+        "native/fanout.cc",
         "native/interface_info.cc",
         "native/memory.cc"
       ],

@@ -22,6 +22,7 @@ const BENCHES = [
   "macro/rivals",
   "macro/latency",
   "macro/live-sessions",
+  "macro/workers",
 ];
 
 const wanted = process.argv[2] ?? "";

@@ -4,10 +4,11 @@
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { parentPort, workerData } from "node:worker_threads";
 import { type Clock, ManualClock, SystemClock } from "./base/clock.ts";
-import type { Log } from "./base/log.ts";
+import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
-import { AdminSocket } from "./control/admin-socket.ts";
+import { AdminSocket, type Answer } from "./control/admin-socket.ts";
 import { compileInterfaces, compilePaths, compilePolicy } from "./control/compile.ts";
 import type { Config, InterfaceConfig } from "./control/config.ts";
 import { lockDevices } from "./control/device-lock.ts";
@@ -28,6 +29,7 @@ import { pace } from "./engine/pace.ts";
 import { Resolver } from "./engine/resolver.ts";
 import { Signals } from "./engine/signals.ts";
 import { SlowPath } from "./engine/slow-path.ts";
+import { Strays } from "./engine/strays.ts";
 import { TxQueue } from "./engine/tx-queue.ts";
 import { AfPacketPort } from "./io/afpacket-port.ts";
 import { AnsweringPort } from "./io/answering-port.ts";
@@ -43,11 +45,16 @@ import { SessionMetadata } from "./session/session-metadata.ts";
 import { CounterSet } from "./table/counter-set.ts";
 import { FlowTable } from "./table/flow-table.ts";
 import { FragmentTable } from "./table/fragment-table.ts";
+import { FrameRing } from "./table/frame-ring.ts";
 import { HoldQueue } from "./table/hold-queue.ts";
 import { SessionTable } from "./table/session-table.ts";
 import { TimerWheel } from "./table/timer-wheel.ts";
 import { ETHERNET_HEADER, KEY_ROW_WORDS } from "./wire/flow-key.ts";
 import { MetadataWriter } from "./wire/metadata.ts";
+import { answerQuestions, Member } from "./worker/member.ts";
+import type { WorkerStart } from "./worker/messages.ts";
+import { WorkerPool } from "./worker/pool.ts";
+import { shareOf } from "./worker/share.ts";
 
 export type { Router } from "./control/router-parts.ts";
 
@@ -56,13 +63,22 @@ const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
 const METADATA_BYTES = 512;
 
+/** One worker's share of a router: which it is, of how many, and its way to the next one. */
+export interface WorkerShare {
+  readonly worker: number;
+  readonly workers: number;
+  readonly inbound: FrameRing;
+  readonly outbound: FrameRing;
+  readonly wakeNext: () => void;
+}
+
 /** Build a router over open ports, ports[i] for config.interfaces[i]. Nothing runs until the engine is turned. */
 export function buildRouter(
   config: Config,
   ports: readonly Port[],
-  options: { clock: Clock; random: RandomSource; acceptAnyMac: boolean },
+  options: { clock: Clock; random: RandomSource; acceptAnyMac: boolean; share?: WorkerShare },
 ): Router {
-  const { clock, random } = options;
+  const { clock, random, share } = options;
   const { limits } = config;
   const interfaces = compileInterfaces(
     config,
@@ -71,9 +87,10 @@ export function buildRouter(
   );
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
   const neighbors = new NeighborTable(limits.neighbors);
-  const paths = compilePaths(config, interfaces, neighbors);
+  const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers);
   const policy = compilePolicy(config, interfaces, paths);
   const counters = new CounterSet(COUNTERS);
+  const strays = share === undefined ? null : new Strays({ ...share, counters });
   const table = new SessionTable(config.sessions.max);
   const flows = new FlowTable(config.sessions.max * 2, random.nextI32(), BATCH_FRAMES, tableMemory);
   const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
@@ -107,6 +124,7 @@ export function buildRouter(
     fragments: fragmentTables.map((chains) => new FabricFragments(chains, writer, generator, random.nextI32())),
     signals,
     counters,
+    strays,
     keyRowWords: KEY_ROW_WORDS,
   });
   const engine = new Engine({
@@ -118,18 +136,24 @@ export function buildRouter(
     fragments: fragmentTables,
     wheel,
     counters,
+    strays,
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
-  return { config, clock, ports, interfaces, policy, sessions, egress, slow, engine, counters };
+  return { config, clock, ports, interfaces, policy, sessions, egress, slow, engine, counters, strays };
 }
 
-/** Run the router on live devices until close(). Throws OperatorError, with everything put back, when it cannot start. */
+/**
+ * Run the router on live devices until close(). Throws OperatorError, with everything put back, when it cannot start.
+ * `router` is null where workers forward. `failed` resolves when one of them has ended of its own accord: then close,
+ * which leaves the guard in place, as a crash does.
+ */
 export async function startRouter(
   config: Config,
   options: { guard: boolean; log: Log },
-): Promise<{ router: Router; close(): Promise<void> }> {
+): Promise<{ router: Router | null; failed: Promise<Error>; close(): Promise<void> }> {
   const { log } = options;
+  let failure: Error | null = null;
   const undo: (() => void | Promise<void>)[] = [];
   const close = async () => {
     const failures: unknown[] = [];
@@ -146,9 +170,24 @@ export async function startRouter(
     if (options.guard) {
       // Before the first capture, so that the kernel never acts on a frame that is ours.
       installGuard(buildGuard(config));
-      undo.push(() => removeGuard(config.interfaces.map(({ device }) => device)));
+      undo.push(() => {
+        if (failure === null) removeGuard(config.interfaces.map(({ device }) => device));
+      });
     } else {
       log.warn("started without the guard: the kernel's own stack sees and may answer the same frames");
+    }
+    const interfaces = config.interfaces.map(({ name }) => name);
+    if (config.workers > 1) {
+      const pool = await WorkerPool.start(config, new URL("./thread.js", import.meta.url), log);
+      undo.push(() => pool.close());
+      const failed = pool.failed.then((error) => {
+        failure = error;
+        log.fatal({ error: error.message }, "a worker failed");
+        return error;
+      });
+      await listen(config, undo, (resource) => pool.answer(resource));
+      log.info({ router: config.router, interfaces, workers: config.workers }, "forwarding");
+      return { router: null, failed, close };
     }
     const ports = config.interfaces.map((item) => {
       const port = openLivePort(item, log);
@@ -157,18 +196,62 @@ export async function startRouter(
     });
     const clock = new SystemClock();
     const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false });
-    const socket = new AdminSocket(config.control.socket, (resource) => answer(router, resource));
-    await socket.listen();
-    undo.push(() => socket.close());
+    await listen(config, undo, (resource) => answer(router, resource));
     const stopTime = pace(router.engine, ports, clock);
     undo.push(stopTime);
     undo.push(watchPorts(ports, log));
-    log.info({ router: config.router, interfaces: config.interfaces.map(({ name }) => name) }, "forwarding");
-    return { router, close };
+    log.info({ router: config.router, interfaces }, "forwarding");
+    return { router, failed: new Promise(() => {}), close };
   } catch (error) {
     await close().catch((second: unknown) => log.error({ error: String(second) }, "not everything was put back"));
     throw error;
   }
+}
+
+async function listen(config: Config, undo: (() => void | Promise<void>)[], answered: Answer): Promise<void> {
+  const socket = new AdminSocket(config.control.socket, answered);
+  await socket.listen();
+  undo.push(() => socket.close());
+}
+
+/** A worker thread's whole life (thread.ts): open the ports, join the others, forward, until it is asked to close. */
+export function runWorker(): void {
+  const start = workerData as WorkerStart;
+  const { workers, worker, wakeNext } = start;
+  const config = shareOf(start.config, workers);
+  const log = createLog(start.logLevel).child({ worker });
+  const halt = new Int32Array(start.halt);
+  // Before the thread's ports close, which changes where frames go: the others must not answer for what is not theirs.
+  process.on("uncaughtExceptionMonitor", () => Atomics.store(halt, 0, 1));
+  const ports: DevicePort[] = [];
+  let member: Member | null = null;
+  let stopWatching = () => {};
+  const open = (groups: readonly number[] | null): number[] => {
+    for (const item of config.interfaces) ports.push(openLivePort(item, log));
+    const clock = new SystemClock();
+    const share = {
+      worker,
+      workers,
+      inbound: new FrameRing(start.inbound),
+      outbound: new FrameRing(start.outbound),
+      wakeNext: () => wakeNext.postMessage(null),
+    };
+    const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false, share });
+    member = new Member({ router, strays: router.strays!, ports, clock, wake: start.wake, halt });
+    // What is true of a device, every worker would say.
+    if (worker === 0) stopWatching = watchPorts(ports, log);
+    return member.join(groups);
+  };
+  answerQuestions(parentPort!, (question) => {
+    if (question.ask === "open") return open(question.groups);
+    if (question.ask === "start") return member!.start();
+    if (question.ask !== "close") return member!.answer(question);
+    stopWatching();
+    if (member === null) for (const port of ports) port.close();
+    else member.close();
+    start.wake.close();
+    return null;
+  });
 }
 
 function openLivePort(item: InterfaceConfig, log: Log): DevicePort {

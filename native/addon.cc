@@ -6,6 +6,7 @@ void registerPort(napi_env env, napi_value exports);
 void registerAfPacketPort(napi_env env, napi_value exports);
 void registerPcapPort(napi_env env, napi_value exports);
 void registerPcapFile(napi_env env, napi_value exports);
+void registerFanout(napi_env env, napi_value exports);
 void registerInterfaceInfo(napi_env env, napi_value exports);
 void registerMemory(napi_env env, napi_value exports);
 
@@ -16,6 +17,7 @@ NAPI_MODULE_INIT() {
   registerAfPacketPort(env, exports);
   registerPcapPort(env, exports);
   registerPcapFile(env, exports);
+  registerFanout(env, exports);
   registerInterfaceInfo(env, exports);
   registerMemory(env, exports);
   return exports;

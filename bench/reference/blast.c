@@ -1,6 +1,7 @@
 // The generator of the live bench: 60-byte UDP frames of many sessions out of one device, in batches of 64, at a rate
 // or as fast as they go, for a bounded time. Prints how many were sent. The sink needs no program: an nftables counter
-// in its namespace counts and drops what arrives (bench/macro/live.ts).
+// in its namespace counts and drops what arrives (bench/macro/live.ts). The first 4 payload bytes number the frames of
+// a session, and the next 4 are their complement, so that the checksum made once stays right; sequence.c reads them.
 //
 //   blast DEVICE SOURCE_MAC DESTINATION_MAC SOURCE_IP DESTINATION_IP SESSIONS FRAMES_PER_SECOND|0 MILLISECONDS
 
@@ -46,6 +47,8 @@ static unsigned short checksum(unsigned sum) {
   return htons((unsigned short)~sum);
 }
 
+static void number(unsigned char *frame, unsigned count);
+
 static void make_frame(unsigned char *frame, char **argv, unsigned session) {
   const int udp_length = FRAME - ETH_HLEN - (int)sizeof(struct iphdr);
   memset(frame, 0, FRAME);
@@ -61,7 +64,18 @@ static void make_frame(unsigned char *frame, char **argv, unsigned session) {
   udp->source = htons((unsigned short)(PORT_FIRST + session));
   udp->dest = htons(PORT_TO);
   udp->len = htons((unsigned short)udp_length);
+  number(frame, 0);
   udp->check = checksum(sum(udp, udp_length, sum(&ip->saddr, 8, (unsigned)(IPPROTO_UDP + udp_length))));
+}
+
+/** Write the number of a frame: four 16-bit words and, against them in the sum, their complements. */
+static void number(unsigned char *frame, unsigned count) {
+  unsigned char *payload = frame + ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr);
+  const unsigned words[] = {count >> 16, count & 0xffff, ~count >> 16, ~count & 0xffff};
+  for (int i = 0; i < 4; i++) {
+    payload[2 * i] = (unsigned char)(words[i] >> 8);
+    payload[2 * i + 1] = (unsigned char)words[i];
+  }
 }
 
 int main(int argc, char **argv) {
@@ -88,6 +102,10 @@ int main(int argc, char **argv) {
   }
 
   unsigned next = 0;
+  unsigned *numbers = calloc(sessions, sizeof *numbers);
+  if (numbers == NULL) die("calloc");
+  /* One memory a frame of the batch: a session may be in it twice. */
+  static unsigned char batch[BATCH][FRAME];
   unsigned long sent = 0;
   const double start = now(), end = start + seconds;
   for (double time = start; time < end; time = now()) {
@@ -102,7 +120,9 @@ int main(int argc, char **argv) {
       due += BATCH / rate;
     }
     for (int i = 0; i < BATCH; i++) {
-      pieces[i].iov_base = frames[next];
+      memcpy(batch[i], frames[next], FRAME);
+      number(batch[i], numbers[next]++);
+      pieces[i].iov_base = batch[i];
       next = next + 1 == sessions ? 0 : next + 1;
     }
     const int done = sendmmsg(descriptor, messages, BATCH, 0);

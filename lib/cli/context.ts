@@ -18,9 +18,15 @@ export interface Context {
   readonly loadRouter: () => Promise<RouterModule>;
 }
 
+export interface RunningRouter {
+  /** Resolves when the router cannot go on; close it then. */
+  readonly failed: Promise<Error>;
+  close(): Promise<void>;
+}
+
 /** The part of router.ts that commands use. */
 export interface RouterModule {
-  startRouter(config: Config, options: { guard: boolean; log: Log }): Promise<{ close(): Promise<void> }>;
+  startRouter(config: Config, options: { guard: boolean; log: Log }): Promise<RunningRouter>;
   replayCaptures(
     config: Config,
     options: { rx: { interface: string; file: string }[]; txDir: string; seed: number },

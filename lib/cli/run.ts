@@ -5,6 +5,7 @@ import { CommandError, type Context, loadConfig } from "./context.ts";
 
 const EXAMPLES = `
 Runs until SIGINT, SIGTERM or SIGHUP, then removes the guard, puts device settings back and exits 0.
+When a worker fails it stops, leaves the guard in place (fail closed), and exits 1.
 Logs JSON lines to standard error. Needs root, or CAP_NET_RAW and CAP_NET_ADMIN.
 
 Examples:
@@ -40,8 +41,9 @@ export function runCommand(context: Context): Command {
       const { startRouter } = await context.loadRouter();
       const stopped = nextSignal();
       const router = await startRouter(config, { guard, log: createLog(logLevel ?? config.log.level) });
-      await stopped;
+      const failure = await Promise.race([stopped, router.failed]);
       await router.close();
+      if (failure instanceof Error) throw new CommandError(failure.message);
     });
 }
 

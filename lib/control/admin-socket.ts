@@ -18,8 +18,16 @@ export class AdminSocketError extends OperatorError {
   override name = "AdminSocketError";
 }
 
-/** Returns what is asked for, or undefined where there is no such thing. It runs on the router's own event loop: be quick, or return the text in pieces. */
-export type Answer = (resource: string, query: URLSearchParams) => object | Iterable<string> | undefined;
+type Pieces = Iterable<string> | AsyncIterable<string>;
+
+/**
+ * Returns what is asked for, or undefined where there is no such thing; now or as a promise. It runs on the router's
+ * own event loop: be quick, or return the text in pieces.
+ */
+export type Answer = (
+  resource: string,
+  query: URLSearchParams,
+) => object | Pieces | undefined | Promise<object | Pieces | undefined>;
 
 export class AdminSocket {
   readonly #path: string;
@@ -37,7 +45,7 @@ export class AdminSocket {
         connectionsCheckingInterval: 1_000,
         keepAlive: false,
       },
-      (message, response) => this.#respond(message, response),
+      (message, response) => void this.#respond(message, response),
     );
     this.#server.maxConnections = CLIENTS_MAX;
     this.#server.on("clientError", (_, socket) => {
@@ -79,45 +87,60 @@ export class AdminSocket {
     });
   }
 
-  #respond(message: IncomingMessage, response: ServerResponse): void {
+  async #respond(message: IncomingMessage, response: ServerResponse): Promise<void> {
     message.resume();
     response.on("error", () => {});
-    const [status, body] = this.#answerTo(message);
+    const [status, body] = await this.#answerTo(message);
     const type = { "content-type": "application/json", connection: "close" };
     if (typeof body === "string") {
       response.writeHead(status, { ...type, "content-length": Buffer.byteLength(body) });
       response.end(body);
     } else {
       response.writeHead(status, type);
-      writePieces(body[Symbol.iterator](), response);
+      // Something that breaks in the middle of an answer costs that client the rest of it: it sees the end missing.
+      await writePieces(body, response).catch(() => response.destroy());
     }
   }
 
-  #answerTo({ method, url = "" }: IncomingMessage): [status: number, body: string | Iterable<string>] {
+  async #answerTo({ method, url = "" }: IncomingMessage): Promise<[status: number, body: string | Pieces]> {
     if (method !== "GET") return [405, failure("only GET is answered here")];
     const parsed = parseUrl(url);
     if (parsed === null) return [400, failure("not a path")];
     const resource = parsed.pathname.slice(1);
     try {
-      const answer = this.#answer(resource, parsed.searchParams);
+      const answer = await this.#answer(resource, parsed.searchParams);
       if (answer === undefined) return [404, failure(`this router has no ${resource} to show`)];
-      return [200, Symbol.iterator in answer ? answer : `${JSON.stringify(answer)}\n`];
+      return [200, isPieces(answer) ? answer : `${JSON.stringify(answer)}\n`];
     } catch (error) {
       return [500, failure(`the router could not answer: ${(error as Error).message}`)];
     }
   }
 }
 
+function isPieces(answer: object): answer is Pieces {
+  return Symbol.iterator in answer || Symbol.asyncIterator in answer;
+}
+
 /** Write a long answer piece by piece, the event loop's other work in between, and no faster than the client reads. */
-function writePieces(pieces: Iterator<string>, response: ServerResponse): void {
-  const next = () => {
+async function writePieces(pieces: Pieces, response: ServerResponse): Promise<void> {
+  for await (const piece of pieces) {
     if (response.destroyed) return;
-    const { done, value } = pieces.next();
-    if (done) response.end();
-    else if (response.write(value)) setImmediate(next);
-    else response.once("drain", next);
-  };
-  next();
+    if (response.write(piece)) await new Promise((resolve) => setImmediate(resolve));
+    else await drained(response);
+  }
+  response.end();
+}
+
+/** The client has read what was written, or is gone. */
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      response.off("drain", done).off("close", done);
+      resolve();
+    };
+    response.on("drain", done).on("close", done);
+    if (response.destroyed) done();
+  });
 }
 
 /** Ask the router that listens at `path` for `resource` ("sessions"). Rejects with AdminSocketError. */

@@ -36,11 +36,16 @@ export function compileInterfaces(
   }));
 }
 
-/** One path per configured peer path, in order. Each next hop is wanted from the neighbors for good. */
+/**
+ * One path per configured peer path, in order, with the port pairs of worker `worker` of `workers`. Each next hop is
+ * wanted from the neighbors for good.
+ */
 export function compilePaths(
   config: Config,
   interfaces: readonly RouterInterface[],
   neighbors: NeighborTable,
+  worker = 0,
+  workers = 1,
 ): PeerPath[] {
   const paths: PeerPath[] = [];
   for (const peer of config.peers) {
@@ -63,6 +68,8 @@ export function compilePaths(
           pathId: text.encode(formatAddress(local)),
           nextHop,
           portPairs: config.limits.waypointPairsPerPath,
+          worker,
+          workers,
         }),
       );
     }

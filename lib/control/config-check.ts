@@ -2,6 +2,7 @@
 // function checks one section and reports every mistake it finds. Where a value had the wrong shape, that is reported
 // already: the draft has "", 0, an empty list or a null item there, and nothing is concluded from those.
 
+import { availableParallelism } from "node:os";
 import {
   formatAddress,
   formatPrefix,
@@ -30,6 +31,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   }
   checkLimits(draft, source);
   checkSessionLimits(draft, source);
+  checkWorkers(draft, source);
   checkInterfaces(draft, source);
   checkTenants(draft, source);
   checkServices(draft, source);
@@ -96,6 +98,20 @@ function checkSessionLimits(draft: Draft, source: ConfigSource): void {
         ? [tenant.maxSessions, "max-sessions"]
         : [limits.halfOpen ?? sessions.max, limits.halfOpen === null ? "sessions.max" : "limits.half-open"];
     binds(tenant.maxHalfOpen, [...path, "max-half-open"], least, name);
+  }
+}
+
+function checkWorkers(draft: Draft, source: ConfigSource): void {
+  const { workers, limits } = draft.top;
+  const pairs = limits.waypointPairsPerPath;
+  if (workers > pairs) {
+    const message = `${workers} workers cannot share ${pairs} waypoint pairs a path`;
+    source.error(["limits", "waypoint-pairs-per-path"], message, `write at least ${workers}, or lower workers`);
+  }
+  const processors = availableParallelism();
+  if (workers > 1 && workers > processors) {
+    const message = `${workers} workers, and this process may use ${processors} processors: they will wait for each other`;
+    source.warning(["workers"], message, `write workers: ${processors}, or run it where there are more`);
   }
 }
 

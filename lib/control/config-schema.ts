@@ -33,7 +33,7 @@ export interface DraftList<T> {
 
 /** A configuration whose values have the right shape; where one had not, "", 0, an empty list or the default stands for it. */
 export interface Draft {
-  readonly top: Pick<Config, "authority" | "router" | "control" | "log" | "sessions" | "limits">;
+  readonly top: Pick<Config, "authority" | "router" | "control" | "workers" | "log" | "sessions" | "limits">;
   readonly interfaces: DraftList<InterfaceConfig>;
   readonly tenants: DraftList<TenantConfig>;
   readonly services: DraftList<ServiceConfig>;
@@ -58,6 +58,8 @@ const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"
 
 /** Interface ids are bytes in some tables. */
 const INTERFACES_MAX = 256;
+/** As many as there are shards (wire/shard.ts). */
+const WORKERS_MAX = 64;
 /** IPv4's smallest datagram that every host takes (RFC 791): below it metadata has no room. */
 const MTU_MIN = 576;
 /** sockaddr_un's path, less its closing zero. */
@@ -210,6 +212,7 @@ function sections(need: Need) {
     authority: need(name, ""),
     router: need(name, ""),
     control: z.strictObject({ socket: socketPath.default(DEFAULT_SOCKET) }).prefault({}),
+    workers: whole(1, WORKERS_MAX).default(1),
     log: z.strictObject({ level: z.enum(LOG_LEVELS).default("info") }).prefault({}),
     sessions: z.strictObject({ max: capacity("sessions.max") }).prefault({}),
     limits: limits.prefault({}),
@@ -299,10 +302,11 @@ function sections(need: Need) {
   });
 
   return {
-    top: top.transform(({ authority, router, control, log, sessions, limits }) => ({
+    top: top.transform(({ authority, router, control, workers, log, sessions, limits }) => ({
       authority,
       router,
       control,
+      workers,
       log,
       sessions,
       limits: {
@@ -472,6 +476,7 @@ const EXAMPLES: Record<string, string> = {
   authority: "acme",
   router: "west",
   control: `{ socket: ${DEFAULT_SOCKET} }`,
+  workers: "2",
   log: "{ level: info }",
   sessions: "{ max: 262144 }",
   max: "262144",

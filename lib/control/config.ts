@@ -15,6 +15,8 @@ export interface Config {
   readonly authority: string;
   readonly router: string;
   readonly control: { readonly socket: string };
+  /** Threads that forward, each with its own sessions; 1 = the main thread does. */
+  readonly workers: number;
   readonly log: { readonly level: LogLevel };
   readonly sessions: { readonly max: number };
   readonly limits: Limits;

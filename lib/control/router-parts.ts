@@ -4,6 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Egress } from "../engine/egress.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { SlowPath } from "../engine/slow-path.ts";
+import type { Strays } from "../engine/strays.ts";
 import type { Port } from "../io/port.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Sessions } from "../session/open.ts";
@@ -23,4 +24,6 @@ export interface Router {
   readonly slow: SlowPath;
   readonly engine: Engine;
   readonly counters: CounterSet;
+  /** The way to the router's other workers; null where this is all of it. */
+  readonly strays: Strays | null;
 }

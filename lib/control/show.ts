@@ -22,6 +22,8 @@ export interface SessionsAnswer {
     readonly bytes: { readonly forward: number; readonly reverse: number };
     readonly ageMs: number;
     readonly idleMs: number;
+    /** The worker that has it; left out where the router has one. */
+    readonly worker?: number;
   }[];
 }
 
@@ -95,6 +97,17 @@ export interface NeighborsAnswer {
   }[];
 }
 
+export interface WorkersAnswer {
+  readonly workers: readonly {
+    readonly worker: number;
+    readonly sessions: number;
+    readonly frames: { readonly received: number; readonly forwarded: number };
+    readonly drops: number;
+    /** Frames taken over from the worker before it, and handed to the next. */
+    readonly strays: { readonly received: number; readonly sent: number };
+  }[];
+}
+
 /** Counter name → value. */
 export type CountersAnswer = Readonly<Record<string, number>>;
 
@@ -108,6 +121,7 @@ const PRINTERS = {
   interfaces: printInterfaces,
   neighbors: printNeighbors,
   counters: printCounters,
+  workers: printWorkers,
 } as const;
 
 export type ShowResource = keyof typeof PRINTERS;
@@ -120,6 +134,7 @@ export function printAnswer(resource: ShowResource, answer: object): string {
 }
 
 function printSessions({ sessions }: SessionsAnswer): string {
+  const hasWorkers = sessions.some(({ worker }) => worker !== undefined);
   return printTable(
     "sessions",
     [
@@ -136,6 +151,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       "BYTES",
       "AGE",
       "IDLE",
+      ...(hasWorkers ? ["WORKER"] : []),
     ],
     sessions.map((session) => [
       session.uuid,
@@ -151,6 +167,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       `${session.bytes.forward}/${session.bytes.reverse}`,
       printDuration(session.ageMs),
       printDuration(session.idleMs),
+      ...(hasWorkers ? [session.worker ?? "-"] : []),
     ]),
   );
 }
@@ -254,6 +271,22 @@ function printNeighbors({ neighbors }: NeighborsAnswer): string {
       neighbor.state,
       printDuration(neighbor.ageMs),
       neighbor.held,
+    ]),
+  );
+}
+
+function printWorkers({ workers }: WorkersAnswer): string {
+  return printTable(
+    "workers",
+    ["WORKER", "SESSIONS", "RX-FRAMES", "FORWARDED", "DROPS", "STRAYS-IN", "STRAYS-OUT"],
+    workers.map(({ worker, sessions, frames, drops, strays }) => [
+      worker,
+      sessions,
+      frames.received,
+      frames.forwarded,
+      drops,
+      strays.received,
+      strays.sent,
     ]),
   );
 }

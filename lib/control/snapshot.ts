@@ -20,6 +20,7 @@ import type {
   ServicesAnswer,
   SessionsAnswer,
   TenantsAnswer,
+  WorkersAnswer,
 } from "./show.ts";
 
 const PROTOCOL_NAMES = new Map([
@@ -41,6 +42,7 @@ export function snapshot(router: Router, resource: string): object | undefined {
   if (resource === "interfaces") return interfaces(router);
   if (resource === "neighbors") return neighbors(router);
   if (resource === "counters") return readCounters(router);
+  if (resource === "workers") return workers(router);
   return undefined;
 }
 
@@ -50,16 +52,25 @@ export function answer(router: Router, resource: string): object | Iterable<stri
 }
 
 function* sessionPieces(router: Router): Generator<string> {
-  const { table } = router.sessions;
-  let piece = '{"sessions":[';
-  let count = 0;
-  for (let row = 0; row < table.capacity; row++) {
-    if (table.isLive(row)) piece += `${count++ === 0 ? "" : ","}${JSON.stringify(session(router, row))}`;
-    if (row % ROWS_PER_PIECE !== ROWS_PER_PIECE - 1 || piece === "") continue;
-    yield piece;
-    piece = "";
+  let before = '{"sessions":[';
+  for (const rows of sessionRows(router)) {
+    if (rows === "") continue;
+    yield before + rows;
+    before = ",";
   }
-  yield `${piece}]}\n`;
+  yield `${before === "," ? "" : before}]}\n`;
+}
+
+/** The JSON of every session, comma between; a piece may be empty. */
+export function* sessionRows(router: Router): Generator<string> {
+  const { table } = router.sessions;
+  let rows: string[] = [];
+  for (let row = 0; row < table.capacity; row++) {
+    if (table.isLive(row)) rows.push(JSON.stringify(session(router, row)));
+    if (row % ROWS_PER_PIECE !== ROWS_PER_PIECE - 1 && row !== table.capacity - 1) continue;
+    yield rows.join(",");
+    rows = [];
+  }
 }
 
 function sessions(router: Router): SessionsAnswer {
@@ -89,6 +100,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     bytes: { forward: flows.bytes(forward), reverse: flows.bytes(reverse) },
     ageMs: table.ageMs(row, nowMs),
     idleMs: idleMs(router.sessions, row, nowMs),
+    ...(router.strays === null ? {} : { worker: router.strays.worker }),
   };
 }
 
@@ -205,6 +217,22 @@ function neighbors(router: Router): NeighborsAnswer {
       ageMs: table.ageMs(row, router.clock.nowMs()),
       held: router.egress.heldFor(row),
     })),
+  };
+}
+
+function workers(router: Router): WorkersAnswer {
+  const counters = router.counters.publish(true);
+  const drops = Object.entries(counters).filter(([name]) => name.startsWith("drop."));
+  return {
+    workers: [
+      {
+        worker: router.strays?.worker ?? 0,
+        sessions: router.sessions.table.count,
+        frames: { received: counters["frames.received"], forwarded: counters["frames.forwarded"] },
+        drops: drops.reduce((sum, [, count]) => sum + count, 0),
+        strays: { received: counters["strays.received"], sent: counters["strays.sent"] },
+      },
+    ],
   };
 }
 

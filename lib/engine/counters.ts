@@ -3,10 +3,12 @@
 // Every frame received, every segment that a super-frame was split into and every packet put together from fabric
 // fragments ends in one of three ways, once:
 //
-//   frames.received + frames.split + fabric.reassembled = frames.forwarded + frames.consumed + drops
+//   frames.received + frames.split + fabric.reassembled + strays.received
+//     = frames.forwarded + frames.consumed + drops + strays.sent
 //
 // without the drops that come later, of what was counted as forwarded or consumed or was made here: hold-full,
-// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout.
+// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout, and the copies of ARP messages in stray-ring-full.
+// Strays are 0 where there is one worker; over all workers as many are received as were sent.
 
 import { DROP, DROP_REASONS } from "../wire/verdict.ts";
 
@@ -51,6 +53,11 @@ export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded 
 export const ECHO_REPLIES_SENT = counter("icmp.echo-replies-sent", "Pings of the router's own addresses answered.");
 export const ARP_REQUESTS_SENT = counter("arp.requests-sent", "ARP requests sent.");
 export const ARP_REPLIES_SENT = counter("arp.replies-sent", "ARP requests for our addresses answered.");
+export const STRAYS_SENT = counter(
+  "strays.sent",
+  "Frames that a worker handed to the next one, because they are not its own.",
+);
+export const STRAYS_RECEIVED = counter("strays.received", "Frames that a worker took over from the one before it.");
 export const SLOW_PATH_PACKETS = counter("slow-path.packets", "Packets that the fast path handed to the slow path.");
 
 /** Name and sentence of every counter, in order. */

@@ -29,6 +29,7 @@ import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
 import type { Resolver } from "./resolver.ts";
 import type { SlowPath } from "./slow-path.ts";
+import type { Strays } from "./strays.ts";
 
 /** How often neighbors, held frames and fragment chains are looked at. */
 const HOUSEKEEPING_MS = 100;
@@ -42,6 +43,7 @@ export class Engine {
   readonly #fragments: readonly FragmentTable[];
   readonly #wheel: TimerWheel;
   readonly #counters: CounterSet;
+  readonly #strays: Strays | null;
   /** One a port: a port's memory stays with it. */
   readonly #batches: readonly FrameBatch[];
   readonly #key: Int32Array;
@@ -63,6 +65,8 @@ export class Engine {
     fragments: readonly FragmentTable[];
     wheel: TimerWheel;
     counters: CounterSet;
+    /** The way to the other workers; null where there are none. */
+    strays: Strays | null;
     batchFrames: number;
     slowPathPerTurn: number;
   }) {
@@ -74,6 +78,7 @@ export class Engine {
     this.#fragments = parts.fragments;
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
+    this.#strays = parts.strays;
     this.#batches = parts.ports.map(
       ({ framesMax = parts.batchFrames }) => new FrameBatch(new Uint8Array(0), Math.min(framesMax, parts.batchFrames)),
     );
@@ -138,7 +143,7 @@ export class Engine {
     const { verdict } = this.#fast;
     if (verdict === PUNT_SESSION) this.#session(batch, i, nowMs);
     else if (verdict === PUNT_MISS) this.#miss(i);
-    else if (verdict === PUNT_ARP) this.#finish(this.#resolver.receive(batch, i, port, nowMs));
+    else if (verdict === PUNT_ARP) this.#finish(this.#takeArp(batch, i, port, nowMs));
     else this.#finish(verdict === PUNT_ICMP_ERROR ? DROP_ICMP_ERROR : verdict);
   }
 
@@ -159,11 +164,40 @@ export class Engine {
     for (let n = 0; n < this.#missedCount; n++) {
       const i = this.#missed[n];
       this.#fast.findAgain(i);
-      if (this.#fast.forward(batch, i, i + 1, nowMs) > i) this.#counters.increment(FRAMES_FORWARDED);
-      else if (this.#fast.verdict === PUNT_SESSION)
-        this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
-      else this.#finish(this.#slow.miss(batch, i, this.#keyOf(i), nowMs));
+      this.#openOrForward(batch, i, nowMs);
     }
+  }
+
+  /** Frame `i`, found: by its flow, or as the first of one. */
+  #openOrForward(batch: FrameBatch, i: number, nowMs: number): void {
+    if (this.#fast.forward(batch, i, i + 1, nowMs) > i) this.#counters.increment(FRAMES_FORWARDED);
+    else if (this.#fast.verdict === PUNT_SESSION)
+      this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
+    else if (this.#fast.verdict === PUNT_MISS) this.#finish(this.#slow.miss(batch, i, this.#keyOf(i), nowMs));
+    else this.#finish(this.#fast.verdict);
+  }
+
+  #takeArp(batch: FrameBatch, i: number, port: number, nowMs: number): number {
+    const verdict = this.#resolver.receive(batch, i, port, nowMs);
+    if (verdict === CONSUMED && this.#strays !== null) this.#strays.copyArp(batch, i, port);
+    return verdict;
+  }
+
+  /** Take the one frame of `batch`, which another worker handed over, as if it had come in on `port` here. */
+  takeStray(batch: FrameBatch, port: number, nowMs: number): void {
+    this.#fast.find(batch, port);
+    this.#openOrForward(batch, 0, nowMs);
+  }
+
+  /** Learn from the ARP message in row 0, which another worker received and answered. */
+  learnStray(batch: FrameBatch, port: number, nowMs: number): void {
+    this.#resolver.learn(batch, 0, port, nowMs);
+  }
+
+  /** Send everything that is queued. Call after takeStray and learnStray, while the frames are where they were. */
+  flush(nowMs: number): void {
+    if (this.#resolver.isUrgent) this.#resolver.tick(nowMs);
+    this.#egress.flush();
   }
 
   /** The key row of frame `i`, copied: the slow path changes it as it changes the frame. */

@@ -25,7 +25,7 @@ const AWAKE_US_MAX = 2000;
  * are closed.
  */
 export function pace(
-  engine: Engine,
+  engine: Pick<Engine, "portTurn" | "tick">,
   ports: readonly WakingPort[],
   clock: Clock,
   patienceUsMax = PATIENCE_US_MAX,

@@ -54,19 +54,30 @@ export class Resolver {
     const at = batch.offset[i] + ETHERNET_HEADER;
     const verdict = checkArp(bytes, at, batch.length[i] - ETHERNET_HEADER);
     if (verdict !== OK) return verdict;
+    this.learn(batch, i, interfaceId, nowMs);
     const own = this.#interfaces[interfaceId];
     const sender = getArpSenderIp(bytes, at);
     const target = getArpTargetIp(bytes, at);
     const high = getMacHigh(bytes, at + ARP_SENDER_MAC);
     const low = getMacLow(bytes, at + ARP_SENDER_MAC);
-    const resolved = this.#neighbors.learn(interfaceId, sender, high, low, own.macHigh, own.macLow, nowMs);
-    if (resolved >= 0) this.#egress.releaseHeld(resolved, nowMs);
     if (getArpOperation(bytes, at) === ARP_REQUEST && isOwnAddress(own, target)) {
       this.#generator.arp(ARP_REPLY, own.macHigh, own.macLow, target, high, low, sender);
       this.#send(interfaceId);
       this.#counters.increment(ARP_REPLIES_SENT);
     }
     return CONSUMED;
+  }
+
+  /** Learn where the sender of the ARP message of frame `i`, checked before, is; answer nothing. */
+  learn(batch: FrameBatch, i: number, interfaceId: number, nowMs: number): void {
+    const { bytes } = batch;
+    const at = batch.offset[i] + ETHERNET_HEADER;
+    const own = this.#interfaces[interfaceId];
+    const sender = getArpSenderIp(bytes, at);
+    const high = getMacHigh(bytes, at + ARP_SENDER_MAC);
+    const low = getMacLow(bytes, at + ARP_SENDER_MAC);
+    const resolved = this.#neighbors.learn(interfaceId, sender, high, low, own.macHigh, own.macLow, nowMs);
+    if (resolved >= 0) this.#egress.releaseHeld(resolved, nowMs);
   }
 
   /** Ask for every neighbor that is due, give up those that do not answer. */

@@ -100,6 +100,7 @@ import {
   DROP_TTL,
   DROP_UDP_CHECKSUM,
   DROP_UNKNOWN_SESSION,
+  HANDED_OVER,
   OK,
 } from "../wire/verdict.ts";
 import {
@@ -124,6 +125,7 @@ import type { Generator } from "./generate.ts";
 import { rewrite } from "./rewrite.ts";
 import type { Signals } from "./signals.ts";
 import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "./splice.ts";
+import type { Strays } from "./strays.ts";
 
 /** Of these only SYN may be set in a segment that opens a session. */
 const OPENING_FLAGS = SYN | ACK | FIN | RST;
@@ -150,6 +152,7 @@ export class SlowPath {
   readonly #fragments: readonly FabricFragments[];
   readonly #signals: Signals;
   readonly #counters: CounterSet;
+  readonly #strays: Strays | null;
   readonly #parsed = new ParsedMetadata();
   readonly #forward = new ForwardMetadata();
   readonly #request = new OpenRequest();
@@ -177,6 +180,8 @@ export class SlowPath {
     fragments: readonly FabricFragments[];
     signals: Signals;
     counters: CounterSet;
+    /** The way to the other workers; null where there are none. */
+    strays: Strays | null;
     keyRowWords: number;
   }) {
     this.#interfaces = parts.interfaces;
@@ -189,6 +194,7 @@ export class SlowPath {
     this.#fragments = parts.fragments;
     this.#signals = parts.signals;
     this.#counters = parts.counters;
+    this.#strays = parts.strays;
     this.#pieceKey = new Int32Array(parts.keyRowWords);
     this.#arrivedKey = new Int32Array(parts.keyRowWords);
     this.#mtuMax = Math.max(...parts.interfaces.map(({ mtu }) => mtu));
@@ -200,7 +206,7 @@ export class SlowPath {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
     if (isOwnAddress(ingress, key[KEY_DESTINATION])) return this.#waypointPacket(batch, i, key, ingress, nowMs);
     if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
-    const verdict = this.#openFromPlain(batch, key, nowMs);
+    const verdict = this.#openFromPlain(batch, i, key, nowMs);
     if (verdict === DROP_TCP_MID_FLOW && this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs)) {
       this.#reply(ingress.id, TCP_RESETS_SENT);
     }
@@ -209,21 +215,33 @@ export class SlowPath {
   }
 
   /** Open the session of a lead packet from a plain network (protocol sheet 2.4). */
-  #openFromPlain(batch: FrameBatch, key: Int32Array, nowMs: number): number {
-    const verdict = this.#mayOpen(batch.bytes, key);
+  #openFromPlain(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const verdict = this.#mayOpen(batch, i, key);
     const outcome = verdict !== OK ? verdict : this.#openSession(key, nowMs);
     this.observer?.("open", outcome, this.#classification, outcome === OK ? this.#sessions.opened : -1);
     return outcome;
   }
 
-  #mayOpen(bytes: Uint8Array, key: Int32Array): number {
+  #mayOpen(batch: FrameBatch, i: number, key: Int32Array): number {
+    const { bytes } = batch;
     const protocol = key[KEY_PROTOCOL] & 0xff;
     const verdict = classifyPacket(this.#policy, key, this.#classification);
     if (verdict !== OK) return verdict;
+    // Under destination NAT the session may live with another worker: this need not be its first packet.
+    if (this.#strays !== null && !this.#isOwn(key)) return this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
     if (!ipv4HeaderIsRight(bytes, key[AT_L3])) return DROP_IP_CHECKSUM;
     if (protocol === PROTOCOL_TCP && (getTcpFlags(bytes, key[AT_L4]) & OPENING_FLAGS) !== SYN) return DROP_TCP_MID_FLOW;
     if (protocol === PROTOCOL_ICMP && getIcmpType(bytes, key[AT_L4]) !== ICMP_ECHO) return DROP_ICMP_TYPE;
     return OK;
+  }
+
+  /** Whether the session of this 5-tuple, just classified, is this worker's: the server's replies come here. */
+  #isOwn(context: Int32Array): boolean {
+    const { route } = this.#classification;
+    const target = route !== null && route.kind === "interface" ? route.target : null;
+    const destination = target === null ? context[1] : target.address;
+    const ports = target === null || target.port === 0 ? context[2] : (context[2] & 0xffff0000) | target.port;
+    return this.#strays === null || this.#strays.isOwner(context[0], destination, ports, context[3] & 0xff);
   }
 
   #openSession(key: Int32Array, nowMs: number): number {
@@ -258,13 +276,15 @@ export class SlowPath {
       const hasPeers = this.#sessions.paths.some((candidate) => candidate.interfaceId === ingress.id);
       return hasPeers ? DROP_NOT_A_PEER : DROP_LOCAL_ADDRESS;
     }
-    if ((key[TRAITS] & TRAIT_COOKIE) === 0) return DROP_UNKNOWN_SESSION;
+    if ((key[TRAITS] & TRAIT_COOKIE) === 0) return this.#unknownSession(batch, i, ingress.id);
     if (mayHideMetadata(batch, i, OP_FROM_PEER)) {
       return this.#canCut(batch, i, key) ? this.#arriveInSegments(batch, i, key, nowMs) : DROP_FRAME_TOO_LONG;
     }
     const verdict = this.#readMetadata(batch, i, key, path, nowMs);
     if (verdict !== OK) return verdict;
     const parsed = this.#parsed;
+    if (this.#strays !== null && !this.#strays.isBack && !parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4))
+      return this.#strays.handOver(batch, i, ingress.id);
     if (isFalsePositiveMarker(parsed)) return DROP_UNKNOWN_SESSION;
     if (parsed.has(ATTRIBUTE_CONTROL)) return DROP_UNKNOWN_SESSION;
     if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_HEALTH_CHECK)) {
@@ -272,6 +292,12 @@ export class SlowPath {
       return DROP_UNKNOWN_SESSION;
     }
     return this.#openFromPeer(batch, i, key, path, nowMs);
+  }
+
+  /** A bare packet from a peer: another worker may have its session. */
+  #unknownSession(batch: FrameBatch, i: number, interfaceId: number): number {
+    if (this.#strays === null || this.#strays.isBack) return DROP_UNKNOWN_SESSION;
+    return this.#strays.handOver(batch, i, interfaceId);
   }
 
   /** A ping of our own address: what an operator tries first. */
@@ -287,13 +313,20 @@ export class SlowPath {
    * session that has its waypoint tuple now, -1 = none; it goes only when the new one can be opened.
    */
   #openFromPeer(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number, replaced = -1): number {
-    const verdict = this.#acceptFromPeer(batch, key, path, nowMs, replaced);
+    const verdict = this.#acceptFromPeer(batch, i, key, path, nowMs, replaced);
     this.observer?.("metadata", verdict, this.#classification, verdict === OK ? this.#sessions.opened : -1);
     if (verdict !== OK) return verdict;
     return this.session(batch, i, key, this.#sessions.table.forwardFlow[this.#sessions.opened], nowMs);
   }
 
-  #acceptFromPeer(batch: FrameBatch, key: Int32Array, path: number, nowMs: number, replaced: number): number {
+  #acceptFromPeer(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    path: number,
+    nowMs: number,
+    replaced: number,
+  ): number {
     const forward = this.#forward;
     const verdict = readForwardMetadata(batch.bytes, this.#parsed, forward);
     if (verdict !== OK) return verdict;
@@ -306,6 +339,12 @@ export class SlowPath {
       this.#classification,
     );
     if (classified !== OK) return classified;
+    if (this.#strays !== null && !this.#isOwn(forward.context)) {
+      const handed = this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
+      // The one it replaces would take the packets that follow.
+      if (handed === HANDED_OVER && replaced >= 0) this.#sessions.close(replaced, nowMs);
+      return handed;
+    }
     const request = this.#request;
     for (let k = 0; k < 4; k++) request.key[k] = key[k];
     request.context.set(forward.context);

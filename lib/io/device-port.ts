@@ -112,6 +112,10 @@ export abstract class NativePort implements DevicePort {
     };
   }
 
+  fanout(group: number, program: Uint8Array): number {
+    return this.native.portFanout(this.handle, group, program);
+  }
+
   onReadable(wake: () => void): void {
     this.native.portWatch(this.handle, wake);
   }

@@ -84,6 +84,11 @@ export interface NativeAddon {
   ): number;
   /** Fills rxFrames, rxBytes, txFrames, txBytes, kernelDrops, txFull, txErrors, superFrames, partialChecksums. */
   portStats(port: PortHandle, totals: Float64Array): void;
+  /**
+   * Share the device's frames with the other members of `group`, -1 = a new group, which `program` (steering-program.ts)
+   * hands out. Returns the group. Members are numbered in the order in which they joined.
+   */
+  portFanout(port: PortHandle, group: number, program: Uint8Array): number;
   portWatch(port: PortHandle, wake: () => void): void;
   portClose(port: PortHandle): void;
 

@@ -126,6 +126,12 @@ export interface WakingPort extends Port {
 export interface DevicePort extends WakingPort {
   /** Why frames can no longer be received (the device is gone); undefined while all is well. */
   readonly fault: Error | undefined;
+
+  /**
+   * Share the device with the ports of other workers: join `group` of it, -1 = a new one, whose frames `program` (an array
+   * of struct sock_filter) hands out. Returns the group, for the others to join.
+   */
+  fanout(group: number, program: Uint8Array): number;
 }
 
 export function emptyStats(): PortStats {

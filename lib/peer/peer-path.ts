@@ -1,4 +1,4 @@
-import { PortPool } from "../table/port-pool.ts";
+import { ShardedPortPool } from "../table/port-pool.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 
 // One local waypoint address ↔ one remote waypoint address: the way to a peer. Its port pairs are its own, because a
@@ -6,6 +6,8 @@ import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 
 /** Control messages a router answers per second and path (protocol sheet 4.5). */
 const CONTROL_ANSWERS_PER_SECOND = 10;
+/** A port pair rests this long between two sessions: late packets of one must not meet the other. */
+const QUARANTINE_MS = 10_000;
 
 export class PeerPath {
   /** Row number in the router's list of paths. */
@@ -19,8 +21,8 @@ export class PeerPath {
   readonly pathId: Uint8Array;
   /** Neighbor row of the next hop on the way to `remote`. */
   readonly nextHop: number;
-  readonly tcpPorts: PortPool;
-  readonly udpPorts: PortPool;
+  readonly tcpPorts: ShardedPortPool;
+  readonly udpPorts: ShardedPortPool;
   /** Taken as up until paths are monitored. Who changes it bumps the flow table's generation. */
   up = true;
   /** Live sessions over this path. */
@@ -38,6 +40,9 @@ export class PeerPath {
     pathId: Uint8Array;
     nextHop: number;
     portPairs: number;
+    /** Which of the router's workers this is, and how many there are: each has its own pairs. */
+    worker: number;
+    workers: number;
   }) {
     this.row = options.row;
     this.peerName = options.peerName;
@@ -47,12 +52,13 @@ export class PeerPath {
     this.vector = options.vector;
     this.pathId = options.pathId;
     this.nextHop = options.nextHop;
-    this.tcpPorts = new PortPool(options.portPairs);
-    this.udpPorts = new PortPool(options.portPairs);
+    const { portPairs, worker, workers } = options;
+    this.tcpPorts = new ShardedPortPool(portPairs, QUARANTINE_MS, worker, workers);
+    this.udpPorts = new ShardedPortPool(portPairs, QUARANTINE_MS, worker, workers);
   }
 
   /** The pairs for sessions of `protocol` on the wire. */
-  ports(protocol: number): PortPool {
+  ports(protocol: number): ShardedPortPool {
     return protocol === PROTOCOL_TCP ? this.tcpPorts : this.udpPorts;
   }
 

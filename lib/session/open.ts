@@ -34,6 +34,7 @@ import { type SessionTable, SIDE_SENDING } from "../table/session-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { addDelta, deltaI32 } from "../wire/checksum.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { shardOf } from "../wire/shard.ts";
 import {
   DROP_FLOW_CONFLICT,
   DROP_HALF_OPEN_LIMIT,
@@ -169,7 +170,9 @@ export class Sessions {
     const refused = this.#refusal(request, predecessor);
     if (refused !== OK) return refused;
     const { downstream, protocol } = this.#way;
-    const portRow = downstream === null ? -1 : downstream.ports(protocol).allocate(nowMs);
+    const { context } = request;
+    const shard = shardOf(context[0], context[1], context[2], context[3]);
+    const portRow = downstream === null ? -1 : downstream.ports(protocol).allocate(shard, nowMs);
     if (downstream !== null && portRow < 0) return DROP_WAYPOINT_PORTS;
     if (predecessor >= 0) this.close(predecessor, nowMs);
     if (request.replaces >= 0 && request.replaces !== predecessor) this.close(request.replaces, nowMs);

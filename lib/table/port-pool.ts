@@ -9,8 +9,8 @@
 // indexes then are k * 24577 = 2k (modulo 24575) apart; 24575 is odd, so that is 0 only when 24575 divides k.
 //
 // Free pairs queue up first in, first out, and a released pair stays at least the quarantine in the queue: late
-// packets of the old session must not meet a new one. Several workers share the numbering, each with its own stripe
-// of rows. All memory (8 bytes a pair) is taken at construction. Exhausted: allocate returns -1, nothing changes.
+// packets of the old session must not meet a new one. Workers share the numbering: each has the stripes of its own
+// shards. All memory (8 bytes a pair) is taken at construction. Exhausted: allocate returns -1, nothing changes.
 
 import { invariant } from "../base/invariant.ts";
 
@@ -25,6 +25,9 @@ export const PAIRS_MAX = 1_000_000;
 /** In the place of a release time: the pair is in use. */
 const IN_USE = -1;
 const TIME_BITS = 0x7fffffff;
+
+/** Rows r with the same r modulo 64 have even ports with the same shard (wire/shard.ts): LOCAL_PORTS is a multiple. */
+const STRIPES = 64;
 
 export class PortPool {
   readonly #quarantineMs: number;
@@ -100,5 +103,56 @@ export class PortPool {
   /** localPort << 16 | remotePort as int32. */
   ports(row: number): number {
     return (this.localPort(row) << 16) | this.remotePort(row);
+  }
+}
+
+/**
+ * The pairs of one worker: a stripe for each of the 64 shards that it owns (first, first + workers, …), so that the
+ * pair of a session tells its shard to every router that sees it. Together the workers have `capacity` pairs.
+ */
+export class ShardedPortPool {
+  /** By shard; undefined where the shard is another worker's, or `capacity` is so small that it has no row. */
+  readonly #stripes: (PortPool | undefined)[] = [];
+  readonly #any: PortPool;
+
+  constructor(capacity = PAIRS_DEFAULT, quarantineMs = 10_000, worker = 0, workers = 1) {
+    invariant(worker < Math.min(workers, capacity), "port pool: more workers than pairs");
+    for (let shard = worker; shard < Math.min(STRIPES, capacity); shard += workers)
+      this.#stripes[shard] = new PortPool(capacity, quarantineMs, shard, STRIPES);
+    this.#any = this.#stripes[worker]!;
+  }
+
+  /** Pairs in use. */
+  get inUse(): number {
+    return this.#stripes.reduce((sum, stripe) => sum + (stripe?.inUse ?? 0), 0);
+  }
+
+  /**
+   * Returns the row of a free pair of this shard; when there is none, of any other shard of this worker (its packets
+   * come back here all the same, but the peer may have to hand them from worker to worker); or -1.
+   */
+  allocate(shard: number, nowMs: number): number {
+    const row = this.#stripes[shard]?.allocate(nowMs) ?? -1;
+    if (row >= 0) return row;
+    for (const stripe of this.#stripes) {
+      const other = stripe?.allocate(nowMs) ?? -1;
+      if (other >= 0) return other;
+    }
+    return -1;
+  }
+
+  release(row: number, nowMs: number): void {
+    const stripe = this.#stripes[row % STRIPES];
+    invariant(stripe !== undefined, "port pool: released a pair of another worker");
+    stripe.release(row, nowMs);
+  }
+
+  isInUse(row: number): boolean {
+    return this.#stripes[row % STRIPES]?.isInUse(row) ?? false;
+  }
+
+  /** localPort << 16 | remotePort as int32. */
+  ports(row: number): number {
+    return this.#any.ports(row);
   }
 }

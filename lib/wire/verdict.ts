@@ -3,6 +3,7 @@
 //   0            OK     go on
 //   1 .. 4       PUNT   leave the fast path: which hand takes it is the number
 //   5            CONSUMED
+//   6            HANDED_OVER
 //   16 ..        DROP   the reason, one of DROP_REASONS; every drop is counted under "drop.<name>"
 //
 // The list is low in the house so that every floor may name a reason, and there is exactly one list.
@@ -19,6 +20,8 @@ export const PUNT_ICMP_ERROR = 4;
 
 /** The frame did its work here and goes no further: ARP, a control message, a fabric fragment. Nothing is lost. */
 export const CONSUMED = 5;
+/** Another worker of this router goes on with the frame. */
+export const HANDED_OVER = 6;
 
 /** The first verdict that is a drop. */
 export const DROP = 16;
@@ -198,6 +201,10 @@ export const DROP_SLOW_PATH_FULL = reason(
   "slow-path-full",
   "More packets of unknown sessions than the slow path takes in a turn, or than there is time for beside established ones.",
 );
+export const DROP_STRAY_RING_FULL = reason(
+  "stray-ring-full",
+  "A frame that belongs to another worker, which was too busy to take it; also copies of ARP messages for the other workers.",
+);
 export const DROP_EXCEEDS_MTU = reason("exceeds-mtu", "Larger than the MTU of the interface it would leave by.");
 export const DROP_HOLD_FULL = reason("hold-full", "Too many frames already wait for this neighbor's address.");
 export const DROP_NEIGHBOR_UNREACHABLE = reason("neighbor-unreachable", "The next hop does not answer ARP.");
@@ -220,6 +227,7 @@ export const DROP_REASONS: readonly DropReason[] = reasons;
 export function verdictName(verdict: number): string {
   if (verdict === OK) return "ok";
   if (verdict === CONSUMED) return "consumed";
+  if (verdict === HANDED_OVER) return "handed-over";
   if (verdict < DROP) return "punt";
   return reasons[verdict - DROP]?.name ?? "unknown";
 }

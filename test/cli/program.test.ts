@@ -307,6 +307,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
         story.push(`start ${config.router} guard=${guard} log=${log.level}`);
         setTimeout(() => process.emit(signal), 20);
         return {
+          failed: new Promise(() => {}),
           close: async () => {
             story.push("close");
           },
@@ -322,6 +323,22 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     t.deepEqual(story, ["start west guard=false log=error", "close", "start west guard=true log=info", "close"]);
   });
 }
+
+rootTest("run closes the router and exits 1 when a part of it fails", async (t) => {
+  const story: string[] = [];
+  const router: Partial<RouterModule> = {
+    startRouter: async () => ({
+      failed: Promise.resolve(new Error("worker 1 failed, so the router stops: out of luck")),
+      close: async () => {
+        story.push("close");
+      },
+    }),
+  };
+  const { code, err } = await waymark(["run", "-c", LIVE], router);
+  t.is(code, 1);
+  t.is(err, "waymark: worker 1 failed, so the router stops: out of luck\n");
+  t.deepEqual(story, ["close"]);
+});
 
 rootTest("run tells operators in one line and programmers with a stack", async (t) => {
   const failing = (error: Error): Partial<RouterModule> => ({ startRouter: () => Promise.reject(error) });

@@ -8,6 +8,7 @@ import { AdminSocket, askRouter } from "../../lib/control/admin-socket.ts";
 import type { SessionsAnswer } from "../../lib/control/show.ts";
 import { answer, snapshot } from "../../lib/control/snapshot.ts";
 import { UdpClient, udpServer } from "../simulate/endpoints.ts";
+import { firstPair } from "../simulate/peer.ts";
 import { CLIENT, SERVER, twoRouters } from "../simulate/topologies.ts";
 
 const MAIN = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
@@ -49,12 +50,16 @@ test("sessions are shown with the fields and forms that are a contract", (t) => 
   t.like(session, { tenant: "corp", service: "app", protocol: "udp", peer: "east", encrypted: false });
   t.is(session.source, "10.1.0.2:20000");
   t.is(session.destination, "10.2.0.2:7");
-  t.deepEqual(session.waypoint, { local: "198.18.0.1:16384", remote: "198.18.0.2:16385" });
+  const pair = firstPair({ source: CLIENT, destination: SERVER, sourcePort: 20_000, destinationPort: 7 });
+  t.deepEqual(session.waypoint, {
+    local: `198.18.0.1:${pair.sourcePort}`,
+    remote: `198.18.0.2:${pair.destinationPort}`,
+  });
   t.deepEqual(session.packets, { forward: 1, reverse: 1 });
   t.deepEqual(session.bytes, { forward: 33, reverse: 33 });
   const [far] = (snapshot(east, "sessions") as SessionsAnswer).sessions;
   t.is(far.uuid, session.uuid);
-  t.deepEqual(far.waypoint, { local: "198.18.0.2:16385", remote: "198.18.0.1:16384" });
+  t.deepEqual(far.waypoint, { local: `198.18.0.2:${pair.destinationPort}`, remote: `198.18.0.1:${pair.sourcePort}` });
 });
 
 test("many sessions are answered in pieces, between which the event loop turns", async (t) => {

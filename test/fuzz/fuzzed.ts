@@ -133,14 +133,15 @@ const LATE = ["hold-full", "neighbor-unreachable", "tx-full", "tx-error", "fabri
 );
 
 /**
- * By how many frames the counters do not add up: every frame received, and every packet put together from fabric
- * fragments, is forwarded, consumed or dropped, once.
+ * By how many frames the counters do not add up: every frame received or taken over, and every packet put together from
+ * fabric fragments, is forwarded, consumed, handed over or dropped, once.
  */
 export function unaccounted(counters: Record<string, number>): number {
   const drops = Object.keys(counters).filter((name) => name.startsWith("drop.") && !LATE.includes(name));
   const ends = drops.reduce(
     (sum, name) => sum + counters[name],
-    counters["frames.forwarded"] + counters["frames.consumed"],
+    counters["frames.forwarded"] + counters["frames.consumed"] + counters["strays.sent"],
   );
-  return counters["frames.received"] + counters["frames.split"] + counters["fabric.reassembled"] - ends;
+  const begun = counters["frames.received"] + counters["frames.split"] + counters["strays.received"];
+  return begun + counters["fabric.reassembled"] - ends;
 }

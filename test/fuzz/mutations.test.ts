@@ -21,6 +21,7 @@ import {
   PROTOCOL_UDP,
 } from "../../lib/wire/flow-key.ts";
 import { completeChecksum } from "../../lib/wire/offload.ts";
+import { shardOf } from "../../lib/wire/shard.ts";
 import { ACK, SYN } from "../../lib/wire/tcp.ts";
 import { OK } from "../../lib/wire/verdict.ts";
 import { seePacket } from "../simulate/packets.ts";
@@ -35,6 +36,11 @@ const EAST = 0xc6120002 | 0;
 const NORTH = 0xc6120003 | 0;
 const CLIENT = 0x0a010002;
 const FAR = 0x0a030005;
+/** Replies to the sessions that west opens: each has the first pair of its shard. */
+const WEST_PAIRS = [0, 1, 2, 3].map((n) => {
+  const shard = shardOf(CLIENT, FAR, ((40000 + n) << 16) | 443, PROTOCOL_UDP);
+  return [16385 + 2 * shard, 16384 + 2 * shard];
+});
 const MUTATIONS = 100_000;
 const minutes = Number(process.env.WAYMARK_FUZZ_MINUTES ?? 0);
 const seed = Number(process.env.WAYMARK_SEED ?? (minutes > 0 ? Date.now() % 1_000_000_000 : 20_260_102));
@@ -55,6 +61,7 @@ function originals(random: SeededRandom): Original[] {
         [16385, 16384],
         [16387, 16386],
         [16390, 16391],
+        ...WEST_PAIRS,
       ]) {
         const source = random.below(4) === 0 ? NORTH : EAST;
         add(WAN, {

@@ -138,15 +138,25 @@ def udp_session():
     ])
 
 
+def first_pair(session):
+    """The waypoint ports that a router's first session takes: the pair of its shard (lib/wire/shard.ts)."""
+    source, sport, destination, dport, _ = session
+    numbers = [struct.unpack("!I", address(text))[0] for text in (source, destination)]
+    mixed = (sum(numbers) + (sport + dport) * 0x9E3779B1) * 0x85EBCA77 & 0xFFFFFFFF
+    shard = ((mixed ^ mixed >> 15) * 0xC2B2AE3D & 0xFFFFFFFF) >> 26
+    return 16384 + 2 * shard, 16385 + 2 * shard
+
+
 def middle():
     session = (CLIENT, 40000, SERVER, 5000, 17)
+    ours, theirs = first_pair(session)
     write("udp-middle", "wan0", [
         (0, udp(WEST, 16384, EAST, 16385, forward(session) + b"one")),
         (30, udp(WEST, 16384, EAST, 16385, b"two")),
     ])
     write("udp-middle", "wan1", [
-        (20, udp("198.18.1.2", 16385, "198.18.1.1", 16384, reverse(session) + b"uno")),
-        (40, udp("198.18.1.2", 16385, "198.18.1.1", 16384, b"dos")),
+        (20, udp("198.18.1.2", theirs, "198.18.1.1", ours, reverse(session) + b"uno")),
+        (40, udp("198.18.1.2", theirs, "198.18.1.1", ours, b"dos")),
     ])
 
 
@@ -323,12 +333,13 @@ def peer_refusals():
     session = (CLIENT, 40000, SERVER, 5000, 17)
     ping = (CLIENT, 7, SERVER, 7, 1)
     far = (SERVER, 40000, CLIENT, 5000, 17)
+    ours, theirs = first_pair(far)
 
     def from_west(payload, sport=16400, dport=16401, **fields):
         return udp(WEST, sport, EAST, dport, payload, **fields)
 
     write("peer-refusals", "lan0", [
-        # Its replies come to our 16384 from the peer's 16385.
+        # Its replies come to the first port of the pair from the second.
         (200, udp(SERVER, 40000, CLIENT, 5000, b"toward the peer")),
     ])
     frames = [
@@ -355,9 +366,9 @@ def peer_refusals():
     wan += [
         (170, from_west(forward(ping) + message, 16402, 16403)),
         (180, inverted(from_west(message, 16402, 16403), UDP)),
-        (210, udp(WEST, 16385, EAST, 16384, b"before the answer")),
-        (220, udp(WEST, 16385, EAST, 16384, reverse(far, UUID) + b"of another session")),
-        (230, udp(WEST, 16385, EAST, 16384, control(5))),
+        (210, udp(WEST, theirs, EAST, ours, b"before the answer")),
+        (220, udp(WEST, theirs, EAST, ours, reverse(far, UUID) + b"of another session")),
+        (230, udp(WEST, theirs, EAST, ours, control(5))),
         (240, from_west(fragment(1, 0, True, b"seven b"), 16404, 16405)),
         (250, from_west(fragment(2, 0, True, b"eight by"), 16404, 16405)),
         (260, from_west(fragment(3, 0, True, b"eight by"), 16404, 16405)),

@@ -11,8 +11,9 @@ const FLOORS = [
   ["session"],
   ["engine"],
   ["control"],
+  ["worker"],
   ["router.ts"],
-  ["cli"],
+  ["thread.ts", "cli"],
   ["index.ts"],
 ];
 

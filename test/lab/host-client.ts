@@ -2,6 +2,7 @@
 //
 //   host-client.js parallel ADDRESS PORT COUNT BYTES     COUNT connections open at once, each echoes BYTES
 //   host-client.js udp ADDRESS PORT SIZE...              one socket a size, three exchanges each
+//   host-client.js streams ADDRESS PORT COUNT DATAGRAMS  COUNT sockets, numbered datagrams, some under way at any time
 //   host-client.js greeting ADDRESS PORT                 the server speaks first, then echoes
 //   host-client.js half-close ADDRESS PORT BYTES         send, shut down, read the answer to its end
 //   host-client.js connect ADDRESS PORT                  connect and close; a refusal is an outcome, not an error
@@ -13,6 +14,8 @@ import { connect, type Socket } from "node:net";
 import { ANSWER_BYTES, GREETING, repeat } from "./host-talk.ts";
 
 const UDP_ANSWER_MS_MAX = 5_000;
+/** Datagrams of a socket under way at once: at first they all wait for the same neighbor, and 8 may. */
+const STREAM_WINDOW = 4;
 
 const [command, address, portText, ...rest] = process.argv.slice(2);
 const port = Number(portText);
@@ -59,6 +62,32 @@ async function udp(sizes: number[]): Promise<object> {
   return { answered };
 }
 
+/** Every datagram of every socket must come back, in order. */
+async function streams(count: number, datagrams: number): Promise<object> {
+  const one = async () => {
+    const socket = createSocket("udp4");
+    let sent = 0;
+    let received = 0;
+    const send = () => {
+      if (sent < datagrams) socket.send(String(sent++), port, address);
+    };
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`datagram ${received} was not answered`)), UDP_ANSWER_MS_MAX);
+      socket.on("message", (message) => {
+        if (String(message) !== String(received)) reject(new Error(`${message} came where ${received} was due`));
+        timer.refresh();
+        if (++received < datagrams) return send();
+        clearTimeout(timer);
+        resolve();
+      });
+      for (let n = 0; n < STREAM_WINDOW; n++) send();
+    });
+    socket.close();
+  };
+  await Promise.all(Array.from({ length: count }, one));
+  return { streams: count };
+}
+
 async function greeting(): Promise<object> {
   const socket = await open();
   const [first] = await once(socket, "data");
@@ -91,6 +120,7 @@ async function connectOnce(): Promise<object> {
 const conversations: Record<string, () => Promise<object>> = {
   parallel: () => parallel(numbers[0], numbers[1]),
   udp: () => udp(numbers),
+  streams: () => streams(numbers[0], numbers[1]),
   greeting,
   "half-close": () => halfClose(numbers[0]),
   connect: connectOnce,

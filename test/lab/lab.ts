@@ -41,6 +41,8 @@ export interface LabOptions {
   readonly backends?: Readonly<Record<string, Backends>>;
   /** Routers' devices finish checksums and super-frames before a frame leaves, so that a capture of the wire shows what real hardware would send. */
   readonly plainWires?: boolean;
+  /** A router's name → how many workers it has; 1 where nothing is said. */
+  readonly workers?: Readonly<Record<string, number>>;
 }
 
 export interface Router {
@@ -300,6 +302,7 @@ export class Lab {
       "authority: lab",
       `router: ${this.routers[at].name}`,
       `control: { socket: ${this.routers[at].socketPath} }`,
+      `workers: ${this.#options.workers?.[this.routers[at].name] ?? 1}`,
       "interfaces:",
     ];
     const { lan, wan } = this.#options.backends?.[this.routers[at].name] ?? { lan: "libpcap", wan: "libpcap" };

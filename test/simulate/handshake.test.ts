@@ -4,6 +4,7 @@
 import test, { type ExecutionContext } from "ava";
 import { parseAddress } from "../../lib/control/address-text.ts";
 import { SIDE_ESTABLISHED, SIDE_SENDING } from "../../lib/table/session-table.ts";
+import { waypointShard } from "../../lib/wire/shard.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { COOKIE, concat, metadataOf, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import {
@@ -84,7 +85,7 @@ test("the initiator puts the same metadata on every packet, retransmitted SYNs i
   t.is(sent.length, 3);
   for (const packet of sent) {
     t.true(packet.hasMetadata && packet.checksumsRight);
-    t.deepEqual([packet.sourcePort, packet.destinationPort], [16384, 16385]);
+    t.deepEqual([packet.sourcePort, packet.destinationPort], [TO_EAST.sourcePort, TO_EAST.destinationPort]);
     t.deepEqual(packet.payload, sent[0].payload);
   }
   net.world.send(
@@ -409,7 +410,7 @@ test("a health check about an unknown session is answered with 'enable metadata'
     t.is(answer.metadata.get("control"), 2);
     t.deepEqual(
       [answer.source, answer.sourcePort, answer.destination, answer.destinationPort],
-      [EAST_WAYPOINT, 16385, WEST_WAYPOINT, 16384],
+      [EAST_WAYPOINT, TO_EAST.destinationPort, WEST_WAYPOINT, TO_EAST.sourcePort],
     );
     t.true(answer.checksumsRight);
   }
@@ -543,7 +544,10 @@ test("metadata from an address that is no peer's is dropped, however right it is
 test("a middle router keeps identifier, context and source router, and puts its own port pair on the next hop", (t) => {
   const net = threeRouters();
   // Another pair than west's, so that the two can be told apart.
-  net.middle.sessions.paths[1].udpPorts.allocate(0);
+  net.middle.sessions.paths[1].udpPorts.allocate(
+    waypointShard((TO_EAST.sourcePort << 16) | TO_EAST.destinationPort),
+    0,
+  );
   net.world.send(net.client, udpFrame(ENDS, "lead"));
   net.world.run(2);
   const [first] = packetsOn(net.wan, "west");
@@ -554,11 +558,11 @@ test("a middle router keeps identifier, context and source router, and puts its 
   t.deepEqual([first.metadata.get("path-id"), second.metadata.get("path-id")], ["198.18.0.1", "198.18.1.1"]);
   t.deepEqual(
     [first.source, first.sourcePort, first.destination, first.destinationPort],
-    ["198.18.0.1", 16384, "198.18.0.2", 16385],
+    ["198.18.0.1", TO_EAST.sourcePort, "198.18.0.2", TO_EAST.destinationPort],
   );
   t.deepEqual(
     [second.source, second.sourcePort, second.destination, second.destinationPort],
-    ["198.18.1.1", 16386, "198.18.1.2", 16387],
+    ["198.18.1.1", TO_EAST.sourcePort + 128, "198.18.1.2", TO_EAST.destinationPort + 128],
   );
   t.deepEqual([first.ttl, second.ttl, net.server.received[0].ttl], [63, 62, 61]);
 

@@ -13,9 +13,13 @@ import {
   FLOW_SHIFT,
 } from "../../lib/table/flow-table.ts";
 import { udpFrame } from "./packets.ts";
+import { firstPair } from "./peer.ts";
 import { CLIENT, packetsOn, SERVER, sessionRows, type TwoRouters, twoRouters } from "./topologies.ts";
 
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 5000 };
+/** The ports that west assigns: the first of the session's shard. */
+const PAIR = firstPair(ENDS);
+const OTHER_PAIR = firstPair({ ...ENDS, sourcePort: 40001 });
 const CLIENT_IP = parseAddress(CLIENT);
 const SERVER_IP = parseAddress(SERVER);
 const WEST_IP = parseAddress("198.18.0.1");
@@ -52,7 +56,7 @@ test("'485 claim 1 step 1: the node obtains the lead packet and reads its 5-tupl
 
 test("'485 claim 1 step 2: it stores return association information made from that 5-tuple", (t) => {
   const net = afterLead();
-  t.deepEqual(rewriteOf(net.west, EAST_IP, WEST_IP, portsOf(16385, 16384), WAN), [
+  t.deepEqual(rewriteOf(net.west, EAST_IP, WEST_IP, portsOf(PAIR.destinationPort, PAIR.sourcePort), WAN), [
     SERVER_IP,
     CLIENT_IP,
     portsOf(5000, 40000),
@@ -77,8 +81,8 @@ test("'485 claim 1 step 4: it assigns a source port and a destination port for t
   t.deepEqual(
     pairs,
     [
-      [16384, 16385],
-      [16386, 16387],
+      [PAIR.sourcePort, PAIR.destinationPort],
+      [OTHER_PAIR.sourcePort, OTHER_PAIR.destinationPort],
     ],
     "an even one for itself, an odd one for the next node, anew for each session",
   );
@@ -90,7 +94,7 @@ test("'485 claim 1 step 5: it stores the forward association, the next node and 
   t.deepEqual(rewriteOf(net.west, CLIENT_IP, SERVER_IP, portsOf(40000, 5000), LAN), [
     WEST_IP,
     EAST_IP,
-    portsOf(16384, 16385),
+    portsOf(PAIR.sourcePort, PAIR.destinationPort),
   ]);
 });
 
@@ -100,7 +104,7 @@ test("'485 claim 1 step 6: the lead packet becomes its own, with the assigned po
   const buffer = Buffer.from(lead.frame.subarray(14));
   const read = ipPacket.decode({ start: 0, end: buffer.length, buffer });
   t.deepEqual([read.sourceIp, read.destinationIp, read.protocol], ["198.18.0.1", "198.18.0.2", UDP]);
-  t.deepEqual([lead.sourcePort, lead.destinationPort], [16384, 16385]);
+  t.deepEqual([lead.sourcePort, lead.destinationPort], [PAIR.sourcePort, PAIR.destinationPort]);
   t.deepEqual(lead.metadata.get("forward-context"), { ...ENDS, protocol: UDP });
   t.is(lead.text, "lead");
 });
@@ -112,7 +116,7 @@ test("'485 claim 1 step 7: the lead packet is forwarded to the next node, which 
   t.deepEqual(rewriteOf(net.east, SERVER_IP, CLIENT_IP, portsOf(5000, 40000), LAN), [
     EAST_IP,
     WEST_IP,
-    portsOf(16385, 16384),
+    portsOf(PAIR.destinationPort, PAIR.sourcePort),
   ]);
   t.deepEqual(
     net.server.received.map(({ text }) => text),

@@ -15,9 +15,12 @@ import { SIDE_ESTABLISHED, SIDE_SENDING } from "../../lib/table/session-table.ts
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { tcpServer } from "./endpoints.ts";
 import { type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { firstPair } from "./peer.ts";
 import { CLIENT, countOf, packetsOn, SERVER, sessionRows, type TwoRouters, twoRouters } from "./topologies.ts";
 
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 443 };
+/** The ports that west assigns: the first of the session's shard. */
+const PAIR = firstPair(ENDS);
 const ADDITIONAL = ["first", "second", "third", "fourth"];
 
 /** Send the client's SYN and let it run as far as it goes. */
@@ -102,7 +105,7 @@ test("claim 1 c: the lead packet is modified to include the node's IP address an
   sendLead(net);
   const [lead] = packetsOn(net.wan);
   t.is(lead.source, "198.18.0.1");
-  t.is(lead.sourcePort, 16384);
+  t.is(lead.sourcePort, PAIR.sourcePort);
   t.is(lead.tcpFlags, SYN);
   t.is(lead.sequence, 1000);
 });
@@ -163,7 +166,11 @@ test("claim 1 h: the association is stored in memory as state of the session", (
   const flow = net.west.sessions.table.forwardFlow[row];
   const associated = () =>
     [FLOW_NEW_SOURCE, FLOW_NEW_DESTINATION, FLOW_NEW_PORTS].map((word) => wordOf(net, flow, word));
-  const expected = [parseAddress("198.18.0.1"), parseAddress("198.18.0.2"), (16384 << 16) | 16385];
+  const expected = [
+    parseAddress("198.18.0.1"),
+    parseAddress("198.18.0.2"),
+    (PAIR.sourcePort << 16) | PAIR.destinationPort,
+  ];
   t.deepEqual(associated(), expected);
   net.world.skip(600_000, 1000);
   t.deepEqual(sessionRows(net.west), [row], "it stays while nothing is sent");
@@ -193,7 +200,7 @@ test("claim 1 j: all additional packets go toward the subsequent node by the sto
   );
   for (const packet of additional) {
     assertRoutable(t, packet, "198.18.0.1", "198.18.0.2");
-    t.deepEqual([packet.sourcePort, packet.destinationPort], [16384, 16385]);
+    t.deepEqual([packet.sourcePort, packet.destinationPort], [PAIR.sourcePort, PAIR.destinationPort]);
   }
   t.is(countOf(net.west, "slow-path.packets"), decidedBefore, "nothing was decided anew");
 });

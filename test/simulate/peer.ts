@@ -1,6 +1,8 @@
 // The far router as a test plays it: metadata as a peer writes it, and the waypoint tuple of the first session.
 
+import { parseAddress } from "../../lib/control/address-text.ts";
 import type { AttributeValue } from "../../lib/wire/metadata-attributes.ts";
+import { shardOf } from "../../lib/wire/shard.ts";
 import { type Ends, metadataOf, type SeenPacket, swapEnds } from "./packets.ts";
 import { CLIENT, EAST_WAYPOINT, SERVER, WEST_WAYPOINT } from "./topologies.ts";
 
@@ -8,14 +10,16 @@ export const UDP = 17;
 export const TCP = 6;
 
 export const ENDS: Ends = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
-export const TO_EAST: Ends = {
-  source: WEST_WAYPOINT,
-  destination: EAST_WAYPOINT,
-  sourcePort: 16384,
-  destinationPort: 16385,
-};
+export const TO_EAST: Ends = { source: WEST_WAYPOINT, destination: EAST_WAYPOINT, ...firstPair(ENDS) };
 export const TO_WEST: Ends = swapEnds(TO_EAST);
 export const UUID = "0f1e2d3c-4b5a-4978-8796-a5b4c3d2e1f0";
+
+/** The waypoint ports of the first session of its shard. */
+export function firstPair(ends: Ends, protocol = UDP): { sourcePort: number; destinationPort: number } {
+  const ports = (ends.sourcePort << 16) | ends.destinationPort;
+  const shard = shardOf(parseAddress(ends.source), parseAddress(ends.destination), ports, protocol);
+  return { sourcePort: 16384 + 2 * shard, destinationPort: 16385 + 2 * shard };
+}
 
 /** Forward metadata of a session from the client to the server; each part can be another, or be left out by null. */
 export function forwardMetadata(

@@ -7,6 +7,7 @@ import { ManualClock } from "../../lib/base/clock.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { parseAddress } from "../../lib/control/address-text.ts";
 import { type Config, formatProblem, parseConfig } from "../../lib/control/config.ts";
+import type { Engine } from "../../lib/engine/engine.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
 import { buildRouter, macOf, type Router } from "../../lib/router.ts";
@@ -23,6 +24,7 @@ import { getMacHigh, getMacLow, writeEthernet } from "../../lib/wire/ethernet.ts
 import { ETHERTYPE_ARP } from "../../lib/wire/flow-key.ts";
 import { printFrame } from "../../lib/wire/print.ts";
 import { type SeenPacket, seePacket } from "./packets.ts";
+import { SplitRouter } from "./split.ts";
 
 /** What becomes of a frame on a link: the frames that arrive now (none = lost), or later. */
 export type Tamper = (frame: Uint8Array, seen: SeenPacket | undefined, from: string) => readonly Arrival[];
@@ -171,6 +173,20 @@ export class World {
     const router = buildRouter(this.#configs.get(name)!, ports, { clock: this.clock, random, acceptAnyMac: false });
     this.routers.set(name, router);
     return router;
+  }
+
+  /** The router begins anew with several workers. `routers` has the first one, whose turn is everybody's. */
+  split(name: string, workers: number, ringBytes?: number): SplitRouter {
+    const split = new SplitRouter(this.#configs.get(name)!, [...this.#portsOf.get(name)!.values()], {
+      workers,
+      clock: this.clock,
+      seed: this.#seed++,
+      ...(this.#superFrames ? { frameMax: SUPER_FRAME_MAX } : {}),
+      ...(ringBytes === undefined ? {} : { ringBytes }),
+    });
+    const turn = (nowMs: number) => split.turn(nowMs);
+    this.routers.set(name, { ...split.workers[0], engine: { turn } as Engine });
+    return split;
   }
 
   addHost(name: string, address: string, gateway: string, mtu = 1500): SimHost {

@@ -1,6 +1,7 @@
 import test from "ava";
 import { InvariantError } from "../../lib/base/invariant.ts";
-import { PortPool } from "../../lib/table/port-pool.ts";
+import { PortPool, ShardedPortPool } from "../../lib/table/port-pool.ts";
+import { waypointShard } from "../../lib/wire/shard.ts";
 import { SlowPortPool } from "../model/port-pool.ts";
 import { seededRandom } from "../model/seed.ts";
 
@@ -114,3 +115,47 @@ for (const [firstRow, stride] of [
     }
   });
 }
+
+test("a session's pair has the session's shard in its even port, on every worker that owns the shard", (t) => {
+  for (const workers of [1, 2, 3, 64]) {
+    for (let shard = 0; shard < 64; shard++) {
+      const pool = new ShardedPortPool(1000, 10_000, shard % workers, workers);
+      for (let n = 0; n < 5; n++) t.is(waypointShard(pool.ports(pool.allocate(shard, 0))), shard);
+    }
+  }
+});
+
+test("workers share the pairs out: together they have all of them, and no pair twice", (t) => {
+  const pools = [0, 1, 2].map((worker) => new ShardedPortPool(500, 10_000, worker, 3));
+  const seen = new Set<number>();
+  pools.forEach((pool, worker) => {
+    for (let row = pool.allocate(worker, 0); row >= 0; row = pool.allocate(worker, 0)) seen.add(pool.ports(row));
+  });
+  t.is(seen.size, 500);
+  t.is(
+    pools.reduce((sum, pool) => sum + pool.inUse, 0),
+    500,
+  );
+});
+
+test("when a shard's pairs are used up the worker's other shards help out, and a released pair comes back to its own", (t) => {
+  const pool = new ShardedPortPool(256, 10_000, 1, 2);
+  const own = Array.from({ length: 4 }, () => pool.allocate(5, 0));
+  t.true(own.every((row) => row % 64 === 5));
+  const helped = pool.allocate(5, 0);
+  t.is(helped % 2, 1, "a shard of this worker");
+  t.not(helped % 64, 5);
+  for (const row of [...own, helped]) pool.release(row, 0);
+  t.is(pool.inUse, 0);
+  t.is(pool.allocate(5, 20_000), own[0]);
+  t.true(pool.isInUse(own[0]));
+  t.false(pool.isInUse(own[1]));
+});
+
+test("a pool with fewer pairs than shards serves every shard", (t) => {
+  const pool = new ShardedPortPool(16, 10_000);
+  const rows = Array.from({ length: 16 }, (_, n) => pool.allocate(63 - n, 0));
+  t.is(new Set(rows).size, 16);
+  t.is(pool.allocate(0, 0), -1);
+  t.throws(() => new ShardedPortPool(16, 10_000, 16, 32));
+});

@@ -1,0 +1,148 @@
+// Strays: frames that the kernel gave to one worker and that belong to another. Each worker hands its strays to the
+// next one, round in a circle; who has the flow, or owns the session to be opened, keeps them. A frame that comes home
+// without that is an ordinary miss where it arrived. There is one way round, so a flow's strays stay in order.
+//
+// Between Waymark routers there are none: the shard of a session is in its waypoint ports (wire/shard.ts). They come
+// of peers that pick ports otherwise, of a shard whose port pairs are used up, and of destination NAT, where replies
+// bear other addresses than the session's own.
+//
+// ARP goes round too: the kernel gives every ARP message to worker 0, and the others learn from copies.
+
+import { FrameBatch, HEADROOM } from "../io/port.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import type { FrameRing } from "../table/frame-ring.ts";
+import { shardOf } from "../wire/shard.ts";
+import { DROP_STRAY_RING_FULL, HANDED_OVER } from "../wire/verdict.ts";
+import { dropCounter, STRAYS_RECEIVED, STRAYS_SENT } from "./counters.ts";
+import type { Engine } from "./engine.ts";
+
+/** Strays taken in one turn at most. */
+const TURN_FRAMES = 128;
+/** Bytes of ring and of working memory: the longest frame takes a fifteenth. */
+export const RING_BYTES = 1 << 20;
+
+// A record's tag: where the frame came in, which worker it is going round from, and whether it is an ARP copy.
+const INTERFACE_MASK = 0xff;
+const HOME_SHIFT = 8;
+const HOME_MASK = 0xff;
+const ARP_COPY = 0x10000;
+
+export class Strays {
+  readonly worker: number;
+  readonly workers: number;
+  readonly #inbound: FrameRing;
+  readonly #outbound: FrameRing;
+  readonly #wakeNext: () => void;
+  readonly #counters: CounterSet;
+  readonly #memory = new Uint8Array(RING_BYTES);
+  readonly #batch: FrameBatch;
+  /** The worker at which the frame in hand arrived: this one, except during turn. */
+  #home: number;
+  /** The frame in hand has been round: every worker has looked at it. */
+  #isBack = false;
+
+  /** `inbound` from the worker before this one, `outbound` to the next; `wakeNext` wakes that when it sleeps. */
+  constructor(parts: {
+    worker: number;
+    workers: number;
+    inbound: FrameRing;
+    outbound: FrameRing;
+    wakeNext: () => void;
+    counters: CounterSet;
+  }) {
+    this.worker = parts.worker;
+    this.workers = parts.workers;
+    this.#inbound = parts.inbound;
+    this.#outbound = parts.outbound;
+    this.#wakeNext = parts.wakeNext;
+    this.#counters = parts.counters;
+    this.#batch = new FrameBatch(this.#memory, 1);
+    this.#home = parts.worker;
+  }
+
+  /**
+   * Whether this worker is where a session with this 5-tuple is opened: the one its original has, or the translated one
+   * under destination NAT, because the server's replies come there. A frame that has been round stays in any case.
+   */
+  isOwner(source: number, destination: number, ports: number, protocol: number): boolean {
+    return this.#isBack || shardOf(source, destination, ports, protocol) % this.workers === this.worker;
+  }
+
+  /** The frame in hand has been offered to every worker. */
+  get isBack(): boolean {
+    return this.#isBack;
+  }
+
+  /** Give frame `i` to the next worker. Returns HANDED_OVER, or DROP_STRAY_RING_FULL. */
+  handOver(batch: FrameBatch, i: number, interfaceId: number): number {
+    if (!this.#put(batch, i, interfaceId | (this.#home << HOME_SHIFT))) return DROP_STRAY_RING_FULL;
+    this.#counters.increment(STRAYS_SENT);
+    return HANDED_OVER;
+  }
+
+  /** Let the other workers learn from ARP frame `i`. A copy that is not taken is counted with the strays that were lost. */
+  copyArp(batch: FrameBatch, i: number, interfaceId: number): void {
+    this.#passArp(batch, i, interfaceId | (this.worker << HOME_SHIFT) | ARP_COPY);
+  }
+
+  /** Take in what the worker before this one handed over, at most 128 frames. Returns how many. */
+  turn(engine: Engine, nowMs: number): number {
+    const ring = this.#inbound;
+    const batch = this.#batch;
+    let cursor = 0;
+    let count = 0;
+    for (; count < TURN_FRAMES; count++) {
+      const length = ring.peek();
+      if (length < 0) break;
+      if (cursor + HEADROOM + length > this.#memory.length) {
+        // Frames wait to be sent where they lie.
+        engine.flush(nowMs);
+        cursor = 0;
+      }
+      const offset = cursor + HEADROOM;
+      ring.take(this.#memory, offset);
+      cursor = (offset + length + 63) & ~63;
+      batch.count = 1;
+      batch.offset[0] = offset;
+      batch.length[0] = length;
+      batch.flags[0] = ring.flags;
+      batch.segmentSize[0] = ring.segmentSize;
+      this.#take(engine, ring.tag, nowMs);
+    }
+    this.#home = this.worker;
+    this.#isBack = false;
+    if (count > 0) engine.flush(nowMs);
+    return count;
+  }
+
+  /** Nothing is left: true when this worker may sleep until it is woken. */
+  mayRest(): boolean {
+    return this.#inbound.sleep();
+  }
+
+  #take(engine: Engine, tag: number, nowMs: number): void {
+    const interfaceId = tag & INTERFACE_MASK;
+    this.#home = (tag >>> HOME_SHIFT) & HOME_MASK;
+    this.#isBack = this.#home === this.worker;
+    if ((tag & ARP_COPY) !== 0) {
+      engine.learnStray(this.#batch, interfaceId, nowMs);
+      this.#passArp(this.#batch, 0, tag);
+      return;
+    }
+    this.#counters.increment(STRAYS_RECEIVED);
+    engine.takeStray(this.#batch, interfaceId, nowMs);
+  }
+
+  /** To the next worker, unless that is the one it began at. */
+  #passArp(batch: FrameBatch, i: number, tag: number): void {
+    if ((this.worker + 1) % this.workers === ((tag >>> HOME_SHIFT) & HOME_MASK)) return;
+    if (!this.#put(batch, i, tag)) this.#counters.increment(dropCounter(DROP_STRAY_RING_FULL));
+  }
+
+  #put(batch: FrameBatch, i: number, tag: number): boolean {
+    const { bytes, offset, length, flags, segmentSize } = batch;
+    if (!this.#outbound.put(bytes, offset[i], length[i], flags[i], segmentSize[i], tag)) return false;
+    if (this.#outbound.mustWake()) this.#wakeNext();
+    return true;
+  }
+}

@@ -1,0 +1,5 @@
+// What a worker thread runs; router.ts starts it where the configuration has several workers.
+
+import { runWorker } from "./router.ts";
+
+runWorker();

@@ -1,0 +1,149 @@
+// The classic BPF program that tells the kernel which worker a frame goes to (packet(7), PACKET_FANOUT_CBPF). The same
+// decision as shard.ts takes:
+//
+//   not IPv4 (ARP)                                         worker 0
+//   TCP or UDP to a waypoint address, both ports >= 16384  shard of the even port
+//   other TCP or UDP, not a piece of an IP fragment        hash of addresses and ports
+//   everything else                                        hash of the addresses
+//
+// and the shard modulo the number of workers. A frame cut too short for its headers goes to worker 0, which drops it.
+// The kernel runs the program with the data pointer at the network header, so offset 0 is the first byte of IPv4.
+
+import { ETHERTYPE_IPV4, PROTOCOL_TCP, PROTOCOL_UDP } from "./flow-key.ts";
+import {
+  FIRST_FACTOR,
+  MIX_SHIFT,
+  PORT_FACTOR,
+  SECOND_FACTOR,
+  SHARD_SHIFT,
+  SHARDS,
+  WAYPOINT_PORT_FIRST,
+} from "./shard.ts";
+
+/** Bytes of a struct sock_filter: code 16 bits, jump if true 8, jump if false 8, k 32, in the machine's order. */
+export const INSTRUCTION_BYTES = 8;
+/** The kernel's BPF_MAXINSNS. */
+const INSTRUCTIONS_MAX = 4096;
+
+// Codes of linux/bpf_common.h and linux/filter.h.
+const LD_WORD = 0x20; // A = 32 bits at k
+const LD_HALF = 0x28; // A = 16 bits at k
+const LD_BYTE = 0x30; // A = 8 bits at k
+const LD_HALF_AT_X = 0x48; // A = 16 bits at X + k
+const LD_MEMORY = 0x60; // A = M[k]
+const LDX_MEMORY = 0x61; // X = M[k]
+const LDX_HEADER_LENGTH = 0xb1; // X = 4 * (byte at k & 15)
+const STORE = 0x02; // M[k] = A
+const ADD_X = 0x0c;
+const MULTIPLY = 0x24;
+const MODULO = 0x94;
+const AND = 0x54;
+const XOR_X = 0xac;
+const SHIFT_RIGHT = 0x74;
+const A_TO_X = 0x07;
+const JUMP = 0x05;
+const JUMP_EQUAL = 0x15;
+const JUMP_NOT_LESS = 0x35;
+const JUMP_ANY_BIT = 0x45;
+const RETURN = 0x06;
+const RETURN_A = 0x16;
+
+/** SKF_AD_OFF + SKF_AD_PROTOCOL: the EtherType. */
+const ETHERTYPE = -0x1000;
+
+// Scratch memory.
+const SOURCE_PORT = 0;
+const DESTINATION_PORT = 1;
+const PORT_SUM = 2;
+const MIXED = 3;
+
+/** Where a jump goes: a label, or null for the next instruction. */
+type Target = string | null;
+
+class Assembler {
+  readonly #code: { code: number; k: number; yes: Target; no: Target }[] = [];
+  readonly #labels = new Map<string, number>();
+
+  put(code: number, k = 0): this {
+    this.#code.push({ code, k, yes: null, no: null });
+    return this;
+  }
+
+  /** A conditional jump: forward, at most 255 instructions. */
+  branch(code: number, k: number, yes: Target, no: Target): this {
+    this.#code.push({ code, k, yes, no });
+    return this;
+  }
+
+  /** An unconditional jump forward. */
+  jump(to: string): this {
+    this.#code.push({ code: JUMP, k: 0, yes: to, no: null });
+    return this;
+  }
+
+  label(name: string): this {
+    this.#labels.set(name, this.#code.length);
+    return this;
+  }
+
+  /** The program's bytes. Throws RangeError where it is longer than the kernel takes, or a jump too far. */
+  bytes(): Uint8Array {
+    if (this.#code.length > INSTRUCTIONS_MAX) throw new RangeError("too many waypoint addresses on one interface");
+    const bytes = new Uint8Array(this.#code.length * INSTRUCTION_BYTES);
+    const halves = new Uint16Array(bytes.buffer);
+    const words = new Int32Array(bytes.buffer);
+    this.#code.forEach(({ code, k, yes, no }, at) => {
+      const distance = (to: Target) => (to === null ? 0 : (this.#labels.get(to) ?? -1) - at - 1);
+      halves[at * 4] = code;
+      words[at * 2 + 1] = code === JUMP ? distance(yes) : k;
+      if (code === JUMP) return;
+      const [far, near] = [distance(yes), distance(no)];
+      if (far < 0 || near < 0 || far > 255 || near > 255) throw new RangeError("a jump of the steering program");
+      bytes[at * INSTRUCTION_BYTES + 2] = far;
+      bytes[at * INSTRUCTION_BYTES + 3] = near;
+    });
+    return bytes;
+  }
+}
+
+/**
+ * The program for an interface: `waypoints` are the router's own addresses of the peer paths on it. Returns an array
+ * of struct sock_filter, at most 4096; 33 and two for each address.
+ */
+export function steeringProgram(workers: number, waypoints: readonly number[]): Uint8Array {
+  const program = new Assembler();
+  program.put(LD_WORD, ETHERTYPE).branch(JUMP_EQUAL, ETHERTYPE_IPV4, null, "first");
+  // More-fragments or an offset: no ports to be found.
+  program.put(LD_HALF, 6).branch(JUMP_ANY_BIT, 0x3fff, "portless", null);
+  program.put(LD_BYTE, 9).branch(JUMP_EQUAL, PROTOCOL_TCP, "ports", null);
+  program.branch(JUMP_EQUAL, PROTOCOL_UDP, "ports", "portless");
+  program.label("first").put(RETURN, 0);
+  program.label("portless").put(AND, 0).put(STORE, PORT_SUM).jump("hash");
+
+  program.label("ports").put(LDX_HEADER_LENGTH, 0);
+  program.put(LD_HALF_AT_X, 0).put(STORE, SOURCE_PORT);
+  program.put(LD_HALF_AT_X, 2).put(STORE, DESTINATION_PORT);
+  program.put(LD_WORD, 16);
+  for (const address of new Set(waypoints))
+    program.branch(JUMP_EQUAL, address, null, `not ${address}`).jump("waypoint").label(`not ${address}`);
+  program.jump("plain");
+  program.label("waypoint").put(LD_MEMORY, SOURCE_PORT).branch(JUMP_NOT_LESS, WAYPOINT_PORT_FIRST, null, "plain");
+  program.put(LD_MEMORY, DESTINATION_PORT).branch(JUMP_NOT_LESS, WAYPOINT_PORT_FIRST, null, "plain");
+  program.put(LD_MEMORY, SOURCE_PORT).branch(JUMP_ANY_BIT, 1, null, "even");
+  program.put(LD_MEMORY, DESTINATION_PORT);
+  program
+    .label("even")
+    .put(SHIFT_RIGHT, 1)
+    .put(AND, SHARDS - 1)
+    .jump("worker");
+
+  program.label("plain").put(LDX_MEMORY, SOURCE_PORT).put(LD_MEMORY, DESTINATION_PORT).put(ADD_X);
+  program.put(STORE, PORT_SUM);
+  program.label("hash").put(LD_MEMORY, PORT_SUM).put(MULTIPLY, PORT_FACTOR).put(A_TO_X);
+  program.put(LD_WORD, 12).put(ADD_X).put(A_TO_X).put(LD_WORD, 16).put(ADD_X);
+  program.put(MULTIPLY, FIRST_FACTOR).put(STORE, MIXED);
+  program.put(SHIFT_RIGHT, MIX_SHIFT).put(LDX_MEMORY, MIXED).put(XOR_X);
+  program.put(MULTIPLY, SECOND_FACTOR).put(SHIFT_RIGHT, SHARD_SHIFT);
+  program.label("worker").put(MODULO, workers).put(RETURN_A);
+  return program.bytes();
+}

@@ -1,0 +1,108 @@
+// The workers' answers to `show` as the answer of one router: what counts is added up, what is a fact of the router is
+// the first worker's. Shapes in control/show.ts.
+
+import type {
+  InterfacesAnswer,
+  NeighborsAnswer,
+  PathsAnswer,
+  PeersAnswer,
+  ServicesAnswer,
+  TenantsAnswer,
+  WorkersAnswer,
+} from "../control/show.ts";
+
+/** One answer of `answers`, worker 0's first. `resource` is not "sessions": those are joined as text. */
+export function mergeAnswers(resource: string, answers: readonly object[]): object {
+  switch (resource) {
+    case "paths":
+      return mergePaths(answers as PathsAnswer[]);
+    case "services":
+      return mergeServices(answers as ServicesAnswer[]);
+    case "tenants":
+      return mergeTenants(answers as TenantsAnswer[]);
+    case "interfaces":
+      return mergeInterfaces(answers as InterfacesAnswer[]);
+    case "neighbors":
+      return mergeNeighbors(answers as NeighborsAnswer[]);
+    case "workers":
+      return { workers: (answers as WorkersAnswer[]).flatMap(({ workers }) => workers) };
+    case "counters":
+      return addUp(answers as Record<string, number>[]);
+    default:
+      return answers[0] as PeersAnswer;
+  }
+}
+
+/** The sum of each field; every worker has the same. */
+function addUp<T extends { readonly [name: string]: number }>(parts: readonly T[]): T {
+  const sum: Record<string, number> = {};
+  for (const part of parts) for (const [name, value] of Object.entries(part)) sum[name] = (sum[name] ?? 0) + value;
+  return sum as T;
+}
+
+function mergePaths(answers: readonly PathsAnswer[]): PathsAnswer {
+  return {
+    paths: answers[0].paths.map((path, row) => ({
+      ...path,
+      ...addUp(answers.map(({ paths }) => ({ sessions: paths[row].sessions }))),
+      waypointPairs: {
+        ...path.waypointPairs,
+        ...addUp(answers.map(({ paths }) => ({ inUse: paths[row].waypointPairs.inUse }))),
+      },
+    })),
+  };
+}
+
+function mergeServices(answers: readonly ServicesAnswer[]): ServicesAnswer {
+  return {
+    services: answers[0].services.map((service, row) => ({
+      ...service,
+      ...addUp(answers.map(({ services }) => ({ sessions: services[row].sessions }))),
+    })),
+  };
+}
+
+/** A limit is what the workers' parts of it come to: rounded up, so up to one a worker above the configured. */
+function mergeTenants(answers: readonly TenantsAnswer[]): TenantsAnswer {
+  const limit = (parts: readonly (number | null)[]) =>
+    parts.reduce((sum, part) => (sum === null || part === null ? null : sum + part));
+  return {
+    tenants: answers[0].tenants.map((tenant, row) => {
+      const parts = answers.map(({ tenants }) => tenants[row]);
+      return {
+        ...tenant,
+        ...addUp(parts.map(({ sessions, halfOpen }) => ({ sessions, halfOpen }))),
+        maxSessions: limit(parts.map(({ maxSessions }) => maxSessions)),
+        maxHalfOpen: limit(parts.map(({ maxHalfOpen }) => maxHalfOpen)),
+      };
+    }),
+  };
+}
+
+function mergeInterfaces(answers: readonly InterfacesAnswer[]): InterfacesAnswer {
+  return {
+    interfaces: answers[0].interfaces.map((item, row) => ({
+      ...item,
+      stats: addUp(answers.map(({ interfaces }) => ({ ...interfaces[row].stats }))),
+    })),
+  };
+}
+
+/** One row an address: of the worker that heard of it last. Frames that wait for it are added up. */
+function mergeNeighbors(answers: readonly NeighborsAnswer[]): NeighborsAnswer {
+  const merged = new Map<string, NeighborsAnswer["neighbors"][number]>();
+  for (const neighbor of answers.flatMap(({ neighbors }) => neighbors)) {
+    const key = `${neighbor.interface} ${neighbor.address}`;
+    const other = merged.get(key);
+    const held = neighbor.held + (other?.held ?? 0);
+    merged.set(key, { ...(other === undefined || isFresher(neighbor, other) ? neighbor : other), held });
+  }
+  return { neighbors: [...merged.values()] };
+}
+
+type Neighbor = NeighborsAnswer["neighbors"][number];
+
+function isFresher(one: Neighbor, other: Neighbor): boolean {
+  if ((one.mac === null) !== (other.mac === null)) return one.mac !== null;
+  return one.ageMs >= 0 && (other.ageMs < 0 || one.ageMs < other.ageMs);
+}

@@ -1,0 +1,157 @@
+// Routers with several workers between two real hosts: the suite of the others, and what only workers can get wrong.
+
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { ExecutionContext } from "ava";
+import { askRouter } from "../../lib/control/admin-socket.ts";
+import type {
+  CountersAnswer,
+  InterfacesAnswer,
+  NeighborsAnswer,
+  SessionsAnswer,
+  WorkersAnswer,
+} from "../../lib/control/show.ts";
+import { hostSuite } from "./host-suite.ts";
+import { CLIENT, type Lab, MAIN, openLab, outcome, SERVER } from "./lab.ts";
+import { labTest } from "./lab-test.ts";
+import { converse } from "./workload.ts";
+
+/** Loaded by every thread of a router in place of a fault of ours. */
+const BREAK_WORKER_1 = `const { workerData } = require("node:worker_threads");
+if (workerData?.worker === 1) setTimeout(() => { throw new Error("out of luck"); }, 2000);`;
+
+const suite = hostSuite("two-routers", { workers: { west: 2, east: 2 } });
+
+labTest("Many UDP streams and TCP connections at once are whole and in order", async (t) => {
+  await talk(t, suite.lab());
+});
+
+labTest("Both workers of both routers have carried sessions, and no frame changed hands", async (t) => {
+  for (const router of suite.lab().routers) {
+    const { workers } = (await askRouter(router.socketPath, "workers")) as WorkersAnswer;
+    t.is(workers.length, 2);
+    for (const { frames } of workers) t.true(frames.forwarded > 100, JSON.stringify(workers));
+    const counters = (await askRouter(router.socketPath, "counters")) as CountersAnswer;
+    t.is(counters["strays.sent"], 0);
+    t.is(counters["drop.stray-ring-full"], 0);
+    t.is(
+      workers.reduce((sum, { frames }) => sum + frames.received, 0),
+      counters["frames.received"],
+    );
+  }
+});
+
+labTest("show has one router: every session with its worker, each neighbor and interface once", async (t) => {
+  for (const router of suite.lab().routers) {
+    const { sessions } = (await askRouter(router.socketPath, "sessions")) as SessionsAnswer;
+    t.true(new Set(sessions.map(({ worker }) => worker)).size === 2);
+    t.is(new Set(sessions.map(({ uuid }) => uuid)).size, sessions.length);
+    const counters = (await askRouter(router.socketPath, "counters")) as CountersAnswer;
+    t.is(counters["sessions.active"], sessions.length);
+    const { interfaces } = (await askRouter(router.socketPath, "interfaces")) as InterfacesAnswer;
+    t.deepEqual(
+      interfaces.map(({ name }) => name),
+      ["lan0", "wan0"],
+    );
+    const { neighbors } = (await askRouter(router.socketPath, "neighbors")) as NeighborsAnswer;
+    t.is(new Set(neighbors.map(({ address }) => address)).size, neighbors.length);
+    t.true(neighbors.every(({ mac, held }) => mac !== null && held === 0));
+  }
+});
+
+labTest("A device that goes down and comes back is steered as before", async (t) => {
+  const lab = suite.lab();
+  for (const router of lab.routers)
+    for (const device of ["lan0", "wan0"]) {
+      await lab.run(router.name, "ip", "link", "set", device, "down");
+      await lab.run(router.name, "ip", "link", "set", device, "up");
+    }
+  await talk(t, lab);
+  for (const router of lab.routers) {
+    const counters = (await askRouter(router.socketPath, "counters")) as CountersAnswer;
+    t.is(counters["strays.sent"], 0);
+  }
+});
+
+for (const workers of [
+  { west: 1, east: 2 },
+  { west: 3, east: 1 },
+]) {
+  labTest(`${workers.west} workers and ${workers.east}: every flow is whole, and no frame changes hands`, async (t) => {
+    await inLab(workers, async (lab) => {
+      await lab.startRouters();
+      await talk(t, lab);
+      for (const router of lab.routers) {
+        const counters = (await askRouter(router.socketPath, "counters")) as CountersAnswer;
+        t.is(counters["strays.sent"], 0, router.name);
+      }
+      await lab.stopRouters();
+    });
+  });
+}
+
+labTest("GRO is off while the workers run, and what it was before when they have stopped", async (t) => {
+  await inLab({ west: 3 }, async (lab) => {
+    const gro = async () =>
+      /generic-receive-offload: (\w+)/.exec((await lab.run("west", "ethtool", "-k", "wan0")).stdout)?.[1];
+    await lab.run("west", "ethtool", "-K", "wan0", "gro", "on");
+    await lab.startRouters();
+    t.is(await gro(), "off");
+    await lab.stopRouters();
+    t.is(await gro(), "on");
+    t.is((await lab.run("west", "nft", "list", "tables")).stdout, "");
+  });
+});
+
+labTest("A worker that ends takes the router down: exit 1, what happened, and the guard in place", async (t) => {
+  await inLab({ west: 2 }, async (lab) => {
+    const [west] = lab.routers;
+    const preload = join(lab.directory, "break.cjs");
+    writeFileSync(preload, BREAK_WORKER_1);
+    const env = { ...process.env, NODE_OPTIONS: `--require ${preload}` };
+    const child = lab.spawn("west", process.execPath, [MAIN, "run", "-c", west.configPath], { env });
+    const { code, stderr } = await outcome(child);
+    t.is(code, 1, stderr);
+    t.regex(stderr, /"msg":"forwarding"/);
+    t.regex(stderr, /^waymark: worker 1 failed, so the router stops: Error: out of luck$/m);
+    t.regex((await lab.run("west", "nft", "list", "tables")).stdout, /netdev waymark/);
+  });
+});
+
+labTest("A device that is missing is told in one line, whichever worker found out", async (t) => {
+  await inLab({ west: 2 }, async (lab) => {
+    await lab.run("west", "ip", "link", "set", "wan0", "down");
+    const [west] = lab.routers;
+    const { code, stderr } = await lab.waymark("west", "run", "-c", west.configPath);
+    t.is(code, 1);
+    t.regex(stderr, /^waymark: interface wan0, device wan0: .*is down/m);
+    t.notRegex(stderr, /^\s+at /m);
+    t.is((await lab.run("west", "nft", "list", "tables")).stdout, "");
+  });
+});
+
+/**
+ * Connections from both sides, then streams from both sides. The connections' first packets find every worker's
+ * neighbors: only so many frames wait for one, and TCP sends again.
+ */
+async function talk(t: ExecutionContext, lab: Lab): Promise<void> {
+  for (const [conversation, port, count, size] of [
+    ["parallel", 7000, 60, 4096],
+    ["streams", 7002, 48, 40],
+  ] as const) {
+    const outcomes = await Promise.all([
+      converse(lab, "client", conversation, SERVER, port, count, size),
+      converse(lab, "server", conversation, CLIENT, port, count, size),
+    ]);
+    for (const { code, stderr } of outcomes) t.is(code, 0, stderr);
+  }
+}
+
+async function inLab(workers: Readonly<Record<string, number>>, body: (lab: Lab) => Promise<void>): Promise<void> {
+  const lab = await openLab("two-routers", { workers });
+  try {
+    await body(lab);
+  } finally {
+    await lab.close();
+  }
+}
