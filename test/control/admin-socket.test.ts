@@ -160,3 +160,27 @@ test.serial("Something else behind the socket is told apart from a router", asyn
   });
   await new Promise((resolve) => other.close(resolve));
 });
+
+test.serial(
+  "An answer may be a promise, or pieces that are still being fetched; what breaks off is not taken for whole",
+  async (t) => {
+    const path = newPath();
+    const socket = new AdminSocket(path, async (resource) => {
+      if (resource === "broken") throw new Error("a worker is gone");
+      if (resource !== "pieces" && resource !== "half") return undefined;
+      return (async function* () {
+        yield '{"pieces":[1';
+        await new Promise((resolve) => setImmediate(resolve));
+        if (resource === "half") throw new Error("a worker is gone");
+        yield ",2]}";
+      })();
+    });
+    await socket.listen();
+    t.deepEqual(await askRouter(path, "pieces"), { pieces: [1, 2] });
+    await t.throwsAsync(askRouter(path, "nothing"), { message: "this router has no nothing to show" });
+    await t.throwsAsync(askRouter(path, "broken"), { message: "the router could not answer: a worker is gone" });
+    await t.throwsAsync(askRouter(path, "half"), { instanceOf: AdminSocketError });
+    t.deepEqual(await askRouter(path, "pieces"), { pieces: [1, 2] }, "the next client is answered");
+    await socket.close();
+  },
+);

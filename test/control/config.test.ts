@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import test, { type ExecutionContext } from "ava";
 import fc from "fast-check";
 import { type Config, formatProblem, type Problem, parseConfig } from "../../lib/control/config.ts";
@@ -61,6 +62,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
     authority: "acme",
     router: "west",
     control: { socket: "/run/waymark.sock" },
+    workers: 1,
     log: { level: "info" },
     sessions: { max: 262_144 },
     limits: {
@@ -631,6 +633,11 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     "w.yaml:22:53  peers[0].paths[0].bfd  warning: path monitoring is not available in this version: every path is taken as up  remove the key to say so",
   ],
   [
+    "more workers than there are shards",
+    `${GOOD}workers: 65\n`,
+    "w.yaml:23:10  workers  65 is out of bounds  write a whole number from 1 to 64",
+  ],
+  [
     "a duration without a unit",
     `${GOOD}bfd: { hold-down: '5' }\n`,
     "w.yaml:23:1  bfd  warning: path monitoring is not available in this version: every path is taken as up  remove the key to say so",
@@ -825,4 +832,13 @@ test("A file that does not say clearly which socket is meant asks no router at a
     const error = t.throws(() => readSocketPath(text, "a.yaml"), { instanceOf: OperatorError }, text);
     t.regex(error.message, /^a\.yaml/, text);
   }
+});
+
+test("more workers than processors are a warning, more than port pairs an error", (t) => {
+  const read = (more: string) => parseConfig(`${GOOD}${more}`, "w.yaml").problems.map(formatProblem);
+  t.deepEqual(read("workers: 1\n"), []);
+  const problems = read("workers: 64\nlimits: { waypoint-pairs-per-path: 32 }\n");
+  t.regex(problems.join("\n"), /limits.waypoint-pairs-per-path {2}64 workers cannot share 32 waypoint pairs a path/);
+  if (availableParallelism() < 64)
+    t.regex(problems.join("\n"), /workers {2}warning: 64 workers, and this process may use \d+ processors/);
 });

@@ -7,6 +7,7 @@ import test from "ava";
 import { readCounters } from "../../lib/control/metrics.ts";
 import type { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
+import type { Router } from "../../lib/router.ts";
 import { DROP_REASONS } from "../../lib/wire/verdict.ts";
 import { udpFrame } from "../simulate/packets.ts";
 import { CLIENT, SERVER, type TwoRouters, twoRouters } from "../simulate/topologies.ts";
@@ -43,8 +44,8 @@ test("every drop reason is given by some code outside verdict.ts", (t) => {
 const lead = (sourcePort = 40000) =>
   udpFrame({ source: CLIENT, destination: SERVER, sourcePort, destinationPort: 5000 }, "lead");
 
-/** What no capture can cause: the state of links, peers and the wire. Each leaves its reason counted at west or east. */
-const SCENES: Record<string, (net: TwoRouters) => void> = {
+/** What no capture can cause: the state of links, peers and the wire. Each leaves its reason counted at west or east, or at the routers it adds. */
+const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
   loop: ({ west }) => {
     const frame = lead();
     frame.set(west.ports[0].info().mac, 6);
@@ -76,6 +77,13 @@ const SCENES: Record<string, (net: TwoRouters) => void> = {
       west.engine.turn(world.clock.nowMs());
     }
   },
+  "stray-ring-full": ({ world, client }, routers) => {
+    // The first worker's copy of an ARP message finds no room.
+    const split = world.split("west", 2, 32);
+    world.send(client, lead());
+    world.run(1);
+    routers.push(...split.workers);
+  },
   "tx-error": ({ west }) => {
     const runt = new FrameBatch(new Uint8Array(64), 1);
     runt.length[0] = 13;
@@ -92,8 +100,9 @@ test("every drop reason is reached by a golden case or by a scene of this test",
   for (const [name, play] of Object.entries(SCENES)) {
     t.false(reached.has(name), `${name}: a golden case shows it already`);
     const net = twoRouters(name === "route-loop" ? { eastRoute: "peer: west" } : {});
-    play(net);
-    const drops = [net.west, net.east].reduce((sum, router) => sum + readCounters(router)[`drop.${name}`], 0);
+    const routers = [net.west, net.east];
+    play(net, routers);
+    const drops = routers.reduce((sum, router) => sum + readCounters(router)[`drop.${name}`], 0);
     t.true(drops > 0, name);
     reached.add(name);
   }

@@ -79,6 +79,7 @@ test("two threads: nothing is lost, repeated or mixed up", async (t) => {
       workerData: { memory, total, module: new URL("../../lib/table/frame-ring.js", import.meta.url).href },
     },
   );
+  const ended = once(putter, "exit");
   const ring = new FrameRing(memory);
   const room = new Uint8Array(2000);
   let wrong = 0;
@@ -97,5 +98,5 @@ test("two threads: nothing is lost, repeated or mixed up", async (t) => {
   }
   t.is(n, total);
   t.is(wrong, 0);
-  await once(putter, "exit");
+  await ended;
 });
