@@ -15,7 +15,8 @@ const BENCHES = [
   "macro/replay",
   "macro/session-setup",
   "allocation",
-  "macro/live",
+  "macro/live-one-router",
+  "macro/live-two-routers",
 ];
 
 const wanted = process.argv[2] ?? "";
