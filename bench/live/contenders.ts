@@ -92,8 +92,10 @@ function waymark(directory: string, backend: string, how: string): Contender {
     for (const router of chain.routers) {
       const socket = join(directory, `${router.node}.sock`);
       const config = join(directory, `${router.node}-${backend}.yaml`);
-      writeFileSync(config, configuration(router, chain.routers, socket, backend));
-      check(config);
+      if (!existsSync(config)) {
+        writeFileSync(config, configuration(router, chain.routers, socket, backend));
+        check(config);
+      }
       const command = [MAIN, "run", "-c", config];
       const child = chain.namespaces.spawn(router.node, null, process.execPath, command, {
         stdio: ["ignore", "ignore", "inherit"],

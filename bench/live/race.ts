@@ -31,12 +31,13 @@ export class Race {
   /** By contender, then by measure. */
   readonly #samples = new Map<string, Map<string, { measure: Measure; values: number[] }>>();
 
-  constructor(section: string, routers: 1 | 2) {
+  /** `names`: of the contenders that take part. */
+  constructor(section: string, routers: 1 | 2, names: readonly string[]) {
     this.#section = section;
     this.#namespaces = new Namespaces();
     const { directory } = this.#namespaces;
     this.chain = new Chain(this.#namespaces, routers, compile(directory, "blast")!);
-    const all = [...contenders(directory), ...(routers === 2 ? tunnels(directory) : [])];
+    const all = [...contenders(directory), ...tunnels(directory)].filter(({ name }) => names.includes(name));
     this.#contenders = new Map(all.map((contender) => [contender.name, contender]));
   }
 
@@ -93,19 +94,19 @@ export class Race {
     for (const [name, measures] of this.#samples) {
       const { mode } = this.#contenders.get(name)!;
       for (const { measure, values } of measures.values()) {
-        print(`${this.#section}.${name}.${measure.name}`, measure.unit, `${measure.traffic}; ${mode}`, values);
+        printFinite(`${this.#section}.${name}.${measure.name}`, measure.unit, `${measure.traffic}; ${mode}`, values);
       }
     }
   }
 
   /** Print how many times their figure ours is, by rounds. Nothing when one of the two has no such figure. */
-  ratio(ours: string, theirs: string, name: string, traffic: string, as = name): void {
+  ratio(ours: string, theirs: string, name: string, traffic: string): void {
     const key = `${name} ${traffic}`;
     const [mine, other] = [ours, theirs].map((contender) => this.#samples.get(contender)?.get(key)?.values);
     if (mine === undefined || other === undefined) return;
     const [mode, otherMode] = [ours, theirs].map((contender) => this.#contenders.get(contender)!.mode);
-    print(
-      `${this.#section}.${ours}-to-${theirs}.${as}`,
+    printFinite(
+      `${this.#section}.${ours}-to-${theirs}.${name}`,
       "ratio",
       `${traffic}; ${mode} / ${otherMode}`,
       mine.map((value, round) => value / other[round]),
@@ -136,13 +137,24 @@ export class Race {
   }
 }
 
+/** Not a figure: processor time a frame, or a ratio, of a round in which nothing was delivered. */
+function printFinite(name: string, unit: string, mode: string, values: readonly number[]): void {
+  if (values.every(Number.isFinite)) print(name, unit, mode, values);
+  else console.error(`${name}: no figure, nothing was delivered in a round: ${mode}`);
+}
+
 /** What a live bench is: root only, everything removed at its end. */
-export async function live(section: string, routers: 1 | 2, run: (race: Race) => Promise<void>): Promise<void> {
+export async function live(
+  section: string,
+  routers: 1 | 2,
+  names: readonly string[],
+  run: (race: Race) => Promise<void>,
+): Promise<void> {
   if (process.getuid?.() !== 0) {
     console.error(`${section}: skipped, needs root`);
     return;
   }
-  const race = new Race(section, routers);
+  const race = new Race(section, routers, names);
   try {
     await run(race);
   } finally {

@@ -20,9 +20,12 @@ const TRAFFIC = {
   "IMIX UDP, 4,096 sessions, full blast, one router": { sessions: 4096, lengths: IMIX, rate: 0 },
 };
 
-await live("one-router", 1, async (race) => {
+const REFERENCES = ["c-pcap-inject", "c-sendmmsg", "c-vnet", "kernel", "kernel-masquerade"];
+const WAYMARKS = ["waymark-libpcap", "waymark-af-packet"];
+
+await live("one-router", 1, [...REFERENCES, ...WAYMARKS], async (race) => {
   await race.run(async (contender, children) => {
-    if (contender.name.startsWith("waymark")) {
+    if (WAYMARKS.includes(contender.name)) {
       await sleep(SETTLE_MS);
       const before = threadsUs(children[0]);
       await sleep(IDLE_MS);
@@ -34,8 +37,8 @@ await live("one-router", 1, async (race) => {
     }
   });
   race.print();
-  for (const ours of ["waymark-libpcap", "waymark-af-packet"]) {
-    for (const theirs of ["c-pcap-inject", "c-sendmmsg", "c-vnet", "kernel", "kernel-masquerade"]) {
+  for (const ours of WAYMARKS) {
+    for (const theirs of REFERENCES) {
       race.ratio(ours, theirs, "delivered", SMALL_FULL);
       race.ratio(ours, theirs, "cpu", SMALL_FULL);
     }

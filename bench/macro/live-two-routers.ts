@@ -57,7 +57,10 @@ async function bulk(race: Race, contender: Contender, children: readonly ChildPr
   if (what === BULK_MTU) add("wire-bytes", "byte/payload byte", (chain.wireBytes() - wire) / bytes);
 }
 
-await live("two-routers", 2, async (race) => {
+const REFERENCES = ["c-sendmmsg", "c-vnet", "kernel", "kernel-masquerade", "wireguard-go", "nebula"];
+const WAYMARKS = ["waymark-libpcap", "waymark-af-packet"];
+
+await live("two-routers", 2, [...REFERENCES, ...WAYMARKS], async (race) => {
   const server = race.chain.namespaces.spawn("server", null, "iperf3", ["-s"], { stdio: "ignore" });
   await race.run(async (contender, children) => {
     for (const [traffic, blast] of Object.entries(UDP)) {
@@ -72,15 +75,11 @@ await live("two-routers", 2, async (race) => {
   });
   await stop(server);
   race.print();
-  for (const [ours, reference] of [
-    ["waymark-libpcap", "c-sendmmsg"],
-    ["waymark-af-packet", "c-vnet"],
-  ]) {
-    race.ratio(ours, reference, "bulk-mtu", `${BULK_MTU.traffic}, two routers`);
-    for (const theirs of [reference, "kernel", "kernel-masquerade", "wireguard-go", "nebula"]) {
+  for (const ours of WAYMARKS) {
+    for (const theirs of REFERENCES) {
       race.ratio(ours, theirs, "delivered", SMALL_FULL);
-      race.ratio(ours, theirs, "bulk", `${BULK.traffic}, two routers`);
-      race.ratio(ours, theirs, "bulk", `${BULK_8.traffic}, two routers`);
+      for (const { traffic } of [BULK, BULK_8]) race.ratio(ours, theirs, "bulk", `${traffic}, two routers`);
+      race.ratio(ours, theirs, "bulk-mtu", `${BULK_MTU.traffic}, two routers`);
     }
   }
 });
