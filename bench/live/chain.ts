@@ -25,6 +25,9 @@ export const ROUTER_CPU = 1;
 /** At full blast the generator makes this many frames of a session at a time, or it would not be fast enough. */
 const BURST = 4;
 
+const SETTLE_MS = 80;
+const SETTLE_TRIES = 20;
+
 /** Frame lengths of the "simple IMIX", in turn, one a session: seven small, four middling, one large. */
 export const IMIX = [64, 64, 64, 64, 64, 64, 64, 570, 570, 570, 570, 1500];
 
@@ -219,8 +222,7 @@ export class Chain {
     await sleep(milliseconds * 0.7);
     const to = await this.#counter.read();
     const sent = Number((await generator).split(" ")[0]);
-    await sleep(100);
-    const after = await this.#counter.read();
+    const after = await this.#settled();
     return {
       sent,
       delivered: after.frames - before.frames,
@@ -230,6 +232,16 @@ export class Chain {
 
   close(): void {
     this.#counter.close();
+  }
+
+  /** The counter when nothing arrives any more: what a forwarder still holds must not be counted as the next blast's. */
+  async #settled(): Promise<{ frames: number }> {
+    for (let last = await this.#counter.read(), tries = 0; ; tries++) {
+      await sleep(SETTLE_MS);
+      const now = await this.#counter.read();
+      if (now.frames === last.frames || tries === SETTLE_TRIES) return now;
+      last = now;
+    }
   }
 
   #nft(node: string, commands: string): void {

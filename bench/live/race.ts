@@ -1,5 +1,5 @@
 // Contenders take turns in rounds; a figure has one sample a round, and a ratio is taken within each round. A contender
-// that cannot be started is named on standard error and has no figures at all.
+// that cannot be started, or fails, is named on standard error and has no figures at all.
 
 import { type ChildProcess, execFileSync } from "node:child_process";
 import { cpus } from "node:os";
@@ -11,7 +11,14 @@ import { machineUs, processesUs, softirqUs } from "./meters.ts";
 import { tunnels } from "./tunnels.ts";
 
 export const ROUNDS = 3;
-const WARM_UP: Blast = { sessions: 64, lengths: [60], rate: 20_000, milliseconds: 300 };
+/**
+ * Opens every session that a blast will use. Between two routers each needs six packets for the metadata handshake, for
+ * nobody answers: from the fifth on the far router generates one that carries its own metadata back.
+ */
+const WARM_UP: Record<1 | 2, Blast> = {
+  1: { sessions: 4096, lengths: [60], rate: 20_000, milliseconds: 300 },
+  2: { sessions: 4096, lengths: [60], rate: 40_000, milliseconds: 700 },
+};
 const WARM_UPS = 20;
 
 /** What a figure is about. */
@@ -25,6 +32,7 @@ export interface Measure {
 export class Race {
   readonly chain: Chain;
   readonly #section: string;
+  readonly #warmUp: Blast;
   readonly #namespaces: Namespaces;
   /** Who is still in it. */
   readonly #contenders: Map<string, Contender>;
@@ -34,6 +42,7 @@ export class Race {
   /** `names`: of the contenders that take part. */
   constructor(section: string, routers: 1 | 2, names: readonly string[]) {
     this.#section = section;
+    this.#warmUp = WARM_UP[routers];
     this.#namespaces = new Namespaces();
     const { directory } = this.#namespaces;
     this.chain = new Chain(this.#namespaces, routers, compile(directory, "blast")!);
@@ -48,7 +57,10 @@ export class Race {
         const children: ChildProcess[] = [];
         this.chain.reset();
         try {
-          if (await this.#started(contender, children)) await turn(contender, children, round);
+          await this.#start(contender, children);
+          await turn(contender, children, round);
+        } catch (error) {
+          this.#leave(contender, error as Error);
         } finally {
           for (const child of children) await stop(child);
         }
@@ -118,22 +130,20 @@ export class Race {
     await this.#namespaces.close();
   }
 
-  /** Whether it forwards. A contender that does not leaves the race. */
-  async #started(contender: Contender, children: ChildProcess[]): Promise<boolean> {
-    try {
-      await contender.start(this.chain, children);
-      this.pin(contender, children, true);
-      for (let tries = 0; (await this.chain.blast(WARM_UP)).delivered === 0; tries++) {
-        if (tries === WARM_UPS) throw new Error("nothing arrives");
-      }
-      return true;
-    } catch (error) {
-      console.error(`${this.#section}.${contender.name}: skipped: ${(error as Error).message}`);
-      if (!(error instanceof Unavailable)) process.exitCode = 1;
-      this.#contenders.delete(contender.name);
-      this.#samples.delete(contender.name);
-      return false;
+  async #start(contender: Contender, children: ChildProcess[]): Promise<void> {
+    await contender.start(this.chain, children);
+    this.pin(contender, children, true);
+    for (let tries = 0; (await this.chain.blast(this.#warmUp)).delivered === 0; tries++) {
+      if (tries === WARM_UPS) throw new Error("nothing arrives");
     }
+  }
+
+  /** It has no figures: some rounds of it beside all rounds of others would mean nothing. */
+  #leave(contender: Contender, error: Error): void {
+    console.error(`${this.#section}.${contender.name}: left out: ${error.message}`);
+    if (!(error instanceof Unavailable)) process.exitCode = 1;
+    this.#contenders.delete(contender.name);
+    this.#samples.delete(contender.name);
   }
 }
 

@@ -1,5 +1,5 @@
 // The generator of the live benches: UDP frames of many sessions out of one device, in batches of 64, at a rate or as
-// fast as they go, for a bounded time. Prints how many were sent, and in how many seconds. The sink needs no program:
+// fast as they go, for a bounded time. Prints how many were offered, and in how many seconds. The sink needs no program:
 // an nftables counter in its namespace counts and drops what arrives (bench/live/topology.ts).
 //
 //   blast DEVICE SOURCE_MAC DESTINATION_MAC SOURCE_IP DESTINATION_IP SESSIONS FRAMES_PER_SECOND|0 MILLISECONDS
@@ -134,7 +134,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < BATCH; i++) messages[i].msg_hdr.msg_iovlen = 1;
 
   unsigned next = 0;
-  unsigned long sent = 0;
+  unsigned long offered = 0;
   const double interval = rate > 0 ? BATCH * burst / rate : 0;
   double due = 0;
   const double start = now(), end = start + seconds;
@@ -152,9 +152,10 @@ int main(int argc, char **argv) {
       messages[i].msg_hdr.msg_iov = &pieces[next];
       next = next + 1 == sessions ? 0 : next + 1;
     }
-    const int done = sendmmsg(descriptor, messages, BATCH, 0);
-    if (done > 0) sent += (unsigned long)(done * burst);
+    // It stops at one that the kernel of the other end has no room for: lost, but offered.
+    const int done = sendmmsg(descriptor, messages, BATCH, 0), left = done < 0 ? 0 : done;
+    offered += (unsigned long)((left < BATCH ? left + 1 : left) * burst);
   }
-  printf("%lu %f\n", sent, now() - start);
+  printf("%lu %f\n", offered, now() - start);
   return 0;
 }
