@@ -3,6 +3,7 @@
 // everything that forwards has the other. Root only; bench/README.md has the method.
 
 import type { ChildProcess } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { IMIX, SERVER } from "../live/chain.ts";
 import type { Contender } from "../live/contenders.ts";
 import { machineUs, processesUs } from "../live/meters.ts";
@@ -30,6 +31,7 @@ const BULK_8 = {
   offloads: "on",
   traffic: "TCP bulk, 8 connections, host offloads on",
 } as const;
+const WIRE_WAIT_MS = 200;
 const WIRE_TRAFFIC = "TCP, 4 MB at 100 Mbit/s, MTU frames, two routers";
 type Bulk = typeof BULK_MTU | typeof BULK | typeof BULK_8;
 const SMALL_FULL = "60-byte UDP, 64 sessions, full blast, two routers";
@@ -45,7 +47,7 @@ async function bulk(race: Race, contender: Contender, children: readonly ChildPr
   const { chain } = race;
   chain.hostOffloads(what.offloads);
   const [machine, processes] = [machineUs(), processesUs(children)];
-  const { bytes, bits_per_second: rate } = await iperf(race, "-t", what.seconds, "-P", what.connections);
+  const { bytes, bits_per_second: rate } = (await iperf(race, "-t", what.seconds, "-P", what.connections)).sum_received;
   const add = (name: string, unit: string, value: number) =>
     race.add(contender, { name, unit, traffic: `${what.traffic}, two routers` }, value);
   add(what.offloads === "on" ? "bulk" : "bulk-mtu", "Mbit/s", rate / 1e6);
@@ -61,15 +63,23 @@ async function wireBytes(race: Race, contender: Contender): Promise<void> {
   const { chain } = race;
   chain.hostOffloads("off");
   const before = chain.wireBytes();
-  const { bytes } = await iperf(race, "-b", "100M", "-n", "4M");
+  // Not what iperf3 says was received: it does not wait for the last of it.
+  const { bytes } = (await iperf(race, "-b", "100M", "-n", "4M")).sum_sent;
+  await sleep(WIRE_WAIT_MS);
   const value = (chain.wireBytes() - before) / bytes;
   race.add(contender, { name: "wire-bytes", unit: "byte/payload byte", traffic: WIRE_TRAFFIC }, value);
 }
 
-async function iperf(race: Race, ...how: (string | number)[]): Promise<{ bytes: number; bits_per_second: number }> {
+interface Transfer {
+  readonly bytes: number;
+  readonly bits_per_second: number;
+}
+
+/** What iperf3 says at its end. */
+async function iperf(race: Race, ...how: (string | number)[]): Promise<{ sum_sent: Transfer; sum_received: Transfer }> {
   const args = ["-c", SERVER, "-J", ...how.map(String)];
   const client = race.chain.namespaces.spawn("client", null, "iperf3", args, { timeout: IPERF_TIMEOUT_MS });
-  return JSON.parse(await output(client)).end.sum_received;
+  return JSON.parse(await output(client)).end;
 }
 
 const REFERENCES = ["c-sendmmsg", "c-vnet", "kernel", "kernel-masquerade", "wireguard-go", "nebula"];

@@ -121,6 +121,9 @@ int main(int argc, char **argv) {
   struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(argv[1])};
   if (descriptor < 0 || bind(descriptor, (struct sockaddr *)&address, sizeof address) != 0) die(argv[1]);
 
+  // More than the kernel queues at the other end: frames that are too many are lost there, nobody waits for room.
+  const int send_bytes = 32 << 20;
+  if (setsockopt(descriptor, SOL_SOCKET, SO_SNDBUFFORCE, &send_bytes, sizeof send_bytes) != 0) die("SO_SNDBUFFORCE");
   if (burst > 1 && setsockopt(descriptor, SOL_PACKET, PACKET_VNET_HDR, &yes, sizeof yes) != 0) die("PACKET_VNET_HDR");
 
   struct iovec *pieces = calloc(sessions, sizeof *pieces);
