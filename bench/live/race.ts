@@ -7,7 +7,7 @@ import { print } from "../harness.ts";
 import { Namespaces, stop } from "../namespaces.ts";
 import { type Blast, Chain, ROUTER_CPU } from "./chain.ts";
 import { type Contender, compile, contenders, Unavailable } from "./contenders.ts";
-import { machineUs, processesUs, softirqUs } from "./meters.ts";
+import { processesUs, softirqUs } from "./meters.ts";
 import { tunnels } from "./tunnels.ts";
 
 export const ROUNDS = 3;
@@ -79,12 +79,12 @@ export class Race {
 
   /** Send UDP and record what arrives, what is lost, and processor time a delivered frame. */
   async blast(contender: Contender, children: readonly ChildProcess[], traffic: string, blast: Blast): Promise<void> {
-    const [machine, processes, softirq] = [machineUs(), processesUs(children), softirqUs()];
-    const { sent, delivered, rate } = await this.chain.blast(blast);
+    const [processes, softirq] = [processesUs(children), softirqUs()];
+    const { sent, delivered, rate, machineUs } = await this.chain.blast(blast);
     const add = (name: string, unit: string, value: number) => this.add(contender, { name, unit, traffic }, value);
     add("delivered", "kframe/s", rate / 1000);
     add("loss", "%", 100 * (1 - delivered / sent));
-    add("machine-cpu", "us/frame", (machineUs() - machine) / delivered);
+    add("machine-cpu", "us/frame", machineUs / delivered);
     if (children.length > 0) add("cpu", "us/frame", (processesUs(children) - processes) / delivered);
     if (contender.inKernel && blast.rate === 0) {
       // Proof that steering took effect: where the machine's softirqs ran.

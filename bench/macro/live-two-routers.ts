@@ -36,7 +36,7 @@ const WIRE_TRAFFIC = "TCP, 4 MB at 100 Mbit/s, MTU frames, two routers";
 type Bulk = typeof BULK_MTU | typeof BULK | typeof BULK_8;
 const SMALL_FULL = "60-byte UDP, 64 sessions, full blast, two routers";
 const UDP = {
-  "60-byte UDP, 64 sessions, 10 kframe/s offered, two routers": { sessions: 64, lengths: [60], rate: 10_000 },
+  "60-byte UDP, 64 sessions, 20 kframe/s offered, two routers": { sessions: 64, lengths: [60], rate: 20_000 },
   [SMALL_FULL]: { sessions: 64, lengths: [60], rate: 0 },
   "1,400-byte UDP, 64 sessions, full blast, two routers": { sessions: 64, lengths: [1400], rate: 0 },
   "IMIX UDP, 4,096 sessions, full blast, two routers": { sessions: 4096, lengths: IMIX, rate: 0 },
