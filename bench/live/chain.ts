@@ -24,7 +24,7 @@ export const GENERATOR_CPU = 0;
 export const ROUTER_CPU = 1;
 
 /** At full blast the generator makes this many frames of a session at a time, or it would not be fast enough. */
-const BURST = 4;
+const BURST = 8;
 
 const SETTLE_MS = 80;
 const SETTLE_TRIES = 20;
