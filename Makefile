@@ -10,7 +10,7 @@ export npm_config_nodedir ?= $(shell PATH='$(PATH)'; d=$$(dirname $$(dirname $$(
 ADDON := build/Release/waymark.node
 SOURCES := $(shell find lib test bench -name '*.ts' 2>/dev/null)
 
-.PHONY: build demo test check bench golden fuzz sanitize clean help setup-build setup-test
+.PHONY: build demo test check bench golden fuzz sanitize clean help setup-build setup-test setup-bench
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -27,7 +27,7 @@ check: node_modules/.installed ## types, lint and format
 	$(BIN)/tsc --noEmit -p .
 	$(BIN)/biome check .
 
-bench: setup-test $(ADDON) dist/.built ## benchmarks; live ones need root
+bench: setup-bench $(ADDON) dist/.built ## benchmarks; live ones need root
 	@node dist/bench/run.js
 
 golden: setup-test $(ADDON) dist/.built ## the golden tests; REGEN=1 writes their outputs anew
@@ -47,6 +47,9 @@ setup-build:
 
 setup-test:
 	@.ci/setup test
+
+setup-bench:
+	@.ci/setup bench
 
 # Not npm ci: it refuses a lock without every platform's package of an optional dependency, and registries lack some.
 node_modules/.installed: package.json package-lock.json

@@ -1,36 +1,24 @@
-// What `make bench` runs: every bench in a process of its own, one after the other; their JSON lines go to standard
-// output, their tables to standard error. Exit code 1 when one of them fails, the allocation gate among them.
-// `node dist/bench/run.js micro` runs only those whose path contains "micro".
+// What `make bench` runs: every file of micro/ and macro/ and the gates for allocation and deoptimization, each in a process of its own, one
+// after the other; their JSON lines go to standard output, their tables to standard error. Exit code 1 when one of them
+// fails. `node dist/bench/run.js live` runs only those whose path contains "live".
 
 import { spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-const BENCHES = [
-  "micro/decode",
-  "micro/checksum",
-  "micro/flow-table",
-  "micro/rewrite",
-  "micro/timer-wheel",
-  "micro/metadata",
-  "macro/replay",
-  "macro/session-setup",
-  "macro/session-capacity",
-  "macro/session-expiry",
-  "macro/session-flood",
-  "allocation",
-  "macro/live",
-  "macro/rivals",
-  "macro/latency",
-  "macro/live-sessions",
-  "macro/workers",
-];
+function benches(folder: string): string[] {
+  const files = readdirSync(fileURLToPath(new URL(`./${folder}/`, import.meta.url))).sort();
+  return files.filter((file) => file.endsWith(".js")).map((file) => `${folder}/${file.slice(0, -".js".length)}`);
+}
 
 const wanted = process.argv[2] ?? "";
-for (const bench of BENCHES.filter((name) => name.includes(wanted))) {
+for (const bench of [...benches("micro"), "allocation", "deopt", ...benches("macro")].filter((name) => name.includes(wanted))) {
   console.error(`\n${bench}`);
+  const start = performance.now();
   const { status } = spawnSync(process.execPath, [fileURLToPath(new URL(`./${bench}.js`, import.meta.url))], {
     stdio: ["ignore", "inherit", "inherit"],
   });
+  console.error(`${bench} took ${((performance.now() - start) / 1000).toFixed(0)} s`);
   if (status !== 0) {
     console.error(`${bench} failed`);
     process.exitCode = 1;

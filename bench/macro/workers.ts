@@ -33,7 +33,7 @@ async function main(): Promise<void> {
   const namespaces = new Namespaces();
   const { directory } = namespaces;
   try {
-    for (const program of ["blast", "sequence"])
+    for (const program of ["numbered", "sequence"])
       execFileSync("cc", ["-O2", "-o", join(directory, program), join(SOURCES, `${program}.c`)]);
     build(namespaces);
     await compare(namespaces);
@@ -60,7 +60,7 @@ async function compare(namespaces: Namespaces): Promise<void> {
   const blast = async (rate: number, milliseconds: number) => {
     const args = ["g0", g0, lan0, "192.0.2.2", "192.0.2.6", SESSIONS, rate, milliseconds].map(String);
     const before = delivered(namespaces);
-    const text = await output(namespaces.spawn("generator", null, join(namespaces.directory, "blast"), args));
+    const text = await output(namespaces.spawn("generator", null, join(namespaces.directory, "numbered"), args));
     await sleep(200);
     const [sent, seconds] = text.split(" ").map(Number);
     return { sent, seconds, delivered: delivered(namespaces) - before };

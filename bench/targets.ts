@@ -1,0 +1,71 @@
+// What is required of the figures, in one list. report.ts compares it with a run and says what was reached. A figure that
+// is measured in several modes is met when it is met in each: the worst one counts.
+
+export interface Target {
+  readonly figure: string;
+  readonly relation: ">=" | "<=";
+  readonly target: number;
+  /** What is required, for the reader of the table. */
+  readonly sentence: string;
+}
+
+export const TARGETS: readonly Target[] = [
+  atLeast(
+    "one-router.waymark-libpcap-to-c-pcap-inject.delivered",
+    0.95,
+    "small packets through one router, libpcap: beside the C forwarder that injects each frame",
+  ),
+  atLeast(
+    "one-router.waymark-libpcap-to-c-sendmmsg.delivered",
+    0.95,
+    "small packets through one router, libpcap: beside the C forwarder that sends batches",
+  ),
+  atLeast(
+    "one-router.waymark-libpcap-to-kernel-masquerade.delivered",
+    1,
+    "small packets through one router, libpcap: beside the kernel's forwarding with masquerade",
+  ),
+  atLeast(
+    "two-routers.waymark-libpcap-to-c-sendmmsg.bulk-mtu",
+    0.95,
+    "bulk of MTU frames through two routers, libpcap: beside two C forwarders that send batches",
+  ),
+  atLeast(
+    "two-routers.waymark-libpcap-to-wireguard-go.bulk",
+    2,
+    "bulk through two routers, libpcap: beside wireguard-go",
+  ),
+  atLeast("two-routers.waymark-libpcap-to-nebula.bulk", 2, "bulk through two routers, libpcap: beside nebula"),
+  atLeast(
+    "two-routers.waymark-af-packet-to-c-vnet.bulk",
+    0.95,
+    "bulk through two routers, af-packet: beside two C forwarders of super-frames",
+  ),
+  atLeast(
+    "two-routers.waymark-af-packet-to-wireguard-go.bulk",
+    12,
+    "bulk through two routers, af-packet: beside wireguard-go",
+  ),
+  atLeast("two-routers.waymark-af-packet-to-nebula.bulk", 12, "bulk through two routers, af-packet: beside nebula"),
+  atLeast("rivals.waymark-to-best.delivered", 10, "frames delivered: beside the best of the npm packages"),
+  atMost(
+    "latency.waymark-to-c.p99-half-load",
+    1.5,
+    "added latency at half load, 99th percentile: beside the C forwarder",
+  ),
+  atMost("replay.hot-path-1M", 100, "nanoseconds a packet in the hot path, a million sessions"),
+  atMost("replay.hot-path-1M-to-1k", 1.6, "the hot path at a million sessions: beside a thousand"),
+  atMost("allocation.fast-path", 0.05, "bytes of garbage a packet on the fast path"),
+  atLeast("session.establishment", 50_000, "sessions set up a second, one core"),
+  atMost("session.capacity-rss", 512, "MiB of memory that a router with a million sessions holds"),
+  atMost("session.expiry-stall", 5, "milliseconds that expiring sessions hold packets up"),
+  atMost("session.flood-slowdown", 1.1, "time of a packet of a known session during a flood of new ones: beside none"),
+];
+
+function atLeast(figure: string, target: number, sentence: string): Target {
+  return { figure, relation: ">=", target, sentence };
+}
+
+function atMost(figure: string, target: number, sentence: string): Target {
+  return { figure, relation: "<=", target, sentence };
+}
