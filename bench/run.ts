@@ -1,6 +1,6 @@
-// What `make bench` runs: every file of micro/ and macro/ and the gates for allocation and deoptimization, each in a process of its own, one
-// after the other; their JSON lines go to standard output, their tables to standard error. Exit code 1 when one of them
-// fails. `node dist/bench/run.js live` runs only those whose path contains "live".
+// What `make bench` runs: every file of micro/ and macro/ and the gates for allocation and deoptimization, each in a
+// process of its own, one after the other; their JSON lines go to standard output, their tables to standard error. Exit
+// code 1 when one of them fails. `node dist/bench/run.js live` runs only those whose path contains "live".
 
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -12,7 +12,8 @@ function benches(folder: string): string[] {
 }
 
 const wanted = process.argv[2] ?? "";
-for (const bench of [...benches("micro"), "allocation", "deopt", ...benches("macro")].filter((name) => name.includes(wanted))) {
+const all = [...benches("micro"), "allocation", "deopt", ...benches("macro")];
+for (const bench of all.filter((name) => name.includes(wanted))) {
   console.error(`\n${bench}`);
   const start = performance.now();
   const { status } = spawnSync(process.execPath, [fileURLToPath(new URL(`./${bench}.js`, import.meta.url))], {

@@ -27,7 +27,7 @@ export const TARGETS: readonly Target[] = [
   ),
   atLeast(
     "two-routers.waymark-libpcap-to-c-sendmmsg.bulk-mtu",
-    0.95,
+    0.9,
     "bulk of MTU frames through two routers, libpcap: beside two C forwarders that send batches",
   ),
   atLeast(
@@ -38,7 +38,7 @@ export const TARGETS: readonly Target[] = [
   atLeast("two-routers.waymark-libpcap-to-nebula.bulk", 2, "bulk through two routers, libpcap: beside nebula"),
   atLeast(
     "two-routers.waymark-af-packet-to-c-vnet.bulk",
-    0.95,
+    0.85,
     "bulk through two routers, af-packet: beside two C forwarders of super-frames",
   ),
   atLeast(
