@@ -46,9 +46,9 @@ export class BenchRouter {
   readonly bare: BenchPort[] = [];
   readonly ports: Port[] = [];
 
-  constructor(sessionsMax: number) {
+  constructor(sessionsMax: number, makePort = (name: string, mac: Uint8Array): BenchPort => new BenchPort(name, mac)) {
     const { router, clock } = routerOver(PLAIN(sessionsMax), (name, mac) => {
-      const port = new BenchPort(name, mac);
+      const port = makePort(name, mac);
       this.bare.push(port);
       this.ports.push(new AnsweringPort(port));
       return this.ports[this.ports.length - 1];

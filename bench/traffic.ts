@@ -21,7 +21,8 @@ export const ROW_LEAD = 2;
 
 export const CLIENT_FIRST = 0x0a000000;
 export const SERVER_FIRST = 0x0a800000;
-const CLIENTS = 1 << 16;
+export const CLIENTS = 1 << 16;
+export const SERVERS = 251;
 
 export interface Traffic {
   readonly sessions: number;
@@ -56,7 +57,7 @@ export function makeTraffic(options: TrafficOptions): Traffic {
     length[s] = lengths[s % lengths.length];
     const number = first + s;
     const client = CLIENT_FIRST + 2 + (number % CLIENTS);
-    const server = SERVER_FIRST + 2 + (number % 251);
+    const server = SERVER_FIRST + 2 + (number % SERVERS);
     const clientPort = 1024 + Math.floor(number / CLIENTS);
     bytes.fill(0);
     writeEthernet(bytes, ROW_LEAD, macHigh, macLow, 0x0200, 1, ETHERTYPE_IPV4);

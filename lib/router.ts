@@ -6,6 +6,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { type Clock, ManualClock, SystemClock } from "./base/clock.ts";
+import { tuneCompiler } from "./base/compiler.ts";
 import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
 import { AdminSocket, type Answer } from "./control/admin-socket.ts";
@@ -57,6 +58,8 @@ import { WorkerPool } from "./worker/pool.ts";
 import { shareOf } from "./worker/share.ts";
 
 export type { Router } from "./control/router-parts.ts";
+
+tuneCompiler();
 
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
