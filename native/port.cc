@@ -45,6 +45,12 @@ struct Watch {
     return napi_ok;
   }
 
+  /** Let the event loop wait on the descriptor, or not: a socket that somebody waits on wakes him for every frame sent, too. */
+  void wait(bool waits) {
+    if (waits) uv_poll_start(&poll, UV_READABLE, onReadable);
+    else uv_poll_stop(&poll);
+  }
+
   /** Stop now; the memory is freed from the loop. */
   void close() {
     if (owner == nullptr) return;
@@ -238,6 +244,17 @@ napi_value watch(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+/** wait(handle, boolean): whether a watched port calls back. The event loop stays alive only while some handle does. */
+napi_value wait(napi_env env, napi_callback_info info) {
+  napi_value arguments[2];
+  bool waits;
+  if (!takeArguments(env, info, 2, arguments)) return nullptr;
+  Port* port = takeHandle<Port>(env, arguments[0]);
+  if (port == nullptr || !takeBool(env, arguments[1], &waits)) return nullptr;
+  if (port->watch != nullptr) port->watch->wait(waits);
+  return nullptr;
+}
+
 /** close(handle): release everything now. Safe to call twice; rx and tx do nothing afterwards. */
 napi_value close(napi_env env, napi_callback_info info) {
   napi_value argument;
@@ -255,5 +272,6 @@ void registerPort(napi_env env, napi_value exports) {
   setFunction(env, exports, "portTxOffload", txOffload);
   setFunction(env, exports, "portStats", stats);
   setFunction(env, exports, "portWatch", watch);
+  setFunction(env, exports, "portWait", wait);
   setFunction(env, exports, "portClose", close);
 }

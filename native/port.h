@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 /** Frames handed to the kernel at once. */
-constexpr int TX_CHUNK = 64;
+constexpr int TX_CHUNK = 128;
 constexpr int SEND_BYTES = 4 << 20;
 
 struct Watch;

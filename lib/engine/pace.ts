@@ -6,7 +6,9 @@
 // patience would have lasted make it longer; a longer sleep makes it shorter, down to none. So a trickle costs no more
 // than its packets, and at a steady rate above 1 / PATIENCE_US_MAX nobody sleeps.
 //
-// A stay awake is bounded: timers, the control socket and signals have their turn on the event loop after each.
+// A stay awake is bounded: timers, the control socket and signals have their turn on the event loop after each. A router
+// that is awake for longer than that does not wait on its sockets at all: while somebody waits on a socket the kernel
+// tells him of every frame that comes and of every frame that leaves, for 50 ns each.
 
 import type { Clock } from "../base/clock.ts";
 import type { WakingPort } from "../io/port.ts";
@@ -37,9 +39,14 @@ export function pace(
     for (let port = 0; port < ports.length; port++) frames += engine.portTurn(port, nowMs);
     return frames;
   };
-  const wake = (): void => {
+  const wait = (waits: boolean): void => {
+    for (const port of ports) port.waitFor(waits);
+  };
+  let isWaiting = true;
+  let more: NodeJS.Immediate | undefined;
+  const stayAwake = (): void => {
+    more = undefined;
     const wokeUs = clock.nowUs();
-    patience.woken(wokeUs);
     let nowUs = wokeUs;
     let frameUs = wokeUs;
     do {
@@ -47,7 +54,19 @@ export function pace(
       nowUs = clock.nowUs();
       if (frames > 0) frameUs = nowUs;
     } while (nowUs - frameUs < patience.us && nowUs - wokeUs < AWAKE_US_MAX);
+    if (nowUs - frameUs < patience.us) {
+      // Frames still come: on again after the event loop's turn, without having waited.
+      if (isWaiting) wait((isWaiting = false));
+      more = setImmediate(stayAwake);
+      return;
+    }
+    if (!isWaiting) wait((isWaiting = true));
     patience.sleeps(nowUs);
+  };
+  const wake = (): void => {
+    if (more !== undefined) return;
+    patience.woken(clock.nowUs());
+    stayAwake();
   };
   for (const port of ports) port.onReadable(wake);
   let again: NodeJS.Immediate | undefined;
@@ -61,6 +80,7 @@ export function pace(
   return () => {
     clearInterval(timer);
     clearImmediate(again);
+    clearImmediate(more);
   };
 }
 

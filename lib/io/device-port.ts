@@ -120,6 +120,10 @@ export abstract class NativePort implements DevicePort {
     this.native.portWatch(this.handle, wake);
   }
 
+  waitFor(waits: boolean): void {
+    this.native.portWait(this.handle, waits);
+  }
+
   close(): void {
     if (this.closed) return;
     this.closed = true;

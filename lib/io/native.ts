@@ -90,6 +90,8 @@ export interface NativeAddon {
    */
   portFanout(port: PortHandle, group: number, program: Uint8Array): number;
   portWatch(port: PortHandle, wake: () => void): void;
+  /** Whether a watched port calls back; it does from portWatch on. */
+  portWait(port: PortHandle, waits: boolean): void;
   portClose(port: PortHandle): void;
 
   /** Zeroed memory for a table, in huge pages where the kernel has them. */

@@ -120,6 +120,12 @@ export interface Port {
 export interface WakingPort extends Port {
   /** Call `wake` (on the event loop, level-triggered) while frames wait to be received. */
   onReadable(wake: () => void): void;
+
+  /**
+   * Call `wake` no more, until `waits` is true again. Who polls the port anyway should say so: a kernel tells whoever
+   * waits on a socket of every frame that comes and every frame that leaves.
+   */
+  waitFor(waits: boolean): void;
 }
 
 /** A port on a network device. */
