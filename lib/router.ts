@@ -20,6 +20,7 @@ import { OperatorError } from "./control/operator-error.ts";
 import type { PacketDescription } from "./control/packet-text.ts";
 import type { Router } from "./control/router-parts.ts";
 import { answer } from "./control/snapshot.ts";
+import { warmUp } from "./control/warm-up.ts";
 import { COUNTERS } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
@@ -192,6 +193,7 @@ export async function startRouter(
       log.info({ router: config.router, interfaces, workers: config.workers }, "forwarding");
       return { router: null, failed, close };
     }
+    warmUp(buildRouter);
     const ports = config.interfaces.map((item) => {
       const port = openLivePort(item, log);
       undo.push(() => port.close());
@@ -230,6 +232,7 @@ export function runWorker(): void {
   let member: Member | null = null;
   let stopWatching = () => {};
   const open = (groups: readonly number[] | null): number[] => {
+    warmUp(buildRouter);
     for (const item of config.interfaces) ports.push(openLivePort(item, log));
     const clock = new SystemClock();
     const share = {
