@@ -4,8 +4,9 @@
 //
 // Sessions go from 192.0.2.2 to 192.0.2.6, UDP port 9. The sink needs no program: an nftables counter counts and drops.
 
-import { type ChildProcess, execFileSync, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Namespaces, output, until } from "./namespaces.ts";
@@ -22,7 +23,7 @@ export type Counted = "ttl-decremented" | "any";
 export class OneRouter {
   readonly #namespaces: Namespaces;
   readonly #directory: string;
-  readonly #config: string;
+  readonly config: string;
   readonly #socket: string;
   /** DEVICE_A MAC_A NEXT_A DEVICE_B MAC_B NEXT_B, as reference/forward.c and the rivals take them. */
   readonly ends: readonly string[];
@@ -33,7 +34,7 @@ export class OneRouter {
   constructor(namespaces: Namespaces, counted: Counted) {
     this.#namespaces = namespaces;
     this.#directory = namespaces.directory;
-    this.#config = join(this.#directory, "one.yaml");
+    this.config = join(this.#directory, "one.yaml");
     this.#socket = join(this.#directory, "one.sock");
     for (const node of ["generator", "router", "sink"]) namespaces.add(node);
     namespaces.link("generator", "g0", "router", "lan0");
@@ -50,7 +51,7 @@ export class OneRouter {
     this.sinkMac = namespaces.mac("sink", "s0");
     this.ends = ["lan0", this.routerMac, this.generatorMac, "lan1", namespaces.mac("router", "lan1"), this.sinkMac];
     writeFileSync(
-      this.#config,
+      this.config,
       `authority: bench
 router: one
 control: { socket: ${this.#socket} }
@@ -90,13 +91,7 @@ service-routes: [{ service: app, interface: lan1 }]
 
   /** `waymark run` in the router's place, with some options for Node. Its standard output is the caller's to read. */
   async startWaymark(cpu: number, options: readonly string[] = []): Promise<ChildProcess> {
-    const child = this.#namespaces.spawn("router", cpu, process.execPath, [
-      ...options,
-      MAIN,
-      "run",
-      "-c",
-      this.#config,
-    ]);
+    const child = this.#namespaces.spawn("router", cpu, process.execPath, [...options, MAIN, "run", "-c", this.config]);
     child.stdout?.resume();
     await until(() => existsSync(this.#socket) || child.exitCode !== null);
     if (child.exitCode !== null) throw new Error(`waymark ended with ${child.exitCode}`);
@@ -168,19 +163,21 @@ export function scheduled(child: ChildProcess): { ranUs: number; waitedUs: numbe
 
 /**
  * Words before a command that give it its processor before every ordinary program: what else runs on the machine is not
- * what is measured. None where the kernel does not permit it. Others starve meanwhile: not for much longer than a second.
+ * what is measured. Not a real-time priority: the kernel takes the processor from those for a twentieth of each second
+ * when they never sleep, and a forwarder that polls does not.
  */
-export const FIRST: readonly string[] =
-  spawnSync("chrt", ["--rr", "1", "true"]).status === 0 ? ["chrt", "--rr", "1"] : [];
+export const FIRST: readonly string[] = ["nice", "-n", "-20"];
 
-/**
- * The same for a program that runs, after its start-up and until `putBack`: as Node starts and ends its threads wait for
- * each other by spinning, which may last a whole time slice here.
- */
+/** The same for a program that runs, after its start-up and until `putBack`. */
 export function putFirst(child: ChildProcess): void {
-  if (FIRST.length > 0) execFileSync("chrt", ["--all-tasks", "--rr", "--pid", "1", String(child.pid)]);
+  renice(child, -20);
 }
 
 export function putBack(child: ChildProcess): void {
-  if (FIRST.length > 0) execFileSync("chrt", ["--all-tasks", "--other", "--pid", "0", String(child.pid)]);
+  renice(child, 0);
+}
+
+/** All threads: a thread has a priority of its own. */
+function renice(child: ChildProcess, niceness: number): void {
+  for (const thread of readdirSync(`/proc/${child.pid}/task`)) setPriority(Number(thread), niceness);
 }
