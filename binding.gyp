@@ -10,7 +10,8 @@
         "native/pcap_file.cc",
         "native/fanout.cc",
         "native/interface_info.cc",
-        "native/memory.cc"
+        "native/memory.cc",
+        "native/clock.cc"
       ],
       "defines": ["NAPI_VERSION=8"],
       "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions"],

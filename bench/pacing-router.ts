@@ -4,12 +4,12 @@
 //   pacing-router.js CONFIG immediate|timeout PATIENCE_US
 
 import { readFileSync } from "node:fs";
-import { SystemClock } from "../lib/base/clock.ts";
 import { SystemRandom } from "../lib/base/random.ts";
 import { parseConfig } from "../lib/control/config.ts";
 import { warmUp } from "../lib/control/warm-up.ts";
 import { pace } from "../lib/engine/pace.ts";
 import { LivePort } from "../lib/io/live-port.ts";
+import { NativeClock } from "../lib/io/native-clock.ts";
 import { buildRouter } from "../lib/router.ts";
 
 const [path, mode, patienceUs] = process.argv.slice(2);
@@ -19,7 +19,7 @@ warmUp(buildRouter);
 const ports = config.interfaces.map(
   ({ name, device }) => new LivePort({ name, device, immediate: mode === "immediate", timeoutMs: 1 }),
 );
-const clock = new SystemClock();
+const clock = new NativeClock();
 const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false });
 pace(router.engine, ports, clock, Number(patienceUs));
 console.log("ready");

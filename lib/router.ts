@@ -5,7 +5,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
-import { type Clock, ManualClock, SystemClock } from "./base/clock.ts";
+import { type Clock, ManualClock } from "./base/clock.ts";
 import { tuneCompiler } from "./base/compiler.ts";
 import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
@@ -39,6 +39,7 @@ import type { DevicePortOptions } from "./io/device-port.ts";
 import { LivePort } from "./io/live-port.ts";
 import { MemoryPort } from "./io/memory-port.ts";
 import { tableMemory } from "./io/native.ts";
+import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
@@ -199,7 +200,7 @@ export async function startRouter(
       undo.push(() => port.close());
       return port;
     });
-    const clock = new SystemClock();
+    const clock = new NativeClock();
     const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false });
     await listen(config, undo, (resource) => answer(router, resource));
     const stopTime = pace(router.engine, ports, clock);
@@ -234,7 +235,7 @@ export function runWorker(): void {
   const open = (groups: readonly number[] | null): number[] => {
     warmUp(buildRouter);
     for (const item of config.interfaces) ports.push(openLivePort(item, log));
-    const clock = new SystemClock();
+    const clock = new NativeClock();
     const share = {
       worker,
       workers,

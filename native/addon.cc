@@ -9,6 +9,7 @@ void registerPcapFile(napi_env env, napi_value exports);
 void registerFanout(napi_env env, napi_value exports);
 void registerInterfaceInfo(napi_env env, napi_value exports);
 void registerMemory(napi_env env, napi_value exports);
+void registerClock(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   setProperty(env, exports, "headroom", giveInt(env, HEADROOM));
@@ -20,5 +21,6 @@ NAPI_MODULE_INIT() {
   registerFanout(env, exports);
   registerInterfaceInfo(env, exports);
   registerMemory(env, exports);
+  registerClock(env, exports);
   return exports;
 }

@@ -6,6 +6,8 @@ export interface Clock {
   nowMs(): number;
   /** The same in microseconds, with a fraction. */
   nowUs(): number;
+  /** Let a moment pass for a loop that found nothing to do: others on this processor go first. */
+  relax(): void;
 }
 
 /**
@@ -26,6 +28,7 @@ export class SystemClock implements Clock {
   nowUs(): number {
     return (performance.now() - this.#start) * 1000;
   }
+  relax(): void {}
 }
 
 /** Time that moves only when told to: replay, tests, the simulator. */
@@ -40,6 +43,7 @@ export class ManualClock implements Clock {
   nowUs(): number {
     return this.#nowMs * 1000;
   }
+  relax(): void {}
   /** Move forward by `ms`; time never goes back. */
   advance(ms: number): void {
     if (ms > 0) this.#nowMs += ms;

@@ -33,8 +33,8 @@ export function pace(
   patienceUsMax = PATIENCE_US_MAX,
 ): () => void {
   const patience = new Patience(patienceUsMax);
-  const turnAll = (): number => {
-    const nowMs = clock.nowMs();
+  const turnAll = (nowUs: number): number => {
+    const nowMs = Math.floor(nowUs / 1000);
     let frames = 0;
     for (let port = 0; port < ports.length; port++) frames += engine.portTurn(port, nowMs);
     return frames;
@@ -50,9 +50,10 @@ export function pace(
     let nowUs = wokeUs;
     let frameUs = wokeUs;
     do {
-      const frames = turnAll();
+      const frames = turnAll(nowUs);
       nowUs = clock.nowUs();
       if (frames > 0) frameUs = nowUs;
+      else clock.relax();
     } while (nowUs - frameUs < patience.us && nowUs - wokeUs < AWAKE_US_MAX);
     if (nowUs - frameUs < patience.us) {
       // Frames still come: on again after the event loop's turn, without having waited.

@@ -94,6 +94,12 @@ export interface NativeAddon {
   portWait(port: PortHandle, waits: boolean): void;
   portClose(port: PortHandle): void;
 
+  /** The microseconds of CLOCK_MONOTONIC become the first element. */
+  clock(us: Float64Array): void;
+
+  /** Let whoever else is ready on this processor run first. */
+  yield(): void;
+
   /** Zeroed memory for a table, in huge pages where the kernel has them. */
   memory(bytes: number): ArrayBuffer;
 
