@@ -35,7 +35,7 @@ test.serial(
     taken(16);
     const few = 1 << 16;
     const bytes = (taken(few * 2) - taken(few)) / few;
-    t.true(Math.abs(bytes - (sum + 8)) < 4, `${bytes} bytes a session`);
+    t.true(Math.abs(bytes - (sum + 8)) < 8, `${bytes} bytes a session`);
     t.is(kept.length, 3);
   },
 );
@@ -54,5 +54,5 @@ test.serial("an open session holds what the account says, and not a hundred byte
   };
   const [few, many] = [await held(30_000), await held(230_000)];
   const bytes = (many - few) / 200_000;
-  t.true(bytes > sum * 0.7 && bytes < sum + 50, `${bytes} bytes a session`);
+  t.true(bytes > sum * 0.7 && bytes < sum + 90, `${bytes} bytes a session`);
 });
