@@ -56,10 +56,21 @@ export const TARGETS: readonly Target[] = [
   atMost("replay.hot-path-1M", 100, "nanoseconds a packet in the hot path, a million sessions"),
   atMost("replay.hot-path-1M-to-1k", 1.6, "the hot path at a million sessions: beside a thousand"),
   atMost("allocation.fast-path", 0.05, "bytes of garbage a packet on the fast path"),
-  atLeast("session.establishment", 50_000, "sessions set up a second, one core"),
-  atMost("session.capacity-rss", 512, "MiB of memory that a router with a million sessions holds"),
-  atMost("session.expiry-stall", 5, "milliseconds that expiring sessions hold packets up"),
-  atMost("session.flood-slowdown", 1.1, "time of a packet of a known session during a flood of new ones: beside none"),
+  atLeast("replay.connection-establishment-rate", 50_000, "sessions set up a second, one core"),
+  atMost("session-capacity.process", 512, "MiB of memory that a router with a million sessions holds"),
+  atMost("session-expiry.turn-longest", 5, "milliseconds that a million expiring sessions hold packets up"),
+  atMost(
+    "session-flood.guarded.loss",
+    10,
+    "percent of known sessions' packets lost to a flood of new ones, by arrival",
+  ),
+  atLeast(
+    "session-flood.guarded-to-refusing",
+    0.9,
+    "known sessions' packets during a flood, saturated: beside a router that opens none",
+  ),
+  atMost("one-router.waymark-libpcap.idle-cpu", 1, "percent of a processor that an idle router takes"),
+  atMost("deopt.steady", 0, "functions that V8 throws away once traffic has run"),
 ];
 
 function atLeast(figure: string, target: number, sentence: string): Target {
