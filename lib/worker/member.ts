@@ -73,7 +73,8 @@ export class Member {
         return false;
       },
     };
-    this.#stopTime = pace(guarded, this.#ports, this.#clock);
+    // No patience: workers that poll take the processors from each other and from hosts on the same machine.
+    this.#stopTime = pace(guarded, this.#ports, this.#clock, 0);
     this.#wake.on("message", () => this.#drain());
     this.#drain();
   }
