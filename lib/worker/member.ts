@@ -73,8 +73,7 @@ export class Member {
         return false;
       },
     };
-    // No patience: workers that poll take the processors from each other and from hosts on the same machine.
-    this.#stopTime = pace(guarded, this.#ports, this.#clock, 0);
+    this.#stopTime = pace(guarded, this.#ports, this.#clock);
     this.#wake.on("message", () => this.#drain());
     this.#drain();
   }
