@@ -50,8 +50,6 @@ export class Engine {
   /** Rows of the batch whose flow is unknown. */
   readonly #missed: Int32Array;
   #missedCount = 0;
-  /** How many of them this turn takes. */
-  #missedMax = 0;
   readonly #admission: Admission;
   readonly #fired = new Int32Array(TIMERS_PER_TICK);
   #housekeepingMs = 0;
@@ -83,7 +81,7 @@ export class Engine {
       ({ framesMax = parts.batchFrames }) => new FrameBatch(new Uint8Array(0), Math.min(framesMax, parts.batchFrames)),
     );
     this.#key = new Int32Array(KEY_ROW_WORDS);
-    this.#missed = new Int32Array(parts.slowPathPerTurn);
+    this.#missed = new Int32Array(parts.batchFrames);
     this.#admission = new Admission(parts.ports.length, parts.batchFrames, parts.slowPathPerTurn);
   }
 
@@ -94,7 +92,7 @@ export class Engine {
     if (count === 0) return 0;
     this.#counters.add(FRAMES_RECEIVED, count);
     this.#missedCount = 0;
-    this.#missedMax = this.#admission.begin(port, count, nowMs, count === batch.capacity);
+    const leadsMax = this.#admission.begin(port, count, nowMs, count === batch.capacity);
     this.#fast.find(batch, port);
     let others = 0;
     for (let i = 0; ; i++) {
@@ -104,8 +102,8 @@ export class Engine {
       this.#other(batch, i, port, nowMs);
     }
     this.#counters.add(FRAMES_FORWARDED, count - others);
-    this.#admission.end(count - others, this.#missedCount, nowMs);
-    if (this.#missedCount > 0) this.#openMissed(batch, nowMs);
+    const leads = this.#missedCount > 0 ? this.#openMissed(batch, leadsMax, nowMs) : 0;
+    this.#admission.end(count - others, leads, nowMs);
     if (this.#resolver.isUrgent) this.#resolver.tick(nowMs);
     this.#egress.flush();
     return count;
@@ -155,17 +153,23 @@ export class Engine {
   /** A packet of no flow waits for the rest of the batch. */
   #miss(i: number): void {
     this.#counters.increment(SLOW_PATH_PACKETS);
-    if (this.#missedCount < this.#missedMax) this.#missed[this.#missedCount++] = i;
-    else this.#finish(DROP_SLOW_PATH_FULL);
+    this.#missed[this.#missedCount++] = i;
   }
 
-  /** The packets of no flow, in order: the first of a flow opens its session, the others behind it find that. */
-  #openMissed(batch: FrameBatch, nowMs: number): void {
+  /**
+   * The packets of no flow, in order: the first of a flow is a lead packet and opens its session, the others behind it
+   * find that and are none. Leads beyond `leadsMax` are dropped. Returns how many were taken.
+   */
+  #openMissed(batch: FrameBatch, leadsMax: number, nowMs: number): number {
+    const fast = this.#fast;
+    let leads = 0;
     for (let n = 0; n < this.#missedCount; n++) {
       const i = this.#missed[n];
-      this.#fast.findAgain(i);
-      this.#openOrForward(batch, i, nowMs);
+      if (fast.hasNewFlows) fast.findAgain(i);
+      if (fast.found[i] < 0 && leads++ >= leadsMax) this.#finish(DROP_SLOW_PATH_FULL);
+      else this.#openOrForward(batch, i, nowMs);
     }
+    return Math.min(leads, leadsMax);
   }
 
   /** Frame `i`, found: by its flow, or as the first of one. */

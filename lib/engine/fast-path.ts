@@ -105,6 +105,8 @@ export class FastPath {
   readonly found: Int32Array;
   /** Flows removed when `found` was made: a row may be another flow's since. */
   #removals = 0;
+  /** Flows inserted before the batch was looked up. */
+  #insertions = 0;
   /** Why forward stopped: PUNT_MISS, PUNT_SESSION or what decode said. */
   verdict = OK;
 
@@ -141,6 +143,12 @@ export class FastPath {
     }
     this.#flows.findBatch(keys, ROW, count, this.found);
     this.#removals = this.#flows.removals;
+    this.#insertions = this.#flows.insertions;
+  }
+
+  /** A frame of the batch that had no flow may have one by now. */
+  get hasNewFlows(): boolean {
+    return this.#flows.insertions !== this.#insertions;
   }
 
   /** Look the flow of frame `i` up again: a session may have opened since. */

@@ -57,6 +57,8 @@ export class FlowTable {
   generation = 0;
   /** How many were removed: a row number found before may mean another flow when this has changed. */
   removals = 0;
+  /** How many were inserted: a key looked up before may have a row when this has changed. */
+  insertions = 0;
 
   /** findBatch takes up to `batch` keys. */
   constructor(capacity: number, seed: number, batch = 0, memory = plainMemory) {
@@ -95,7 +97,10 @@ export class FlowTable {
     words[base + FLOW_PORTS] = ports;
     words[base + FLOW_PROTOCOL] = protocol;
     words[base + FLOW_PLAN] = this.generation;
-    if (this.#index.insert(row)) return row;
+    if (this.#index.insert(row)) {
+      this.insertions++;
+      return row;
+    }
     this.#slab.free(row);
     return -1;
   }

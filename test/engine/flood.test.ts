@@ -4,16 +4,16 @@ import test from "ava";
 import { MAC_HIGH, macLow } from "../../bench/bench-router.ts";
 import { ingressOver } from "../../bench/ingress-router.ts";
 import { ESTABLISHED, FLOOD, MixedPort } from "../../bench/mixed-port.ts";
-import { makeTraffic, SMALL } from "../../bench/traffic.ts";
+import { makeTraffic, ROW_WORDS, SMALL, type Traffic } from "../../bench/traffic.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 
 const SESSIONS = 50;
 
+const common = { lengths: SMALL, macHigh: MAC_HIGH, macLow: macLow(0) };
+
 /** An ingress router with established sessions, and room for few more. */
-function flooded() {
-  const common = { lengths: SMALL, macHigh: MAC_HIGH, macLow: macLow(0) };
+function flooded(flood = makeTraffic({ ...common, sessions: 20_000, first: SESSIONS })) {
   const established = makeTraffic({ ...common, sessions: SESSIONS });
-  const flood = makeTraffic({ ...common, sessions: 20_000, first: SESSIONS });
   let lan: MixedPort | undefined;
   const { router, clock, peer } = ingressOver(1000, 50_000, (name, mac) => {
     lan = new MixedPort(name, mac, established, flood, 16_384);
@@ -92,4 +92,26 @@ test("leads alone are all taken, however many wait: there is nobody they would h
   t.is(count("drop.slow-path-full"), 0);
   t.is(count("sessions.active"), 1000);
   t.is(count("sessions.half-open"), 1000 - SESSIONS, "those established stay");
+});
+
+test("only the first packet of a session is a lead: those right behind it, in the same full batch, go with it", (t) => {
+  const [sessions, packets] = [100, 8];
+  const flood = makeTraffic({ ...common, sessions, first: SESSIONS });
+  const rows = Array.from({ length: sessions * packets }, (_, n) => Math.floor(n / packets));
+  const bursts: Traffic = {
+    ...flood,
+    sessions: rows.length,
+    heads: Int32Array.from(rows.flatMap((row) => [...flood.heads.subarray(row * ROW_WORDS, (row + 1) * ROW_WORDS)])),
+    length: Int32Array.from(rows, (row) => flood.length[row]),
+  };
+  const { arrive, turnUntilEmpty, count } = flooded(bursts);
+  const [opened, forwarded] = [count("sessions.opened"), count("frames.forwarded")];
+  for (let n = 0; n < sessions / 4; n++) {
+    arrive(ESTABLISHED, 4);
+    arrive(FLOOD, packets * 4);
+  }
+  turnUntilEmpty();
+  t.is(count("drop.slow-path-full"), 0);
+  t.is(count("sessions.opened"), opened + sessions);
+  t.is(count("frames.forwarded"), forwarded + sessions * (packets + 1));
 });
