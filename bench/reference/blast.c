@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "udp.h"
+
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
@@ -33,19 +35,10 @@
 enum { BATCH = 64, LENGTH_MIN = 60, LENGTH_MAX = 1514, LENGTHS_MAX = 64, SESSIONS_MAX = 65536, PORT_FIRST = 1024, PORT_TO = 9 };
 enum { HEAD = ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr), PIECE_MAX = 65535 };
 
-static void die(const char *what) {
-  perror(what);
-  exit(1);
-}
-
 static double now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static void parse_mac(const char *text, unsigned char *mac) {
-  if (sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) die(text);
 }
 
 static unsigned parse_lengths(const char *text, int *lengths) {
@@ -57,17 +50,6 @@ static unsigned parse_lengths(const char *text, int *lengths) {
     if (*end != ',') break;
   }
   return count;
-}
-
-static unsigned sum(const void *start, int length, unsigned sum) {
-  const unsigned char *bytes = start;
-  for (int i = 0; i + 1 < length; i += 2) sum += (unsigned)bytes[i] << 8 | bytes[i + 1];
-  return length & 1 ? sum + ((unsigned)bytes[length - 1] << 8) : sum;
-}
-
-static unsigned short checksum(unsigned sum) {
-  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-  return htons((unsigned short)~sum);
 }
 
 /// One frame of a session, or as many as `burst` says as one piece behind a virtio_net_hdr.

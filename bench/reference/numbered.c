@@ -19,32 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 64, FRAME = 60, SESSIONS_MAX = 65536, PORT_FIRST = 1024, PORT_TO = 9 };
+#include "udp.h"
 
-static void die(const char *what) {
-  perror(what);
-  exit(1);
-}
+enum { BATCH = 64, FRAME = 60, SESSIONS_MAX = 65536, PORT_FIRST = 1024, PORT_TO = 9 };
 
 static double now(void) {
   struct timespec time;
   clock_gettime(CLOCK_MONOTONIC, &time);
   return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static void parse_mac(const char *text, unsigned char *mac) {
-  if (sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) die(text);
-}
-
-static unsigned sum(const void *start, int length, unsigned sum) {
-  const unsigned char *bytes = start;
-  for (int i = 0; i + 1 < length; i += 2) sum += (unsigned)bytes[i] << 8 | bytes[i + 1];
-  return sum;
-}
-
-static unsigned short checksum(unsigned sum) {
-  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-  return htons((unsigned short)~sum);
 }
 
 static void number(unsigned char *frame, unsigned count);

@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "udp.h"
+
 enum {
   FRAME = 60,
   HEADERS = ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr),
@@ -47,11 +49,6 @@ struct mark {
   uint32_t magic, number, complement;
 };
 
-static void die(const char *what) {
-  perror(what);
-  exit(1);
-}
-
 static uint64_t clock_ns(clockid_t clock) {
   struct timespec time;
   clock_gettime(clock, &time);
@@ -61,21 +58,6 @@ static uint64_t clock_ns(clockid_t clock) {
 /** The clock of the kernel's stamps. */
 static uint64_t now(void) {
   return clock_ns(CLOCK_REALTIME);
-}
-
-static void parse_mac(const char *text, unsigned char *mac) {
-  if (sscanf(text, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) die(text);
-}
-
-static unsigned sum(const void *start, int length, unsigned sum) {
-  const unsigned char *bytes = start;
-  for (int i = 0; i + 1 < length; i += 2) sum += (unsigned)bytes[i] << 8 | bytes[i + 1];
-  return sum;
-}
-
-static unsigned short checksum(unsigned sum) {
-  while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
-  return htons((unsigned short)~sum);
 }
 
 static void make_frame(unsigned char *frame, char **addresses, unsigned session) {

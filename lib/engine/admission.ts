@@ -5,14 +5,14 @@
 //
 // A batch that fills every slot means that frames are waiting: the engine is behind. A batch that does not has emptied
 // its port. While some port is behind, the slow path lives on credit: a lead packet costs as much as LEAD_FRAMES
-// received frames bring in, which keeps it under a tenth of the time spent on frames (opening a session costs as much
-// as ten of them, twenty-five when another has to make room; see bench/macro/session-flood.ts). As soon as no port is
+// received frames bring in, which keeps it under a tenth of the time spent on frames (bench/macro/session-flood.ts holds it
+// to that: when a frame costs less, a lead must wait for more of them). As soon as no port is
 // behind the credit is whole again, so a burst is taken at once, and whatever time the established sessions leave over
 // goes to new ones. Where no packet was forwarded lately there is nobody to protect: a router that has just started
 // takes all the leads it can.
 
 /** Frames of a full batch that pay for one packet in the slow path. */
-const LEAD_FRAMES = 256;
+const LEAD_FRAMES = 512;
 /** A port that has not been heard of for this long is not behind; sessions that have not, need no protection. */
 const LATELY_MS = 20;
 /** Session timers served in one tick at most, and while a port is behind. */

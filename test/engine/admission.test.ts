@@ -5,7 +5,7 @@ import { Admission, TIMERS_PER_TICK } from "../../lib/engine/admission.ts";
 const FULL = 128;
 const PER_TURN = 64;
 /** Frames that pay for one packet of no flow. */
-const LEAD_FRAMES = 256;
+const LEAD_FRAMES = 512;
 
 /** `batches` full batches of one port with established packets among them; takes all it may. Returns what it took, by batch. */
 function overload(admission: Admission, batches: number, nowMs = 1000, port = 0): number[] {
@@ -24,7 +24,7 @@ test("a port that a batch emptied admits as many as configured, batch after batc
   }
 });
 
-test("a burst is taken at once, and what goes on behind it gets one for every 256 frames", (t) => {
+test("a burst is taken at once, and what goes on behind it gets one for every 512 frames", (t) => {
   const admission = new Admission(1, FULL, PER_TURN);
   admission.begin(0, 1, 999);
   admission.end(1, 0, 999);
@@ -46,7 +46,7 @@ test("credit that is not used adds up to one turn's worth and no further", (t) =
     admission.begin(0, FULL, 1000);
     admission.end(1, 0, 1000);
   }
-  t.deepEqual(overload(admission, 3), [PER_TURN, 0, 1]);
+  t.deepEqual(overload(admission, 5), [PER_TURN, 0, 0, 0, 1]);
 });
 
 test("one port that is behind holds back the others too, until it has caught up or fallen silent", (t) => {

@@ -51,7 +51,7 @@ test("in a flood every established packet is forwarded, few leads are taken, and
   t.is(count("frames.forwarded") - forwarded, 1000 + taken);
   t.is(count("drop.slow-path-full"), 10_000 - taken);
   // A burst in the first full batch, and the last batch, which empties the port.
-  t.true(taken >= 128 && taken <= 128 + 11_000 / 256 + 128, `${taken}`);
+  t.true(taken >= 128 && taken <= 128 + 11_000 / 512 + 128, `${taken}`);
   t.is(count("sessions.evicted"), 0);
 });
 
