@@ -7,6 +7,7 @@
         "native/port.cc",
         "native/pcap_port.cc",
         "native/afpacket_port.cc",
+        "native/pair_port.cc",
         "native/pcap_file.cc",
         "native/fanout.cc",
         "native/interface_info.cc",

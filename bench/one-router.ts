@@ -6,7 +6,7 @@
 
 import { type ChildProcess, execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Namespaces, output, until } from "./namespaces.ts";
@@ -177,7 +177,8 @@ export function putBack(child: ChildProcess): void {
   renice(child, 0);
 }
 
-/** All threads: a thread has a priority of its own. */
+/** All threads, for a thread has a priority of its own; but not those that the program itself has put behind others. */
 function renice(child: ChildProcess, niceness: number): void {
-  for (const thread of readdirSync(`/proc/${child.pid}/task`)) setPriority(Number(thread), niceness);
+  for (const thread of readdirSync(`/proc/${child.pid}/task`).map(Number))
+    if (getPriority(thread) <= 0) setPriority(thread, niceness);
 }

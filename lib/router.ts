@@ -6,7 +6,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { type Clock, ManualClock } from "./base/clock.ts";
-import { tuneCompiler } from "./base/compiler.ts";
+import { putCompilerLast, tuneCompiler } from "./base/compiler.ts";
 import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
 import { AdminSocket, type Answer } from "./control/admin-socket.ts";
@@ -35,7 +35,7 @@ import { Strays } from "./engine/strays.ts";
 import { TxQueue } from "./engine/tx-queue.ts";
 import { AfPacketPort } from "./io/afpacket-port.ts";
 import { AnsweringPort } from "./io/answering-port.ts";
-import type { DevicePortOptions } from "./io/device-port.ts";
+import { type DevicePortOptions, openWire } from "./io/device-port.ts";
 import { LivePort } from "./io/live-port.ts";
 import { MemoryPort } from "./io/memory-port.ts";
 import { tableMemory } from "./io/native.ts";
@@ -171,6 +171,7 @@ export async function startRouter(
     if (failures.length > 0) throw failures[0];
   };
   try {
+    putCompilerLast();
     undo.push(await lockDevices(config.interfaces.map(({ device }) => device)));
     if (options.guard) {
       // Before the first capture, so that the kernel never acts on a frame that is ours.
@@ -194,7 +195,7 @@ export async function startRouter(
       log.info({ router: config.router, interfaces, workers: config.workers }, "forwarding");
       return { router: null, failed, close };
     }
-    warmUp(buildRouter);
+    await warmUp(buildRouter, wiredPorts(config), new NativeClock());
     const ports = config.interfaces.map((item) => {
       const port = openLivePort(item, log);
       undo.push(() => port.close());
@@ -232,8 +233,8 @@ export function runWorker(): void {
   const ports: DevicePort[] = [];
   let member: Member | null = null;
   let stopWatching = () => {};
-  const open = (groups: readonly number[] | null): number[] => {
-    warmUp(buildRouter);
+  const open = async (groups: readonly number[] | null): Promise<number[]> => {
+    await warmUp(buildRouter, wiredPorts(config), new NativeClock());
     for (const item of config.interfaces) ports.push(openLivePort(item, log));
     const clock = new NativeClock();
     const share = {
@@ -258,6 +259,15 @@ export function runWorker(): void {
     else member.close();
     start.wake.close();
     return null;
+  });
+}
+
+/** Two ports on one wire, of the classes that the interfaces have: for the warm-up. */
+function wiredPorts(config: Config): DevicePort[] {
+  const backends = [...new Set(config.interfaces.map(({ backend }) => backend))];
+  return openWire().map((end, row) => {
+    const options = { name: `lan${row}`, device: "", end };
+    return backends[row % backends.length] === "af-packet" ? new AfPacketPort(options) : new LivePort(options);
   });
 }
 

@@ -5,6 +5,7 @@
 void registerPort(napi_env env, napi_value exports);
 void registerAfPacketPort(napi_env env, napi_value exports);
 void registerPcapPort(napi_env env, napi_value exports);
+void registerPairPort(napi_env env, napi_value exports);
 void registerPcapFile(napi_env env, napi_value exports);
 void registerFanout(napi_env env, napi_value exports);
 void registerInterfaceInfo(napi_env env, napi_value exports);
@@ -17,6 +18,7 @@ NAPI_MODULE_INIT() {
   registerPort(env, exports);
   registerAfPacketPort(env, exports);
   registerPcapPort(env, exports);
+  registerPairPort(env, exports);
   registerPcapFile(env, exports);
   registerFanout(env, exports);
   registerInterfaceInfo(env, exports);

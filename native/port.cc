@@ -101,6 +101,13 @@ void Port::close() {
   release();
 }
 
+/** Send the first `chunk` messages. Returns how many went, or -1 with errno. One alone costs a tenth less by itself. */
+int Port::give(int chunk) {
+  if (chunk > 1) return sendmmsg(descriptor(), messages_, static_cast<unsigned>(chunk), MSG_DONTWAIT);
+  if (withHeaders_) return sendmsg(descriptor(), &messages_[0].msg_hdr, MSG_DONTWAIT) < 0 ? -1 : 1;
+  return ::send(descriptor(), pieces_[0][1].iov_base, pieces_[0][1].iov_len, MSG_DONTWAIT) < 0 ? -1 : 1;
+}
+
 int64_t Port::send(const FrameRows& rows, int64_t* next, bool* refused) {
   /** Times a call waits a millisecond for the device before it gives up on the rest. */
   int patience = 4;
@@ -118,7 +125,7 @@ int64_t Port::send(const FrameRows& rows, int64_t* next, bool* refused) {
       pieces_[chunk][1] = {rows.bytes + rows.offset[at], static_cast<size_t>(rows.length[at])};
     }
     if (chunk == 0 && fit == Fit::CUT) break;
-    const int done = chunk == 0 ? -1 : sendmmsg(descriptor(), messages_, static_cast<unsigned>(chunk), MSG_DONTWAIT);
+    const int done = chunk == 0 ? -1 : give(chunk);
     if (done > 0) {
       for (int i = 0; i < done; i++) {
         total.txBytes += static_cast<double>(pieces_[i][1].iov_len);

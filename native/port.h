@@ -70,6 +70,8 @@ class Port : public Tagged {
   virtual void release() = 0;
 
  private:
+  int give(int chunk);
+
   const napi_env env_;
   const bool withHeaders_;
   mmsghdr messages_[TX_CHUNK] = {};

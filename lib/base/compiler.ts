@@ -3,10 +3,25 @@
 // or rewrite becomes a call with six arguments for each packet. Worth 10 ns a packet. These are limits of heuristics:
 // a V8 that knows them no more says so on standard error and goes on.
 
+import { readdirSync } from "node:fs";
+import { setPriority } from "node:os";
 import { setFlagsFromString } from "node:v8";
 
 /** Call before anything is hot, once a thread. */
 export function tuneCompiler(): void {
   setFlagsFromString("--max-inlined-bytecode-size=1200");
   setFlagsFromString("--max-inlined-bytecode-size-cumulative=3000");
+}
+
+/** Lowest of the ordinary priorities. */
+const LAST = 19;
+
+/**
+ * Have V8's own threads, which compile and collect, run after everybody else. Where they share a processor with a thread
+ * that forwards, each of them would keep it from there for milliseconds. Call from the main thread before it makes
+ * others: every thread that exists then but this one is V8's or Node's.
+ */
+export function putCompilerLast(): void {
+  for (const thread of readdirSync("/proc/self/task"))
+    if (Number(thread) !== process.pid) setPriority(Number(thread), LAST);
 }

@@ -1,13 +1,19 @@
 // Runs the forwarding plane until V8 has compiled it, before the first real frame comes: cold, a packet costs thirty
-// times as much for the first tenth of a second, and a full ring of frames that wait is lost with it. A router of its
-// own in memory, with sessions of UDP and TCP in both directions; nothing of it is left but the compiled code.
+// times as much for the first tenth of a second, and a full ring of frames that wait is lost with it. Code that was
+// compiled for other objects than it meets later is thrown away and compiled again, under traffic; so everything here is
+// what runs later: the pacer, the live ports, the addon. Only the wire is another: one inside the process.
+//
+//   lan0 ════ one wire ════ lan1        a router of its own with both ends: a packet that leaves by one comes in by the
+//                                       other, is of the same session still, and goes round until its TTL is spent
+//
+// Sessions of UDP and TCP go round in both directions. Nothing of it is left but the compiled code.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { viewOf } from "../base/bytes.ts";
-import { ManualClock } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { SeededRandom } from "../base/random.ts";
-import { AnsweringPort } from "../io/answering-port.ts";
-import { MemoryPort } from "../io/memory-port.ts";
-import type { Port } from "../io/port.ts";
+import { pace } from "../engine/pace.ts";
+import { FrameBatch, type Port, type WakingPort } from "../io/port.ts";
 import { writeEthernet } from "../wire/ethernet.ts";
 import { ETHERNET_HEADER, ETHERTYPE_IPV4, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { DONT_FRAGMENT, IPV4_HEADER, writeIpv4 } from "../wire/ipv4.ts";
@@ -28,61 +34,114 @@ tenants: [{ name: corp }]
 services: [{ name: app, addresses: [198.51.100.0/24], access: [corp] }]
 service-routes: [{ service: app, interface: lan1 }]
 `;
-const MACS = [Uint8Array.of(2, 0x57, 0x4d, 0, 1, 1), Uint8Array.of(2, 0x57, 0x4d, 0, 1, 2)];
 const CLIENT = 0xcb007101 | 0; // 203.0.113.1
 const SERVER = 0xc6336401 | 0; // 198.51.100.1
 const SESSIONS = 16;
 const FRAME_BYTES = 100;
-const QUEUE_FRAMES = 256;
+const ROUNDS_TTL = 255;
+/** How long ARP and the lead packets may take. */
+const OPENING_MS = 10;
+/** New packets, for those that have gone round until their end. */
+const FEED_MS = 10;
+
+const LOOP_TURNS = 5000;
+const TICKS = 5000;
 
 /** How `buildRouter` is called here. */
 type Build = (
   config: Config,
   ports: readonly Port[],
-  options: { clock: ManualClock; random: SeededRandom; acceptAnyMac: boolean },
+  options: { clock: Clock; random: SeededRandom; acceptAnyMac: boolean },
 ) => Router;
 
-/** Forward packets that nobody sees for `milliseconds` of wall time. Returns how many. */
-export function warmUp(build: Build, milliseconds = 150): number {
-  const { config } = parseConfig(CONFIG, "warm-up");
-  const queueFrames = QUEUE_FRAMES;
-  const memory = MACS.map((mac, at) => new MemoryPort({ name: `lan${at}`, mac, queueFrames }));
-  const ports = memory.map((port) => new AnsweringPort(port));
-  const clock = new ManualClock(1);
-  const { engine } = build(config!, ports, { clock, random: new SeededRandom(1), acceptAnyMac: false });
-  let forwarded = 0;
-  const offer = (frames: readonly Uint8Array[], at: number): void => {
-    for (const frame of frames) memory[at].inject(frame);
-    while (engine.turn(clock.nowMs()) > 0);
-    forwarded += memory.reduce((sum, port) => sum + port.sent().length, 0);
-    clock.advance(1);
-  };
-  const there = [PROTOCOL_UDP, PROTOCOL_TCP].map((protocol) => makeFrames(protocol, ACK, false));
-  const back = [PROTOCOL_UDP, PROTOCOL_TCP].map((protocol) => makeFrames(protocol, ACK, true));
-  // One of each first: the next hops are still unknown.
-  for (const at of [0, 1]) offer([there, back][at][0].slice(0, 1), at);
-  offer(makeFrames(PROTOCOL_TCP, SYN, false), 0);
-  offer(makeFrames(PROTOCOL_TCP, SYN | ACK, true), 1);
-  for (const end = performance.now() + milliseconds; performance.now() < end; ) {
-    for (const frames of there) offer(frames, 0);
-    for (const frames of back) offer(frames, 1);
+/**
+ * Forward packets that nobody sees for `milliseconds` of wall time, on `ports`, the two ends of one wire, of the classes
+ * that will carry traffic; then close them. Returns how many were forwarded.
+ */
+export async function warmUp(
+  build: Build,
+  ports: readonly WakingPort[],
+  clock: Clock,
+  milliseconds = 300,
+): Promise<number> {
+  const router = build(crossed(), ports, { clock, random: new SeededRandom(1), acceptAnyMac: false });
+  const stopTime = pace(router.engine, ports, clock);
+  const macs = ports.map((port) => port.info().mac);
+  const there = [PROTOCOL_UDP, PROTOCOL_TCP].map((protocol) => makeFrames(macs[0], protocol, ACK, false));
+  const back = [PROTOCOL_UDP, PROTOCOL_TCP].map((protocol) => makeFrames(macs[1], protocol, ACK, true));
+  /** Have the first `count` frames come in on port `at`. */
+  const offer = (batch: FrameBatch, at: number, count = batch.count): void => void ports[1 - at].tx(batch, 0, count);
+  try {
+    // One first: the next hops are unknown yet, and few frames can wait for each.
+    offer(there[0], 0, 1);
+    await sleep(OPENING_MS);
+    offer(back[0], 1, 1);
+    await sleep(OPENING_MS);
+    offer(makeFrames(macs[0], PROTOCOL_TCP, SYN, false), 0);
+    await sleep(OPENING_MS);
+    offer(makeFrames(macs[1], PROTOCOL_TCP, SYN | ACK, true), 1);
+    await sleep(OPENING_MS);
+    for (const end = performance.now() + milliseconds; performance.now() < end; await sleep(FEED_MS)) {
+      for (const batch of there) offer(batch, 0);
+      for (const batch of back) offer(batch, 1);
+    }
+    await turnLoop();
+    for (let n = 0; n < TICKS; n++) router.engine.tick(clock.nowMs());
+    return ports.reduce((sum, port) => sum + port.stats().rxFrames, 0);
+  } finally {
+    stopTime();
+    for (const port of ports) port.close();
   }
-  return forwarded;
 }
 
-/** A frame of each session, toward the server or back, several times over to make a batch. */
-function makeFrames(protocol: number, flags: number, isBack: boolean): Uint8Array[] {
-  return Array.from({ length: SESSIONS * 4 }, (_, n) => {
-    const bytes = new Uint8Array(FRAME_BYTES);
-    const mac = viewOf(MACS[isBack ? 1 : 0]);
-    const packet = FRAME_BYTES - ETHERNET_HEADER;
-    const [source, destination] = isBack ? [SERVER, CLIENT] : [CLIENT, SERVER];
-    const [from, to] = isBack ? [443, 1024 + (n % SESSIONS)] : [1024 + (n % SESSIONS), 443];
-    writeEthernet(bytes, 0, mac.getUint16(0), mac.getInt32(2), 0x0200, 1, ETHERTYPE_IPV4);
-    const l4 = writeIpv4(bytes, ETHERNET_HEADER, 0, packet, 0, DONT_FRAGMENT, 64, protocol, source, destination);
-    if (protocol === PROTOCOL_UDP) writeUdp(bytes, l4, from, to, packet - IPV4_HEADER);
-    else writeTcp(bytes, l4, from, to, 1, 1, flags, 8192);
-    completeChecksum(bytes, 0);
-    return bytes;
+/** The event loop's own way of coming back to the pacer, with two functions, for the pacer's will be a third. */
+async function turnLoop(): Promise<void> {
+  await new Promise<void>((done) => {
+    let left = LOOP_TURNS;
+    const there = (): void => void (left-- > 0 ? setImmediate(back) : done());
+    const back = (): void => void setImmediate(there);
+    there();
   });
+}
+
+/** Each interface is the other's gateway, which no operator may write. */
+function crossed(): Config {
+  const config = parseConfig(CONFIG, "warm-up").config!;
+  const interfaces = config.interfaces.map((item, row) => {
+    const gateway = config.interfaces[1 - row].gateway!;
+    return { ...item, addresses: [...item.addresses, { address: gateway, length: 30 }] };
+  });
+  return { ...config, interfaces };
+}
+
+/** A frame of each session, toward the server or back. */
+function makeFrames(mac: Uint8Array, protocol: number, flags: number, isBack: boolean): FrameBatch {
+  const batch = new FrameBatch(new Uint8Array(SESSIONS * FRAME_BYTES), SESSIONS);
+  const to = viewOf(mac);
+  const packet = FRAME_BYTES - ETHERNET_HEADER;
+  const [source, destination] = isBack ? [SERVER, CLIENT] : [CLIENT, SERVER];
+  for (let n = 0; n < SESSIONS; n++) {
+    const at = n * FRAME_BYTES;
+    const [from, port] = isBack ? [443, 1024 + n] : [1024 + n, 443];
+    writeEthernet(batch.bytes, at, to.getUint16(0), to.getInt32(2), 0x0200, 1, ETHERTYPE_IPV4);
+    const l4 = writeIpv4(
+      batch.bytes,
+      at + ETHERNET_HEADER,
+      0,
+      packet,
+      0,
+      DONT_FRAGMENT,
+      ROUNDS_TTL,
+      protocol,
+      source,
+      destination,
+    );
+    if (protocol === PROTOCOL_UDP) writeUdp(batch.bytes, l4, from, port, packet - IPV4_HEADER);
+    else writeTcp(batch.bytes, l4, from, port, 1, 1, flags, 8192);
+    completeChecksum(batch.bytes, at);
+    batch.offset[n] = at;
+    batch.length[n] = FRAME_BYTES;
+  }
+  batch.count = SESSIONS;
+  return batch;
 }

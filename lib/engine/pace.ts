@@ -19,6 +19,8 @@ const TICK_MS = 20;
 /** Never look longer than this for the next frame. */
 export const PATIENCE_US_MAX = 50;
 const PATIENCE_US_MIN = 5;
+/** A port that had nothing is looked at in every such turn; a power of two. An empty look is a system call in libpcap. */
+const QUIET_TURNS = 4;
 /** The event loop's turn comes at least this often. */
 const AWAKE_US_MAX = 2000;
 
@@ -33,10 +35,18 @@ export function pace(
   patienceUsMax = PATIENCE_US_MAX,
 ): () => void {
   const patience = new Patience(patienceUsMax);
+  const quiet = new Uint8Array(ports.length);
+  let turns = 0;
   const turnAll = (nowUs: number): number => {
     const nowMs = Math.floor(nowUs / 1000);
     let frames = 0;
-    for (let port = 0; port < ports.length; port++) frames += engine.portTurn(port, nowMs);
+    turns = (turns + 1) & 0xffff;
+    for (let port = 0; port < ports.length; port++) {
+      if ((turns & quiet[port]) !== 0) continue;
+      const count = engine.portTurn(port, nowMs);
+      frames += count;
+      quiet[port] = count > 0 ? 0 : QUIET_TURNS - 1;
+    }
     return frames;
   };
   const wait = (waits: boolean): void => {
@@ -103,7 +113,7 @@ export class Patience {
     if (nowUs - this.#asleepSinceUs <= this.#usMax) {
       this.us = Math.min(this.#usMax, Math.max(PATIENCE_US_MIN, this.us * 2));
     } else {
-      this.us = this.us > PATIENCE_US_MIN ? this.us / 2 : 0;
+      this.us = this.us > PATIENCE_US_MIN ? this.us >> 1 : 0;
     }
   }
 }

@@ -17,6 +17,24 @@ export interface DevicePortOptions {
   /** Instead of "arp or ip, for our MAC address or broadcast". */
   readonly filter?: string;
   readonly promiscuous?: boolean;
+  /** Instead of a device: this end of a wire. */
+  readonly end?: WireEnd;
+}
+
+/** An end of a wire inside this process: a port on it is a live port in everything but the device. */
+export interface WireEnd {
+  readonly handle: PortHandle;
+  readonly mac: Uint8Array;
+}
+
+/** The MTU of a wire inside the process. */
+const WIRE_MTU = 1500;
+
+/** A wire; what the port on one end sends, the port on the other receives. Throws an Error with `.code`: ENATIVE, EMFILE. */
+export function openWire(): WireEnd[] {
+  return native()
+    .pairOpen()
+    .map((handle, end) => ({ handle, mac: Uint8Array.of(2, 0x57, 0x4d, 0, 1, end + 1) }));
 }
 
 /** The device's own facts, as they are before the port is opened. */
@@ -54,8 +72,10 @@ export abstract class NativePort implements DevicePort {
   ) {
     this.#name = options.name;
     this.device = options.device;
-    this.#facts = readFacts(options);
-    this.handle = open(this.native, this.#facts);
+    const { end } = options;
+    this.#facts =
+      end === undefined ? readFacts(options) : { mac: end.mac, deviceMtu: WIRE_MTU, mtu: WIRE_MTU, filter: "" };
+    this.handle = end === undefined ? open(this.native, this.#facts) : end.handle;
     this.memory = new Uint8Array(memoryBytes);
     openPorts.add(this);
   }

@@ -51,7 +51,7 @@ export class LivePort extends NativePort {
       this.native.portTx(this.handle, bytes, offset, length, from, to),
     );
     // After opening: libpcap sizes the ring's slots by the offloads that are on when it opens the device.
-    this.offloadError = this.#switchOffloadsOff();
+    this.offloadError = options.end === undefined ? this.#switchOffloadsOff() : undefined;
   }
 
   override rx(batch: FrameBatch): number {

@@ -55,6 +55,8 @@ export interface NativeAddon {
     bufferBytes: number,
     promiscuous: boolean,
   ): PortHandle;
+  /** Two ports without a device, each the far end of the other: frames of up to 2,048 bytes. */
+  pairOpen(): [PortHandle, PortHandle];
   /** Where portRx puts frames from now on; the handle keeps the arrays alive. Never transfer them meanwhile. */
   portBind(
     port: PortHandle,

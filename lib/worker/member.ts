@@ -115,12 +115,13 @@ export class Member {
   }
 }
 
-/** Answer the questions that come to `port` with `answer`; what it throws is the answer then. */
+/** Answer the questions that come to `port` with `answer`, one after the other; what it throws is the answer then. */
 export function answerQuestions(port: MessagePort, answer: (question: Question) => unknown): void {
-  port.on("message", ({ id, question }: Asked) => {
+  let last = Promise.resolve();
+  const next = async ({ id, question }: Asked): Promise<void> => {
     let answered: Answered;
     try {
-      answered = { id, value: answer(question) };
+      answered = { id, value: await answer(question) };
     } catch (error) {
       const isOperators = error instanceof OperatorError;
       const text =
@@ -129,5 +130,8 @@ export function answerQuestions(port: MessagePort, answer: (question: Question) 
     }
     port.postMessage(answered);
     if (question.ask === "close") port.close();
+  };
+  port.on("message", (asked: Asked) => {
+    last = last.then(() => next(asked));
   });
 }
