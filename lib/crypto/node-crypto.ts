@@ -1,0 +1,120 @@
+// PacketCrypto on node:crypto: no addon, one call and some garbage a row. What replay and explain could do without an
+// addon, and the twin that native-crypto.ts is compared with.
+
+import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from "node:crypto";
+import { setU32 } from "../base/bytes.ts";
+import { fold, sumWords } from "../wire/checksum.ts";
+import {
+  BLOCK,
+  type CipherAlgorithm,
+  DIGEST_LENGTH,
+  HMAC_MISSING,
+  HMAC_RIGHT,
+  HMAC_WRONG,
+  type HmacAlgorithm,
+  IV_LENGTH,
+  NO_WINDOW,
+  type PacketCrypto,
+  type PacketHmac,
+  type PayloadCipher,
+} from "./packet-crypto.ts";
+
+class NodeHmac implements PacketHmac {
+  readonly length: number;
+  readonly #hash: string;
+  readonly #key: Uint8Array;
+  readonly #window = new Uint8Array(4);
+
+  constructor(algorithm: HmacAlgorithm, key: Uint8Array) {
+    this.length = DIGEST_LENGTH[algorithm];
+    this.#hash = algorithm === "sha1" ? "sha1" : "sha256";
+    this.#key = key.slice();
+  }
+
+  sign(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void {
+    for (let i = 0; i < count; i++) {
+      bytes.set(this.#digest(bytes, from[i], to[i], window), to[i]);
+      to[i] += this.length;
+    }
+  }
+
+  verify(
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    window: number,
+    outcome: Int32Array,
+  ): void {
+    for (let i = 0; i < count; i++) {
+      const end = to[i] - this.length;
+      if (end < from[i]) {
+        outcome[i] = HMAC_MISSING;
+        continue;
+      }
+      const windows = window === NO_WINDOW ? [NO_WINDOW] : [window, window - 1, window + 1];
+      const said = bytes.subarray(end, to[i]);
+      const right = windows.some((at) => timingSafeEqual(said, this.#digest(bytes, from[i], end, at)));
+      outcome[i] = right ? HMAC_RIGHT : HMAC_WRONG;
+      if (right) to[i] = end;
+    }
+  }
+
+  #digest(bytes: Uint8Array, from: number, to: number, window: number): Uint8Array {
+    const hmac = createHmac(this.#hash, this.#key).update(bytes.subarray(from, to));
+    if (window !== NO_WINDOW) {
+      setU32(this.#window, 0, window);
+      hmac.update(this.#window);
+    }
+    return hmac.digest().subarray(0, this.length);
+  }
+}
+
+class NodeCipher implements PayloadCipher {
+  readonly #name: string;
+  readonly #key: Uint8Array;
+
+  constructor(algorithm: CipherAlgorithm, key: Uint8Array) {
+    this.#name = algorithm === "aes-cbc-128" ? "aes-128-cbc" : "aes-256-cbc";
+    this.#key = key.slice();
+  }
+
+  seal(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, ivs: Uint8Array): void {
+    for (let i = 0; i < count; i++) {
+      const iv = ivs.subarray(i * IV_LENGTH, (i + 1) * IV_LENGTH);
+      const cipher = createCipheriv(this.#name, this.#key, iv);
+      const body = cipher.update(bytes.subarray(from[i], to[i]));
+      const last = cipher.final();
+      bytes.set(body, from[i]);
+      bytes.set(last, from[i] + body.length);
+      bytes.set(iv, from[i] + body.length + last.length);
+      to[i] = from[i] + body.length + last.length + IV_LENGTH;
+    }
+  }
+
+  open(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void {
+    for (let i = 0; i < count; i++) {
+      const end = to[i] - IV_LENGTH;
+      const length = end - from[i];
+      to[i] = -1;
+      if (length < BLOCK || length % BLOCK !== 0) continue;
+      const decipher = createDecipheriv(this.#name, this.#key, bytes.subarray(end, end + IV_LENGTH));
+      decipher.setAutoPadding(false);
+      const plain = decipher.update(bytes.subarray(from[i], end));
+      decipher.final();
+      const padding = plain[length - 1];
+      if (padding < 1 || padding > BLOCK || !plain.subarray(length - padding).every((byte) => byte === padding))
+        continue;
+      bytes.set(plain.subarray(0, length - padding), from[i]);
+      to[i] = from[i] + length - padding;
+    }
+  }
+}
+
+export const nodeCrypto: PacketCrypto = {
+  hmac: (algorithm, key) => new NodeHmac(algorithm, key),
+  cipher: (algorithm, key) => new NodeCipher(algorithm, key),
+  sums(bytes, from, to, count, sums) {
+    for (let i = 0; i < count; i++) sums[i] = fold(sumWords(bytes, from[i], to[i], 0));
+  },
+};
