@@ -10,7 +10,7 @@ import { putCompilerLast, tuneCompiler } from "./base/compiler.ts";
 import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
 import { AdminSocket, type Answer } from "./control/admin-socket.ts";
-import { compileInterfaces, compilePaths, compilePolicy } from "./control/compile.ts";
+import { compileInterfaces, compilePaths, compilePolicy, type Securities } from "./control/compile.ts";
 import type { Config, InterfaceConfig } from "./control/config.ts";
 import { lockDevices } from "./control/device-lock.ts";
 import { type Explanation, explain } from "./control/explain.ts";
@@ -21,6 +21,7 @@ import type { PacketDescription } from "./control/packet-text.ts";
 import type { Router } from "./control/router-parts.ts";
 import { answer } from "./control/snapshot.ts";
 import { warmUp } from "./control/warm-up.ts";
+import { nodeCrypto } from "./crypto/node-crypto.ts";
 import { COUNTERS } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
@@ -28,6 +29,8 @@ import { FabricFragments } from "./engine/fabric-fragments.ts";
 import { FastPath } from "./engine/fast-path.ts";
 import { Generator } from "./engine/generate.ts";
 import { pace } from "./engine/pace.ts";
+import { PacketSecurity } from "./engine/packet-security.ts";
+import { PayloadSecurity } from "./engine/payload-security.ts";
 import { Resolver } from "./engine/resolver.ts";
 import { Signals } from "./engine/signals.ts";
 import { SlowPath } from "./engine/slow-path.ts";
@@ -66,7 +69,7 @@ tuneCompiler();
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
-const METADATA_BYTES = 512;
+const METADATA_BYTES = 640;
 
 /** One worker's share of a router: which it is, of how many, and its way to the next one. */
 export interface WorkerShare {
@@ -81,9 +84,16 @@ export interface WorkerShare {
 export function buildRouter(
   config: Config,
   ports: readonly Port[],
-  options: { clock: Clock; random: RandomSource; acceptAnyMac: boolean; share?: WorkerShare },
+  options: {
+    clock: Clock;
+    random: RandomSource;
+    acceptAnyMac: boolean;
+    share?: WorkerShare;
+    securities?: Securities;
+    wallMs?: () => number;
+  },
 ): Router {
-  const { clock, random, share } = options;
+  const { clock, random, share, securities, wallMs = () => clock.nowMs() } = options;
   const { limits } = config;
   const interfaces = compileInterfaces(
     config,
@@ -92,12 +102,13 @@ export function buildRouter(
   );
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
   const neighbors = new NeighborTable(limits.neighbors);
-  const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers);
-  const policy = compilePolicy(config, interfaces, paths);
+  const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers, securities);
+  const policy = compilePolicy(config, interfaces, paths, securities);
   const counters = new CounterSet(COUNTERS);
   const strays = share === undefined ? null : new Strays({ ...share, counters });
   const table = new SessionTable(config.sessions.max);
-  const flows = new FlowTable(config.sessions.max * 2, random.nextI32(), BATCH_FRAMES, tableMemory);
+  const seed = random.nextI32();
+  const flows = new FlowTable(config.sessions.max * 2, seed, BATCH_FRAMES, tableMemory);
   const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
   const sessions = new Sessions({
     table,
@@ -117,7 +128,8 @@ export function buildRouter(
   const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
   const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
   const metadata = new SessionMetadata(writer, table, policy, config.router);
-  const signals = new Signals({ sessions, metadata, writer, egress, generator, counters });
+  const security = new PacketSecurity({ crypto: nodeCrypto, random, wallMs, seed });
+  const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security });
   const slow = new SlowPath({
     interfaces,
     policy,
@@ -130,6 +142,8 @@ export function buildRouter(
     signals,
     counters,
     strays,
+    security,
+    payload: new PayloadSecurity({ sessions, policy, security }),
     keyRowWords: KEY_ROW_WORDS,
   });
   const engine = new Engine({

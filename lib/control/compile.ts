@@ -3,6 +3,7 @@
 
 import { getI32, getU16 } from "../base/bytes.ts";
 import { invariant } from "../base/invariant.ts";
+import type { Security } from "../crypto/key-ring.ts";
 import type { PortInfo } from "../io/port.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import { PeerPath } from "../peer/peer-path.ts";
@@ -46,6 +47,7 @@ export function compilePaths(
   neighbors: NeighborTable,
   worker = 0,
   workers = 1,
+  securities: Securities = new Map(),
 ): PeerPath[] {
   const paths: PeerPath[] = [];
   for (const peer of config.peers) {
@@ -67,6 +69,7 @@ export function compilePaths(
           vector: path.vector ?? "",
           pathId: text.encode(formatAddress(local)),
           nextHop,
+          security: securityNamed(securities, peer.security),
           portPairs: config.limits.waypointPairsPerPath,
           worker,
           workers,
@@ -81,6 +84,7 @@ export function compilePolicy(
   config: Config,
   interfaces: readonly RouterInterface[],
   paths: readonly PeerPath[],
+  securities: Securities = new Map(),
 ): Policy {
   const tenants = config.tenants.map(({ name, maxSessions, maxHalfOpen }, row) => ({
     row,
@@ -89,7 +93,9 @@ export function compilePolicy(
     maxSessions: maxSessions ?? Number.POSITIVE_INFINITY,
     maxHalfOpen: maxHalfOpen ?? Number.POSITIVE_INFINITY,
   }));
-  const services = config.services.map((service, row) => compileService(config, service, row, interfaces, paths));
+  const services = config.services.map((service, row) =>
+    compileService(config, service, row, interfaces, paths, securities),
+  );
   // Services that share a prefix share its group: the more specific transport of a group wins.
   const groupOf = new Map<string, { service: number; transport: ServiceTransport }[]>();
   const destinations = new PrefixTrie(services.reduce((count, service) => count + service.prefixes.length, 0));
@@ -132,6 +138,7 @@ function compileService(
   row: number,
   interfaces: readonly RouterInterface[],
   paths: readonly PeerPath[],
+  securities: Securities,
 ): Service {
   const route = config.serviceRoutes.find((candidate) => candidate.service === service.name);
   return {
@@ -145,6 +152,7 @@ function compileService(
       service.access.some((granted) => name === granted || name.endsWith(`.${granted}`)),
     ),
     route: route === undefined ? null : compileRoute(route, interfaces, paths),
+    security: securityNamed(securities, service.security),
   };
 }
 
@@ -167,6 +175,17 @@ function compileRoute(
     gateway: route.gateway,
     target: route.target,
   };
+}
+
+/** Security policies by name. */
+export type Securities = ReadonlyMap<string, Security>;
+
+function securityNamed(securities: Securities, name: string | null): Security | null {
+  if (name === null) return null;
+  const security = securities.get(name);
+  // Fail closed: what is to be encrypted or signed must never leave in clear for want of its keys.
+  invariant(security !== undefined, `no security policy ${name}`);
+  return security;
 }
 
 function interfaceNamed(interfaces: readonly RouterInterface[], name: string): RouterInterface {

@@ -82,5 +82,7 @@ export interface Security {
   readonly sign: "every-packet" | "metadata" | "none";
   /** Digests depend on the time (protocol sheet 5.3). */
   readonly timeBased: boolean;
+  /** Of payloads: leave what the hosts encrypt themselves in clear (protocol sheet 5.6). */
+  readonly adaptive: boolean;
   readonly ring: KeyRing;
 }

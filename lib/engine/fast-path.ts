@@ -27,6 +27,7 @@ import {
   type FlowTable,
   GENERATION_MASK,
   OP_FROM_PEER,
+  OP_SECURE,
   OP_SLOW,
   OP_TO_PEER,
 } from "../table/flow-table.ts";
@@ -69,7 +70,7 @@ const KEY_TRAITS = TRAITS;
 const FLOW = FLOW_SHIFT;
 const PLAN = FLOW_PLAN;
 const NEXT_HOP = FLOW_NEXT_HOP;
-const READY = GENERATION_MASK | OP_SLOW;
+const READY = GENERATION_MASK | OP_SLOW | OP_SECURE;
 const EGRESS = EGRESS_SHIFT;
 const MAC = MAC_SHIFT;
 const TCP = PROTOCOL_TCP;

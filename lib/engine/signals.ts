@@ -3,6 +3,7 @@
 // waypoint tuple, and goes no further than the peer.
 
 import { elapsedMs } from "../base/clock.ts";
+import { FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { silentMs } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
@@ -19,7 +20,7 @@ import {
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, REVERSE } from "../table/session-table.ts";
-import { KEY_PORTS, KEY_PROTOCOL } from "../wire/flow-key.ts";
+import { ANY_MAC, decodeFrame, KEY_PORTS, KEY_PROTOCOL, KEY_ROW_WORDS } from "../wire/flow-key.ts";
 import type { MetadataWriter } from "../wire/metadata.ts";
 import {
   CONTROL_DISABLE_METADATA,
@@ -29,6 +30,7 @@ import {
 import { METADATA_GENERATED } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
+import type { PacketSecurity } from "./packet-security.ts";
 
 export class Signals {
   readonly #sessions: Sessions;
@@ -37,6 +39,10 @@ export class Signals {
   readonly #egress: Egress;
   readonly #generator: Generator;
   readonly #counters: CounterSet;
+  readonly #security: PacketSecurity;
+  /** The packet just generated, decoded. */
+  readonly #made = new FrameBatch(new Uint8Array(0), 1);
+  readonly #key = new Int32Array(KEY_ROW_WORDS);
 
   constructor(parts: {
     sessions: Sessions;
@@ -45,6 +51,7 @@ export class Signals {
     egress: Egress;
     generator: Generator;
     counters: CounterSet;
+    security: PacketSecurity;
   }) {
     this.#sessions = parts.sessions;
     this.#metadata = parts.metadata;
@@ -52,6 +59,7 @@ export class Signals {
     this.#egress = parts.egress;
     this.#generator = parts.generator;
     this.#counters = parts.counters;
+    this.#security = parts.security;
   }
 
   /** Generate what the session's handshake has waited for long enough: the answer to the initiator, the stop to the responder. */
@@ -59,7 +67,8 @@ export class Signals {
     const { upstream, downstream } = this.#sessions.table;
     if (handshake.answerDueInMs(upstream, session, nowMs) === 0) {
       const path = this.#sessions.paths[upstream.path[session]];
-      this.#send(session, REVERSE, this.#metadata.writeDisableForward(session, path), nowMs);
+      const version = this.#security.version(path, nowMs);
+      this.#send(session, REVERSE, this.#metadata.writeDisableForward(session, path, version), nowMs);
       handshake.generated(upstream, session, nowMs);
     }
     if (handshake.stopDueInMs(downstream, session, nowMs) === 0) {
@@ -69,7 +78,7 @@ export class Signals {
         handshake.answered(downstream, session);
         return;
       }
-      this.#send(session, FORWARD, this.#metadata.writeControl(CONTROL_DISABLE_METADATA), nowMs);
+      this.#control(session, FORWARD, CONTROL_DISABLE_METADATA, nowMs);
       handshake.generated(downstream, session, nowMs);
     }
   }
@@ -78,23 +87,30 @@ export class Signals {
   confirm(session: number, direction: number, nowMs: number): void {
     const { paths, table } = this.#sessions;
     if (!paths[table.sides[direction].path[session]].mayAnswer(nowMs)) return;
-    this.#send(session, 1 - direction, this.#metadata.writeControl(CONTROL_SESSION_EXISTS), nowMs);
+    this.#control(session, 1 - direction, CONTROL_SESSION_EXISTS, nowMs);
+  }
+
+  #control(session: number, direction: number, reason: number, nowMs: number): void {
+    const { paths, table } = this.#sessions;
+    const version = this.#security.version(paths[table.sides[1 - direction].path[session]], nowMs);
+    this.#send(session, direction, this.#metadata.writeControl(reason, version), nowMs);
   }
 
   /** Answer a health check about a session we do not know, on its tuple swapped: send metadata. */
   askForMetadata(key: Int32Array, path: PeerPath, nowMs: number): void {
     if (!path.mayAnswer(nowMs)) return;
-    const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA);
+    const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA, this.#security.version(path, nowMs));
     const protocol = key[KEY_PROTOCOL] & 0xff;
     const ports = swapPorts(key[KEY_PORTS]);
     this.#generator.carrier(protocol, path.local, path.remote, ports, 0, 0, this.#writer.buffer, length);
-    this.#transmit(path.interfaceId, path.nextHop, nowMs);
+    this.#transmit(path, path.interfaceId, path.nextHop, nowMs);
   }
 
   /** Send the writer's metadata alone, in the given direction of the session. */
   #send(session: number, direction: number, metadataLength: number, nowMs: number): void {
-    const { flows, table } = this.#sessions;
+    const { flows, paths, table } = this.#sessions;
     const { words } = flows;
+    const path = paths[table.sides[1 - direction].path[session]];
     const base = table.flow(session, direction) << FLOW_SHIFT;
     const said = session * 4 + direction * 2;
     const heard = session * 4 + (1 - direction) * 2;
@@ -106,13 +122,21 @@ export class Signals {
       table.tcpNumbers[said] || table.tcpNumbers[heard + 1],
       table.tcpNumbers[heard],
       this.#writer.buffer,
-      metadataLength,
+      this.#security.sealMetadata(this.#writer, metadataLength, path, nowMs),
     );
-    this.#transmit(planEgress(words[base + FLOW_PLAN]), words[base + FLOW_NEXT_HOP], nowMs);
+    this.#transmit(path, planEgress(words[base + FLOW_PLAN]), words[base + FLOW_NEXT_HOP], nowMs);
   }
 
-  #transmit(egress: number, hop: number, nowMs: number): void {
+  /** Sign and send what the generator has made. */
+  #transmit(path: PeerPath, egress: number, hop: number, nowMs: number): void {
+    const { bytes, offset, length } = this.#generator;
+    const made = this.#made;
+    made.bytes = bytes;
+    made.offset[0] = offset;
+    made.length[0] = length;
+    decodeFrame(made.view, offset, length, egress, ANY_MAC, 0, this.#key, 0);
+    this.#security.sign(made, 0, this.#key, path, true, nowMs);
     this.#counters.increment(METADATA_GENERATED);
-    this.#egress.send(egress, hop, this.#generator.bytes, this.#generator.offset, this.#generator.length, 0, 0, nowMs);
+    this.#egress.send(egress, hop, bytes, offset, made.length[0], 0, 0, nowMs);
   }
 }

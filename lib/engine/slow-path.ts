@@ -11,9 +11,11 @@ import { Classification, classifyMetadata, classifyPacket } from "../session/cla
 import { armTimer, holdBackClock, isExpired, watchSilence } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
+import { firstPayload } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
 import {
   ForwardMetadata,
+  NO_POLICY_NAME,
   readContext,
   readForwardMetadata,
   readUuid,
@@ -31,10 +33,18 @@ import {
   OP_FROM_PEER,
   OP_INSERT_UDP,
   OP_REMOVE_UDP,
+  OP_SECURE,
   OP_TO_PEER,
   planEgress,
 } from "../table/flow-table.ts";
-import { FORWARD, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
+import {
+  FORWARD,
+  PAYLOAD_CLEAR,
+  PAYLOAD_ENCRYPTED,
+  PAYLOAD_WATCHED,
+  REVERSE,
+  SIDE_SENDING,
+} from "../table/session-table.ts";
 import { ipv4HeaderIsRight, l4IsRight } from "../wire/checksum.ts";
 import {
   ANY_MAC,
@@ -56,6 +66,7 @@ import {
   TRAITS,
 } from "../wire/flow-key.ts";
 import { getIcmpType, ICMP_ECHO } from "../wire/icmp.ts";
+import { IPV4_HEADER } from "../wire/ipv4.ts";
 import {
   isFalsePositiveMarker,
   type MetadataWriter,
@@ -79,7 +90,18 @@ import {
   METADATA_BASE_LENGTH,
 } from "../wire/metadata-attributes.ts";
 import { completeChecksum, segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
-import { ACK, FIN, findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, RST, SYN } from "../wire/tcp.ts";
+import {
+  ACK,
+  FIN,
+  findMss,
+  getTcpAcknowledgment,
+  getTcpFlags,
+  getTcpSequence,
+  lowerMss,
+  RST,
+  SYN,
+  TCP_HEADER,
+} from "../wire/tcp.ts";
 import { getUdpLength } from "../wire/udp.ts";
 import {
   CONSUMED,
@@ -90,12 +112,15 @@ import {
   DROP_FRAME_TOO_LONG,
   DROP_ICMP_TYPE,
   DROP_IP_CHECKSUM,
+  DROP_KEY_VERSION,
   DROP_LOCAL_ADDRESS,
   DROP_METADATA_CHECKSUM,
   DROP_METADATA_CONTEXT,
   DROP_METADATA_MISSING,
   DROP_METADATA_UNEXPECTED,
   DROP_NOT_A_PEER,
+  DROP_REPLAY,
+  DROP_SECURITY_POLICY,
   DROP_TCP_MID_FLOW,
   DROP_TTL,
   DROP_UDP_CHECKSUM,
@@ -122,6 +147,8 @@ import type { Egress } from "./egress.ts";
 import type { FabricFragments } from "./fabric-fragments.ts";
 import { canCut, hidesCookie, isPartial, mayHideMetadata, segmentSizeOf } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
+import type { PacketSecurity } from "./packet-security.ts";
+import type { PayloadSecurity } from "./payload-security.ts";
 import { rewrite } from "./rewrite.ts";
 import type { Signals } from "./signals.ts";
 import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "./splice.ts";
@@ -153,6 +180,8 @@ export class SlowPath {
   readonly #signals: Signals;
   readonly #counters: CounterSet;
   readonly #strays: Strays | null;
+  readonly #security: PacketSecurity;
+  readonly #payload: PayloadSecurity;
   readonly #parsed = new ParsedMetadata();
   readonly #forward = new ForwardMetadata();
   readonly #request = new OpenRequest();
@@ -168,6 +197,8 @@ export class SlowPath {
   /** The largest of all interfaces: what the generator's slots have room for. */
   readonly #mtuMax: number;
   observer: Observer | null = null;
+  /** For the next call of session(): the packet's digest is off and its metadata parsed, for it has just opened the session. */
+  #isRead = false;
 
   constructor(parts: {
     interfaces: readonly RouterInterface[];
@@ -182,6 +213,8 @@ export class SlowPath {
     counters: CounterSet;
     /** The way to the other workers; null where there are none. */
     strays: Strays | null;
+    security: PacketSecurity;
+    payload: PayloadSecurity;
     keyRowWords: number;
   }) {
     this.#interfaces = parts.interfaces;
@@ -195,6 +228,8 @@ export class SlowPath {
     this.#signals = parts.signals;
     this.#counters = parts.counters;
     this.#strays = parts.strays;
+    this.#security = parts.security;
+    this.#payload = parts.payload;
     this.#pieceKey = new Int32Array(parts.keyRowWords);
     this.#arrivedKey = new Int32Array(parts.keyRowWords);
     this.#mtuMax = Math.max(...parts.interfaces.map(({ mtu }) => mtu));
@@ -256,7 +291,42 @@ export class SlowPath {
     request.upstreamPath = -1;
     request.replaces = -1;
     request.sourceRouter = 0;
+    this.#beginPayload(request);
     return this.#openClassified(nowMs);
+  }
+
+  /** How the payload of a session travels that begins here. */
+  #beginPayload(request: OpenRequest): void {
+    const { service, route } = this.#classification;
+    const security = route?.kind === "peer" ? this.#policy.services[service].security : null;
+    request.payload = firstPayload(security, request.context[3], request.context[2]);
+    request.payloadPolicy = security === null ? 0 : this.#metadata.names.row(security.name);
+    request.payloadKeyVersion = security === null ? 0 : security.ring.current.version;
+    request.hasEncryptedFrom = false;
+  }
+
+  /**
+   * How the payload of a session travels that comes from a peer: as its metadata says. The last router holds that
+   * against its own policy: what must be encrypted and is not, or cannot be decrypted here, is refused.
+   */
+  #takePayload(request: OpenRequest): number {
+    const told = this.#forward;
+    const { service, route } = this.#classification;
+    const { security } = this.#policy.services[service];
+    const hasPolicy = told.securityPolicy !== "" && told.securityPolicy !== NO_POLICY_NAME;
+    request.payload = told.isEncrypted ? PAYLOAD_ENCRYPTED : PAYLOAD_CLEAR;
+    request.payloadPolicy = hasPolicy ? this.#metadata.names.row(told.securityPolicy) : 0;
+    request.payloadKeyVersion = told.payloadKeyVersion;
+    request.hasEncryptedFrom = told.isEncrypted && told.hasEncryptedFrom;
+    request.encryptedFrom = told.encryptedFrom;
+    if (route?.kind === "peer") return OK;
+    if (!told.isEncrypted) {
+      request.payload = firstPayload(security, request.context[3], request.context[2]);
+      if (request.payload === PAYLOAD_ENCRYPTED) return DROP_SECURITY_POLICY;
+      return request.payload === PAYLOAD_WATCHED && security!.name !== told.securityPolicy ? DROP_SECURITY_POLICY : OK;
+    }
+    if (security === null || security.name !== told.securityPolicy) return DROP_SECURITY_POLICY;
+    return security.ring.remembered(told.payloadKeyVersion)?.cipher == null ? DROP_KEY_VERSION : OK;
   }
 
   /** The request is filled but for what classification found. */
@@ -283,8 +353,10 @@ export class SlowPath {
     const verdict = this.#readMetadata(batch, i, key, path, nowMs);
     if (verdict !== OK) return verdict;
     const parsed = this.#parsed;
-    if (this.#strays !== null && !this.#strays.isBack && !parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4))
+    if (this.#strays !== null && !this.#strays.isBack && !parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) {
+      this.#security.restore(batch, i, key);
       return this.#strays.handOver(batch, i, ingress.id);
+    }
     if (isFalsePositiveMarker(parsed)) return DROP_UNKNOWN_SESSION;
     if (parsed.has(ATTRIBUTE_CONTROL)) return DROP_UNKNOWN_SESSION;
     if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_HEALTH_CHECK)) {
@@ -316,6 +388,7 @@ export class SlowPath {
     const verdict = this.#acceptFromPeer(batch, i, key, path, nowMs, replaced);
     this.observer?.("metadata", verdict, this.#classification, verdict === OK ? this.#sessions.opened : -1);
     if (verdict !== OK) return verdict;
+    this.#isRead = true;
     return this.session(batch, i, key, this.#sessions.table.forwardFlow[this.#sessions.opened], nowMs);
   }
 
@@ -328,7 +401,7 @@ export class SlowPath {
     replaced: number,
   ): number {
     const forward = this.#forward;
-    const verdict = readForwardMetadata(batch.bytes, this.#parsed, forward);
+    const verdict = readForwardMetadata(this.#security.told, this.#parsed, forward);
     if (verdict !== OK) return verdict;
     if (wireProtocol(forward.context[3]) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
     const classified = classifyMetadata(
@@ -340,6 +413,7 @@ export class SlowPath {
     );
     if (classified !== OK) return classified;
     if (this.#strays !== null && !this.#isOwn(forward.context)) {
+      this.#security.restore(batch, i, key);
       const handed = this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
       // The one it replaces would take the packets that follow.
       if (handed === HANDED_OVER && replaced >= 0) this.#sessions.close(replaced, nowMs);
@@ -353,12 +427,19 @@ export class SlowPath {
     request.upstreamPath = path;
     request.replaces = replaced;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
-    return this.#openClassified(nowMs);
+    const payload = this.#takePayload(request);
+    if (payload !== OK) return payload;
+    if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
+    const opened = this.#openClassified(nowMs);
+    if (opened === OK) this.#security.remember(nowMs);
+    return opened;
   }
 
   /** A packet of a known flow that the fast path would not take. */
   session(batch: FrameBatch, i: number, key: Int32Array, flow: number, nowMs: number): number {
     const { flows, table } = this.#sessions;
+    const isRead = this.#isRead;
+    this.#isRead = false;
     const base = flow << FLOW_SHIFT;
     const plan = flows.words[base + FLOW_PLAN];
     const session = flows.words[base + FLOW_SESSION];
@@ -382,10 +463,13 @@ export class SlowPath {
     }
 
     if ((plan & OP_FROM_PEER) !== 0) {
-      const verdict = this.#arrive(batch, i, key, session, direction, nowMs);
+      const verdict = this.#arrive(batch, i, key, session, direction, isRead, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
+    const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
+    if (carried !== OK) return carried;
     if (direction === REVERSE) table.healthCheck[session] = 0;
+    if ((plan & OP_SECURE) !== 0) this.#lowerMss(batch.bytes, key, session);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
 
     const verdict = this.#leave(batch, i, key, flow, session, direction, nowMs);
@@ -406,10 +490,19 @@ export class SlowPath {
   }
 
   /** What a packet from a peer brings: take its metadata off, or note that it has none. OK = go on with the bare packet. */
-  #arrive(batch: FrameBatch, i: number, key: Int32Array, session: number, direction: number, nowMs: number): number {
-    const { table } = this.#sessions;
+  #arrive(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    session: number,
+    direction: number,
+    isRead: boolean,
+    nowMs: number,
+  ): number {
+    const { table, paths } = this.#sessions;
+    const path = table.sides[direction].path[session];
     if ((key[TRAITS] & TRAIT_COOKIE) !== 0) {
-      const verdict = this.#readMetadata(batch, i, key, table.sides[direction].path[session], nowMs);
+      const verdict = isRead ? OK : this.#readMetadata(batch, i, key, path, nowMs);
       if (verdict !== OK) return verdict;
       const parsed = this.#parsed;
       if (isFalsePositiveMarker(parsed)) {
@@ -418,16 +511,19 @@ export class SlowPath {
       } else {
         this.#counters.increment(METADATA_RECEIVED);
         if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
-          return this.#control(batch.bytes, session, direction, nowMs);
+          return this.#control(session, direction, nowMs);
         const meant =
           direction === FORWARD
             ? this.#forwardMetadata(batch, i, key, session, nowMs)
-            : this.#reverseMetadata(batch, session, nowMs);
+            : this.#reverseMetadata(session, nowMs);
         if (meant !== OK) return meant;
         if (parsed.has(ATTRIBUTE_HEALTH_CHECK)) this.#signals.confirm(session, direction, nowMs);
         removeBeforePayload(batch, i, key, parsed.totalLength);
         return OK;
       }
+    } else {
+      const verdict = this.#security.verify(batch, i, key, paths[path], false, nowMs);
+      if (verdict !== OK) return verdict;
     }
     // Without metadata: the responder has been heard; an initiator that still waits believes nothing.
     if (direction === FORWARD) {
@@ -443,17 +539,22 @@ export class SlowPath {
    * from the start again. A wrong checksum means that nothing in it is believed.
    */
   #readMetadata(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
-    const verdict = parseMetadata(batch.bytes, key[AT_PAYLOAD], payloadEnd(batch.bytes, key), this.#parsed);
+    const parsed = this.#parsed;
+    const verdict = parseMetadata(batch.bytes, key[AT_PAYLOAD], payloadEnd(batch.bytes, key), parsed, true);
     if (verdict !== OK) return verdict;
-    if (this.#parsed.has(ATTRIBUTE_FRAGMENT)) {
+    if (parsed.has(ATTRIBUTE_FRAGMENT)) {
       // A router never cuts a fragment again: a packet put together is no piece of another.
       if (batch === this.#piece) return DROP_FRAGMENT_MALFORMED;
-      const added = this.#fragments[path].add(batch, i, key, this.#parsed, this.#piece, nowMs);
+      const added = this.#fragments[path].add(batch, i, key, parsed, this.#piece, nowMs);
       if (added !== OK) return added;
       this.#counters.increment(FABRIC_REASSEMBLED);
       return this.#reassembled(key[KEY_PROTOCOL] >>> 8, nowMs);
     }
-    return l4IsRight(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]) ? OK : DROP_METADATA_CHECKSUM;
+    if (!l4IsRight(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_METADATA_CHECKSUM;
+    const peer = this.#sessions.paths[path];
+    // The marker is nothing a router says: what is behind it is a host's.
+    const verified = this.#security.verify(batch, i, key, peer, !isFalsePositiveMarker(parsed), nowMs);
+    return verified !== OK ? verified : this.#security.readMetadata(batch.bytes, key, peer, parsed, nowMs);
   }
 
   /** Take the reassembled packet in #piece through the slow path and count what becomes of it. The fragment that completed it is CONSUMED, always. */
@@ -482,47 +583,50 @@ export class SlowPath {
     // Header attributes alone (a health check) ride on a packet that says nothing about the handshake.
     if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) return OK;
     if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
-    readUuid(batch.bytes, parsed, this.#words);
+    readUuid(this.#security.told, parsed, this.#words);
     if (!table.hasUuid(session, this.#words)) {
       // Another session took over the waypoint tuple.
       const taken = this.#openFromPeer(batch, i, key, table.upstream.path[session], nowMs, session);
       return taken === OK ? HANDLED : taken;
     }
+    this.#payload.heard(session, FORWARD, this.#security.told, parsed);
     handshake.heardForwardMetadata(table.upstream, session, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
   }
 
   /** Reverse metadata: the backward message. It must speak of this session. */
-  #reverseMetadata(batch: FrameBatch, session: number, nowMs: number): number {
+  #reverseMetadata(session: number, nowMs: number): number {
     const parsed = this.#parsed;
     const { table } = this.#sessions;
     if (!parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) {
       return table.downstream.state[session] === SIDE_SENDING ? DROP_METADATA_MISSING : OK;
     }
     if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
-    if (!this.#speaksOf(batch.bytes, session)) return DROP_METADATA_UNEXPECTED;
+    if (!this.#speaksOf(session)) return DROP_METADATA_UNEXPECTED;
+    // An answer to what we said before the session was encrypted is none.
+    if (!this.#payload.heard(session, REVERSE, this.#security.told, parsed)) return OK;
     handshake.heardReverseMetadata(table.downstream, session, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
   }
 
   /** Whether the identifier and the reverse context of the parsed metadata, as far as it has them, are this session's. */
-  #speaksOf(bytes: Uint8Array, session: number): boolean {
+  #speaksOf(session: number): boolean {
     const parsed = this.#parsed;
     if (parsed.has(ATTRIBUTE_UUID)) {
-      readUuid(bytes, parsed, this.#words);
+      readUuid(this.#security.told, parsed, this.#words);
       if (!this.#sessions.table.hasUuid(session, this.#words)) return false;
     }
-    return !parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4) || this.#isMirror(bytes, session);
+    return !parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4) || this.#isMirror(session);
   }
 
   /** Whether the parsed reverse context is the session's own with its ends swapped. */
-  #isMirror(bytes: Uint8Array, session: number): boolean {
+  #isMirror(session: number): boolean {
     const { context } = this.#sessions.table;
     const at = session * 4;
     const said = this.#words;
-    readContext(bytes, this.#parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), said);
+    readContext(this.#security.told, this.#parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), said);
     return (
       said[0] === context[at + 1] &&
       said[1] === context[at] &&
@@ -532,19 +636,20 @@ export class SlowPath {
   }
 
   /** A control message on a session's flow: do what it says, forward nothing (protocol sheet 3.4). */
-  #control(bytes: Uint8Array, session: number, direction: number, nowMs: number): number {
+  #control(session: number, direction: number, nowMs: number): number {
     const parsed = this.#parsed;
     const { table } = this.#sessions;
     const side = table.sides[direction];
-    if (!this.#speaksOf(bytes, session)) return DROP_METADATA_UNEXPECTED;
-    const reason = bytes[parsed.offsetOf(ATTRIBUTE_CONTROL)];
+    const { told } = this.#security;
+    if (!this.#speaksOf(session)) return DROP_METADATA_UNEXPECTED;
+    const reason = told[parsed.offsetOf(ATTRIBUTE_CONTROL)];
     if (reason === CONTROL_DELETE_SESSION) {
       this.#sessions.close(session, nowMs);
       return CONSUMED;
     }
-    if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
-      handshake.heardDisable(side, session);
-    else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(side, session);
+    if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) {
+      if (this.#payload.heard(session, direction, told, parsed)) handshake.heardDisable(side, session);
+    } else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(side, session);
     else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;
     this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);
@@ -564,7 +669,9 @@ export class SlowPath {
     table.tcpState[session] = nextTcpState(table.tcpState[session], flags, direction);
     const length = end - key[AT_PAYLOAD];
     const at = session * 4 + direction * 2;
-    table.tcpNumbers[at] = getTcpSequence(bytes, l4) + length + ((flags & SYN) !== 0 ? 1 : 0);
+    const next = getTcpSequence(bytes, l4) + length + ((flags & SYN) !== 0 ? 1 : 0);
+    // Of a segment sent again the one before is not forgotten.
+    if (table.tcpNumbers[at] === 0 || ((next - table.tcpNumbers[at]) | 0) > 0) table.tcpNumbers[at] = next;
     table.tcpNumbers[at + 1] = getTcpAcknowledgment(bytes, l4);
     // What one end can receive is what the other may send.
     if ((flags & SYN) !== 0) table.segmentSize[session * 2 + 1 - direction] = findMss(bytes, l4);
@@ -592,7 +699,12 @@ export class SlowPath {
       const fits = canCut(batch, i, key, 0, mtu);
       const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, flow) : batch.segmentSize[i];
       batch.segmentSize[i] = size;
-      if (attach || !fits || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))) {
+      if (
+        attach ||
+        !fits ||
+        (plan & OP_SECURE) !== 0 ||
+        ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))
+      ) {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
@@ -605,26 +717,50 @@ export class SlowPath {
     const partial = batch.segmentSize[i] !== 0 && isPartial(batch, i, key);
     rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
+    const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
+    if (sealed !== OK) return sealed;
+    const path = side.path[session] < 0 ? null : paths[side.path[session]];
     if (attach) {
-      const length = this.#writeMetadata(session, direction, sending, paths[side.path[session]]);
+      const length = this.#writeMetadata(session, direction, sending, path!, nowMs);
       insertBeforePayload(batch, i, key, this.#writer.buffer, length);
       this.#counters.increment(METADATA_SENT);
     } else if ((plan & OP_TO_PEER) !== 0 && startsWithCookie(bytes, key[AT_PAYLOAD], key[AT_END])) {
       insertBeforePayload(batch, i, key, this.#marker, METADATA_BASE_LENGTH);
       this.#counters.increment(METADATA_MARKED);
     }
-    if (side.path[session] >= 0) handshake.answered(side, session);
+    if (path !== null) {
+      this.#security.sign(batch, i, key, path, attach, nowMs);
+      handshake.answered(side, session);
+    }
     flows.touch(flow, packetLength, nowMs);
     return this.#transmit(batch, i, key, flow, side.path[session], partial, nowMs);
   }
 
+  /**
+   * A segment that opens a session whose packets grow: what its sender asks for is lowered to what still fits the
+   * interfaces both ways (protocol sheet 8), so that nothing of the stream has to be cut to fabric fragments.
+   */
+  #lowerMss(bytes: Uint8Array, key: Int32Array, session: number): void {
+    if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP || (getTcpFlags(bytes, key[AT_L4]) & SYN) === 0) return;
+    const { table, paths } = this.#sessions;
+    for (const side of table.sides) {
+      if (side.path[session] < 0) continue;
+      const path = paths[side.path[session]];
+      const room = this.#interfaces[path.interfaceId].mtu - IPV4_HEADER - TCP_HEADER;
+      lowerMss(bytes, key[AT_L4], room - this.#security.overhead(path) - this.#payload.overhead(session));
+    }
+  }
+
   /** What a packet carries in this direction: the session's metadata while the peer has not heard us, else a health check. */
-  #writeMetadata(session: number, direction: number, sending: boolean, path: PeerPath): number {
+  #writeMetadata(session: number, direction: number, sending: boolean, path: PeerPath, nowMs: number): number {
+    const version = this.#security.version(path, nowMs);
     if (direction === FORWARD) this.#sessions.table.healthCheck[session] = 0;
-    if (!sending) return this.#metadata.writeHealthCheck();
-    return direction === FORWARD
-      ? this.#metadata.writeForward(session, path)
-      : this.#metadata.writeReverse(session, path);
+    if (!sending) return this.#metadata.writeHealthCheck(version);
+    const length =
+      direction === FORWARD
+        ? this.#metadata.writeForward(session, path, version)
+        : this.#metadata.writeReverse(session, path, version);
+    return this.#security.sealMetadata(this.#writer, length, path, nowMs);
   }
 
   /** Whether a super-frame can be taken apart here: its segments are known, or are those of a stream, and none is too long. */
@@ -768,7 +904,7 @@ export class SlowPath {
 
 /** Whether a super-frame from a peer has metadata, or what only routers put into UDP, in any of its segments. */
 function needsCut(batch: FrameBatch, i: number, key: Int32Array, plan: number): boolean {
-  return (plan & OP_REMOVE_UDP) !== 0 || hidesCookie(batch.bytes, key, 0, batch.segmentSize[i]);
+  return (plan & (OP_REMOVE_UDP | OP_SECURE)) !== 0 || hidesCookie(batch.bytes, key, 0, batch.segmentSize[i]);
 }
 
 /** Where the L4 payload ends: bytes behind the UDP length (RFC 9868) belong to no datagram and no checksum. */

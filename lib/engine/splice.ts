@@ -100,6 +100,54 @@ function swapBytes(sum: number): number {
   return ((sum << 8) & 0xff00) | (sum >>> 8);
 }
 
+/**
+ * The L4 payload of a TCP or UDP packet ends at `to` from now on: a digest was put behind it, or is taken off. Its bytes
+ * are there in both cases.
+ */
+export function moveEnd(batch: FrameBatch, i: number, key: Int32Array, to: number): void {
+  const { bytes } = batch;
+  const end = key[AT_END];
+  const l4 = key[AT_L4];
+  const grows = to > end;
+  let sum = fold(sumWords(bytes, grows ? end : to, grows ? to : end, 0));
+  if (((Math.min(end, to) - l4) & 1) !== 0) sum = swapBytes(sum);
+  const protocol = bytes[key[AT_L3] + 9];
+  const field = l4 + l4ChecksumOffset(protocol);
+  const stored = getU16(bytes, field);
+  const before = end - l4;
+  setEnd(batch, i, key, to);
+  if (protocol === PROTOCOL_UDP && stored === 0) return;
+  // The length is in the pseudo header, and in a UDP header once more.
+  const lengths = subtract(to - l4, before);
+  let total = fold((~stored & 0xffff) + lengths + (protocol === PROTOCOL_UDP ? lengths : 0));
+  total = grows ? fold(total + sum) : subtract(total, sum);
+  const checksum = ~total & 0xffff;
+  setU16(bytes, field, checksum === 0 && protocol === PROTOCOL_UDP ? 0xffff : checksum);
+}
+
+/** The L4 payload of a TCP or UDP packet is another one that ends at `to`, whose folded sum is `sum`: lengths, and the checksum made anew. */
+export function replacePayload(batch: FrameBatch, i: number, key: Int32Array, to: number, sum: number): void {
+  const { bytes } = batch;
+  setEnd(batch, i, key, to);
+  const l3 = key[AT_L3];
+  const l4 = key[AT_L4];
+  const protocol = bytes[l3 + 9];
+  const field = l4 + l4ChecksumOffset(protocol);
+  setU16(bytes, field, 0);
+  const header = sumWords(bytes, l4, key[AT_PAYLOAD], pseudoHeaderSum(bytes, l3, to - l4));
+  const checksum = ~fold(header + sum) & 0xffff;
+  setU16(bytes, field, checksum === 0 && protocol === PROTOCOL_UDP ? 0xffff : checksum);
+}
+
+/** The packet ends at `to`: the frame's length, the IPv4 total length and the UDP length say so. */
+function setEnd(batch: FrameBatch, i: number, key: Int32Array, to: number): void {
+  const { bytes } = batch;
+  key[AT_END] = to;
+  batch.length[i] = to - batch.offset[i];
+  setTotalLength(bytes, key[AT_L3], to - key[AT_L3]);
+  if (bytes[key[AT_L3] + 9] === PROTOCOL_UDP) setU16(bytes, key[AT_L4] + 4, to - key[AT_L4]);
+}
+
 /** Store a new IPv4 total length and update the header checksum by the change. */
 function setTotalLength(bytes: Uint8Array, l3: number, total: number): void {
   const old = getU16(bytes, l3 + 2);

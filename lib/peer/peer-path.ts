@@ -1,3 +1,4 @@
+import type { Security } from "../crypto/key-ring.ts";
 import { ShardedPortPool } from "../table/port-pool.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 
@@ -21,6 +22,10 @@ export class PeerPath {
   readonly pathId: Uint8Array;
   /** Neighbor row of the next hop on the way to `remote`. */
   readonly nextHop: number;
+  /** How packets between us and this peer are signed and metadata is encrypted; null = not at all. */
+  readonly security: Security | null;
+  /** Milliseconds by which the peer's clock was ahead of ours when one of its digests was last refused for it; NaN = never. */
+  clockSkewMs = Number.NaN;
   readonly tcpPorts: ShardedPortPool;
   readonly udpPorts: ShardedPortPool;
   /** Taken as up until paths are monitored. Who changes it bumps the flow table's generation. */
@@ -39,6 +44,7 @@ export class PeerPath {
     vector: string;
     pathId: Uint8Array;
     nextHop: number;
+    security: Security | null;
     portPairs: number;
     /** Which of the router's workers this is, and how many there are: each has its own pairs. */
     worker: number;
@@ -52,6 +58,7 @@ export class PeerPath {
     this.vector = options.vector;
     this.pathId = options.pathId;
     this.nextHop = options.nextHop;
+    this.security = options.security;
     const { portPairs, worker, workers } = options;
     this.tcpPorts = new ShardedPortPool(portPairs, QUARANTINE_MS, worker, workers);
     this.udpPorts = new ShardedPortPool(portPairs, QUARANTINE_MS, worker, workers);

@@ -27,10 +27,11 @@ import {
   OP_FROM_PEER,
   OP_INSERT_UDP,
   OP_REMOVE_UDP,
+  OP_SECURE,
   OP_SLOW,
   OP_TO_PEER,
 } from "../table/flow-table.ts";
-import { type SessionTable, SIDE_SENDING } from "../table/session-table.ts";
+import { FORWARD, PAYLOAD_CLEAR, type SessionTable, SIDE_SENDING } from "../table/session-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { addDelta, deltaI32 } from "../wire/checksum.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
@@ -51,11 +52,15 @@ import {
 } from "../wire/verdict.ts";
 import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
+import { encryptFrom, isPayloadEnd } from "./payload.ts";
 import type { ServiceRoute, Tenant } from "./policy.ts";
 import { isTcpHalfOpen, isTcpOver, isTcpSteady } from "./tcp-state.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
 const TTL_DELTA = 0xfeff;
+
+/** The ops that `settle` decides anew. */
+const CHANGING_OPS = OP_SLOW | OP_SECURE;
 
 /** What a session is opened from; the owner reuses one. */
 export class OpenRequest {
@@ -74,6 +79,12 @@ export class OpenRequest {
   route: ServiceRoute | null = null;
   /** Row in the name table of the router where the session entered the fabric. */
   sourceRouter = 0;
+  // How its payload travels: the columns of the same names.
+  payload = PAYLOAD_CLEAR;
+  payloadPolicy = 0;
+  payloadKeyVersion = 0;
+  hasEncryptedFrom = false;
+  encryptedFrom = 0;
 }
 
 /** Where a session's packets go next, both ways, and what they look like there. */
@@ -312,6 +323,10 @@ export class Sessions {
     table.uuid.set(request.uuid, session * 4);
     table.context.set(context, session * 4);
     table.sourceRouter[session] = request.sourceRouter;
+    table.payload[session] = request.payload;
+    table.payloadPolicy[session] = request.payloadPolicy;
+    table.payloadKeyVersion[session] = request.payloadKeyVersion;
+    if (request.hasEncryptedFrom) encryptFrom(table, session, FORWARD, request.encryptedFrom);
     table.upstream.start(session, request.upstreamPath);
     table.downstream.start(session, downstream === null ? -1 : downstream.row);
     if (upstream !== null) upstream.sessions++;
@@ -357,18 +372,30 @@ export class Sessions {
       table.upstream.state[session] === SIDE_SENDING ||
       table.downstream.state[session] === SIDE_SENDING ||
       table.healthCheck[session] === 1;
+    const ops = (slow ? OP_SLOW : 0) | (this.#isSecure(session) ? OP_SECURE : 0);
     const reverseFlow = table.reverseFlow[session];
     const halfOpen = tcp ? isTcpHalfOpen(state) : this.flows.packets(reverseFlow) === 0;
     const words = this.flows.words;
     const forward = (table.forwardFlow[session] << FLOW_SHIFT) + FLOW_PLAN;
     const reverse = (reverseFlow << FLOW_SHIFT) + FLOW_PLAN;
-    words[forward] = slow ? words[forward] | OP_SLOW : words[forward] & ~OP_SLOW;
+    words[forward] = (words[forward] & ~CHANGING_OPS) | ops;
     // The first reverse packet of a half-open session must be noticed.
-    words[reverse] = slow || halfOpen ? words[reverse] | OP_SLOW : words[reverse] & ~OP_SLOW;
+    words[reverse] = (words[reverse] & ~CHANGING_OPS) | ops | (halfOpen ? OP_SLOW : 0);
     const tenant = table.tenant[session];
     if (halfOpen) {
       if (this.#halfOpen.add(session)) this.#tenantHalfOpen[tenant]++;
     } else if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
+  }
+
+  /** Whether each of its packets needs a key: for a digest, or because its payload is encrypted or may yet be. */
+  #isSecure(session: number): boolean {
+    const { table } = this;
+    if (table.payload[session] !== PAYLOAD_CLEAR && isPayloadEnd(table, session)) return true;
+    return this.#signsAll(table.upstream.path[session]) || this.#signsAll(table.downstream.path[session]);
+  }
+
+  #signsAll(path: number): boolean {
+    return path >= 0 && this.paths[path].security?.sign === "every-packet";
   }
 
   /**

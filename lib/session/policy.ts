@@ -1,6 +1,7 @@
 // Policy, compiled: who a source is (tenant), what a destination is (service), who may use it, and how it is reached.
 // Immutable once built by control/compile.ts; the same object answers for live traffic, replay and explain.
 
+import type { Security } from "../crypto/key-ring.ts";
 import type { PrefixTrie } from "../table/prefix-trie.ts";
 
 /** One transport of a service; an empty list of transports was compiled to one that matches everything. */
@@ -40,6 +41,8 @@ export interface Service {
   readonly allowed: readonly boolean[];
   /** null = no service-route on this router. */
   readonly route: ServiceRoute | null;
+  /** How payloads of its sessions are encrypted between the first and the last router; null = not at all. */
+  readonly security: Security | null;
 }
 
 export interface Tenant {

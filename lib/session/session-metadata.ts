@@ -3,19 +3,22 @@
 
 import { getI32 } from "../base/bytes.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
-import type { SessionTable } from "../table/session-table.ts";
+import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DESTINATION_ROUTER,
   ATTRIBUTE_DISABLE_FORWARD,
+  ATTRIBUTE_ENCRYPTED_FROM,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_PATH_ID,
+  ATTRIBUTE_PAYLOAD_KEY_VERSION,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
   ATTRIBUTE_SECURITY_ID,
   ATTRIBUTE_SECURITY_POLICY,
   ATTRIBUTE_SERVICE,
+  ATTRIBUTE_SESSION_ENCRYPTED,
   ATTRIBUTE_SOURCE_ROUTER,
   ATTRIBUTE_TENANT,
   ATTRIBUTE_UUID,
@@ -24,14 +27,14 @@ import {
 import { DROP_METADATA_CONTEXT, OK } from "../wire/verdict.ts";
 import { NameTable } from "./name-table.ts";
 import { swapPorts } from "./open.ts";
+import { knowsEncryptedFrom } from "./payload.ts";
 import type { Policy } from "./policy.ts";
 
-/** Attribute 16 while an adjacency has no keys: there is no key version yet. */
-const NO_KEY_VERSION = 0;
 /** Attribute 46 of one byte (3.3): a request. */
 const HEALTH_CHECK_REQUEST = 1;
 /** Attribute 15 of a session whose payload is not encrypted. */
-const NO_POLICY = new TextEncoder().encode("none");
+export const NO_POLICY_NAME = "none";
+const NO_POLICY = new TextEncoder().encode(NO_POLICY_NAME);
 
 /** The names and numbers a session's metadata is written from. */
 export class SessionMetadata {
@@ -48,36 +51,39 @@ export class SessionMetadata {
     this.names = new NameTable(1024, routerName);
   }
 
-  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. */
-  writeForward(session: number, path: PeerPath): number {
+  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none. */
+  writeForward(session: number, path: PeerPath, version: number): number {
     const writer = this.#writer;
     const table = this.#table;
     const at = session * 4;
     const { context } = table;
     writer.begin();
-    writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    writer.u32(ATTRIBUTE_SECURITY_ID, version);
     writer.contextIpv4(ATTRIBUTE_FORWARD_CONTEXT_IPV4, context[at], context[at + 1], context[at + 2], context[at + 3]);
     writer.uuid(ATTRIBUTE_UUID, table.uuid, at);
     writer.text(ATTRIBUTE_TENANT, this.#policy.tenants[table.tenant[session]].nameBytes);
     writer.text(ATTRIBUTE_SERVICE, this.#policy.services[table.service[session]].nameBytes);
     writer.text(ATTRIBUTE_SOURCE_ROUTER, this.names.bytes(table.sourceRouter[session]));
-    writer.text(ATTRIBUTE_SECURITY_POLICY, NO_POLICY);
+    const policy = table.payloadPolicy[session];
+    writer.text(ATTRIBUTE_SECURITY_POLICY, policy === 0 ? NO_POLICY : this.names.bytes(policy));
+    if (policy !== 0) writer.u32(ATTRIBUTE_PAYLOAD_KEY_VERSION, table.payloadKeyVersion[session]);
+    this.#encrypted(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
     return writer.end();
   }
 
   /** Reverse metadata of `session` for the hop over `path`: the context as the server's packets have it, before any NAT of ours. */
-  writeReverse(session: number, path: PeerPath): number {
+  writeReverse(session: number, path: PeerPath, version: number): number {
     this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
     this.#reversePayload(session, path);
     return this.#writer.end();
   }
 
   /** "Stop sending metadata" with the reverse metadata beside it, for want of a reverse packet (protocol sheet 4.3). */
-  writeDisableForward(session: number, path: PeerPath): number {
+  writeDisableForward(session: number, path: PeerPath, version: number): number {
     this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
     this.#writer.flag(ATTRIBUTE_DISABLE_FORWARD);
     this.#writer.u8(ATTRIBUTE_CONTROL, CONTROL_DISABLE_METADATA);
     this.#reversePayload(session, path);
@@ -85,17 +91,17 @@ export class SessionMetadata {
   }
 
   /** A control message (attribute 24) with nothing else. */
-  writeControl(reason: number): number {
+  writeControl(reason: number, version: number): number {
     this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
     this.#writer.u8(ATTRIBUTE_CONTROL, reason);
     return this.#writer.end();
   }
 
   /** "Do you still know this session?" It rides on a packet of the session (protocol sheet 7.4). */
-  writeHealthCheck(): number {
+  writeHealthCheck(version: number): number {
     this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, NO_KEY_VERSION);
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
     this.#writer.u8(ATTRIBUTE_HEALTH_CHECK, HEALTH_CHECK_REQUEST);
     return this.#writer.end();
   }
@@ -114,6 +120,16 @@ export class SessionMetadata {
     writer.uuid(ATTRIBUTE_UUID, uuid, at);
     writer.text(ATTRIBUTE_DESTINATION_ROUTER, this.names.bytes(0));
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
+    this.#encrypted(session, REVERSE);
+  }
+
+  /** That the payload is encrypted in this direction, and from where on if it was not from the start. */
+  #encrypted(session: number, direction: number): void {
+    const table = this.#table;
+    if (table.payload[session] !== PAYLOAD_ENCRYPTED) return;
+    this.#writer.flag(ATTRIBUTE_SESSION_ENCRYPTED);
+    if (knowsEncryptedFrom(table, session, direction))
+      this.#writer.u32(ATTRIBUTE_ENCRYPTED_FROM, table.encryptedFrom[session * 2 + direction]);
   }
 }
 
@@ -124,6 +140,12 @@ export class ForwardMetadata {
   tenant = "";
   service = "";
   sourceRouter = "";
+  /** Attribute 15, "" when it is not there; 11; and ours: the version of that policy's keys, from where on it is encrypted. */
+  securityPolicy = "";
+  isEncrypted = false;
+  payloadKeyVersion = 0;
+  hasEncryptedFrom = false;
+  encryptedFrom = 0;
 }
 
 /** Read what opening a session needs. Returns OK, or DROP_METADATA_CONTEXT when the context, identifier, tenant or service is missing. */
@@ -141,6 +163,11 @@ export function readForwardMetadata(bytes: Uint8Array, parsed: ParsedMetadata, i
   into.tenant = readText(bytes, parsed, ATTRIBUTE_TENANT);
   into.service = readText(bytes, parsed, ATTRIBUTE_SERVICE);
   into.sourceRouter = readText(bytes, parsed, ATTRIBUTE_SOURCE_ROUTER);
+  into.securityPolicy = readText(bytes, parsed, ATTRIBUTE_SECURITY_POLICY);
+  into.isEncrypted = parsed.has(ATTRIBUTE_SESSION_ENCRYPTED);
+  into.payloadKeyVersion = readNumber(bytes, parsed, ATTRIBUTE_PAYLOAD_KEY_VERSION);
+  into.hasEncryptedFrom = parsed.has(ATTRIBUTE_ENCRYPTED_FROM);
+  into.encryptedFrom = readNumber(bytes, parsed, ATTRIBUTE_ENCRYPTED_FROM);
   return OK;
 }
 
@@ -156,6 +183,10 @@ export function readContext(bytes: Uint8Array, at: number, into: Int32Array): vo
 export function readUuid(bytes: Uint8Array, parsed: ParsedMetadata, into: Int32Array): void {
   const at = parsed.offsetOf(ATTRIBUTE_UUID);
   for (let i = 0; i < 4; i++) into[i] = getI32(bytes, at + i * 4);
+}
+
+function readNumber(bytes: Uint8Array, parsed: ParsedMetadata, type: number): number {
+  return parsed.has(type) ? getI32(bytes, parsed.offsetOf(type)) : 0;
 }
 
 function readText(bytes: Uint8Array, parsed: ParsedMetadata, type: number): string {

@@ -42,6 +42,8 @@ export const OP_TO_PEER = 4;
 export const OP_INSERT_UDP = 8;
 /** That UDP header is taken off again. */
 export const OP_REMOVE_UDP = 16;
+/** The packets of the flow are signed, verified, encrypted or decrypted. */
+export const OP_SECURE = 32;
 export const GENERATION_SHIFT = 8;
 export const GENERATION_MASK = 0xff00;
 export const EGRESS_SHIFT = 16;

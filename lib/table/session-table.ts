@@ -17,6 +17,12 @@ export const SIDE_SENDING = 1;
 /** I2 / R2: the peer has heard us, packets go bare. */
 export const SIDE_ESTABLISHED = 2;
 
+// How a session's payload travels between its first and its last router (protocol sheet 5.5, 5.6).
+export const PAYLOAD_CLEAR = 0;
+export const PAYLOAD_ENCRYPTED = 1;
+/** In clear until its first data shows whether its hosts encrypt it themselves. */
+export const PAYLOAD_WATCHED = 2;
+
 /** The unit of the column that says when a session was opened. */
 const OPENED_MS = 10;
 
@@ -80,6 +86,15 @@ export class SessionTable {
   readonly healthCheck: Uint8Array;
   /** TCP payload bytes per segment that may go in each direction: forward in [2r], reverse in [2r+1]; 0 = unknown. */
   readonly segmentSize: Uint16Array;
+  /** PAYLOAD_*. */
+  readonly payload: Uint8Array;
+  /** Row of the payload policy's name in the name table, 0 = none; and the version of its keys. */
+  readonly payloadPolicy: Int32Array;
+  readonly payloadKeyVersion: Int32Array;
+  /** Of a session that was encrypted in its midst, per direction: the TCP sequence number that it is encrypted from on, */
+  readonly encryptedFrom: Int32Array;
+  /** and whether that is known: bit 0 forward, bit 1 reverse. 0 in a session that began encrypted. */
+  readonly hasEncryptedFrom: Uint8Array;
 
   constructor(capacity: number) {
     this.capacity = capacity;
@@ -100,6 +115,11 @@ export class SessionTable {
     this.tcpNumbers = new Int32Array(capacity * 4);
     this.healthCheck = new Uint8Array(capacity);
     this.segmentSize = new Uint16Array(capacity * 2);
+    this.payload = new Uint8Array(capacity);
+    this.payloadPolicy = new Int32Array(capacity);
+    this.payloadKeyVersion = new Int32Array(capacity);
+    this.encryptedFrom = new Int32Array(capacity * 2);
+    this.hasEncryptedFrom = new Uint8Array(capacity);
   }
 
   get count(): number {
@@ -115,6 +135,10 @@ export class SessionTable {
     this.healthCheck[row] = 0;
     this.tcpNumbers.fill(0, row * 4, row * 4 + 4);
     this.segmentSize.fill(0, row * 2, row * 2 + 2);
+    this.payload[row] = PAYLOAD_CLEAR;
+    this.payloadPolicy[row] = 0;
+    this.payloadKeyVersion[row] = 0;
+    this.hasEncryptedFrom[row] = 0;
     return row;
   }
 

@@ -43,6 +43,10 @@ export const ATTRIBUTE_DSCP = 0x8001;
 export const ATTRIBUTE_MAC_PAIR = 0x8002;
 export const ATTRIBUTE_TUNNELLED_PORTS = 0x8003;
 export const ATTRIBUTE_DUPLICATE_SEQUENCE = 0x8004;
+/** Which version of the payload policy's keys the session has. */
+export const ATTRIBUTE_PAYLOAD_KEY_VERSION = 0x8005;
+/** The TCP sequence number from which on the sender's payload is encrypted (with attribute 11, of a session that began in clear). */
+export const ATTRIBUTE_ENCRYPTED_FROM = 0x8006;
 
 // Reasons of ATTRIBUTE_CONTROL (protocol sheet 3.4).
 export const CONTROL_KEEP_ALIVE = 1;
@@ -356,6 +360,8 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_MAC_PAIR, "mac-pair", "payload", macPair),
   row(ATTRIBUTE_TUNNELLED_PORTS, "tunnelled-ports", "payload", tunnelledPorts),
   row(ATTRIBUTE_DUPLICATE_SEQUENCE, "duplicate-sequence", "payload", u32),
+  row(ATTRIBUTE_PAYLOAD_KEY_VERSION, "payload-key-version", "payload", u32),
+  row(ATTRIBUTE_ENCRYPTED_FROM, "encrypted-from", "payload", u32),
 ];
 
 /** The row for a type whose value has this length: the length tells the two of number 46 apart. */

@@ -20,24 +20,30 @@ import { DROP_METADATA_MALFORMED, OK } from "./verdict.ts";
 
 const VERSION = 1;
 
-/** Types below this are remembered by the parser; all others, ours from 0x8000 included, are skipped. */
-const TYPES = 64;
+/** Types that the parser remembers, each in a slot: 0..63, and ours, 0x8000..0x800f. All others are skipped. */
+const SLOTS = 80;
+
+/** The slot of a type; -1 = not remembered. */
+function slotOf(type: number): number {
+  if (type < 64) return type;
+  return (type & 0xfff0) === 0x8000 ? 64 + (type & 15) : -1;
+}
 
 /** Type 46 is a health check; a security key, of the same number, is kept under type 0, which no attribute has. */
 export const PARSED_SECURITY_KEY = 0;
 
 /** Per type: allowed value lengths, from the table. A type that the table does not have allows none. */
-const lengthMin = new Int32Array(TYPES).fill(-1);
-const lengthMax = new Int32Array(TYPES);
-const sentInPayload = new Uint8Array(TYPES);
+const lengthMin = new Int32Array(SLOTS).fill(-1);
+const lengthMax = new Int32Array(SLOTS);
+const sentInPayload = new Uint8Array(SLOTS);
 for (const attribute of ATTRIBUTES) {
-  const type = attribute.type;
-  if (type >= TYPES) continue;
-  if (lengthMin[type] < 0) {
-    lengthMin[type] = attribute.lengthMin;
-    sentInPayload[type] = attribute.section === "payload" ? 1 : 0;
+  const slot = slotOf(attribute.type);
+  if (slot < 0) continue;
+  if (lengthMin[slot] < 0) {
+    lengthMin[slot] = attribute.lengthMin;
+    sentInPayload[slot] = attribute.section === "payload" ? 1 : 0;
   }
-  lengthMax[type] = attribute.lengthMax;
+  lengthMax[slot] = attribute.lengthMax;
 }
 
 /**
@@ -47,33 +53,33 @@ for (const attribute of ATTRIBUTES) {
 export class ParsedMetadata {
   headerLength = 0;
   payloadLength = 0;
-  /** Where the original payload begins, counted from the cookie. */
+  /** Where the original payload begins, counted from the cookie; of metadata that was decrypted, on the wire. */
   totalLength = 0;
   // A type is there when its mark is that of this parse: nothing to clear in between.
   #parse = 1;
-  readonly #marks = new Float64Array(TYPES);
-  readonly #offsets = new Int32Array(TYPES);
-  readonly #lengths = new Int32Array(TYPES);
-  readonly #inPayload = new Uint8Array(TYPES);
+  readonly #marks = new Float64Array(SLOTS);
+  readonly #offsets = new Int32Array(SLOTS);
+  readonly #lengths = new Int32Array(SLOTS);
+  readonly #inPayload = new Uint8Array(SLOTS);
 
-  /** Whether the attribute is there. `type` below 64, or PARSED_SECURITY_KEY. */
+  /** Whether the attribute is there. `type` below 64, one of ours, or PARSED_SECURITY_KEY. */
   has(type: number): boolean {
-    return this.#marks[type] === this.#parse;
+    return this.#marks[slotOf(type)] === this.#parse;
   }
 
   /** Absolute offset of the value; -1 when the attribute is not there. */
   offsetOf(type: number): number {
-    return this.has(type) ? this.#offsets[type] : -1;
+    return this.has(type) ? this.#offsets[slotOf(type)] : -1;
   }
 
   /** Length of the value; -1 when the attribute is not there. */
   lengthOf(type: number): number {
-    return this.has(type) ? this.#lengths[type] : -1;
+    return this.has(type) ? this.#lengths[slotOf(type)] : -1;
   }
 
   /** Whether the attribute came in the payload section. Only after has(type). */
   isInPayload(type: number): boolean {
-    return this.#inPayload[type] === 1;
+    return this.#inPayload[slotOf(type)] === 1;
   }
 
   /** For parseMetadata. */
@@ -87,10 +93,11 @@ export class ParsedMetadata {
   /** For parseMetadata. */
   add(type: number, offset: number, length: number, inPayload: number): void {
     if (this.has(type)) return;
-    this.#marks[type] = this.#parse;
-    this.#offsets[type] = offset;
-    this.#lengths[type] = length;
-    this.#inPayload[type] = inPayload;
+    const slot = slotOf(type);
+    this.#marks[slot] = this.#parse;
+    this.#offsets[slot] = offset;
+    this.#lengths[slot] = length;
+    this.#inPayload[slot] = inPayload;
   }
 }
 
@@ -98,9 +105,15 @@ export class ParsedMetadata {
  * Parse the metadata at bytes[at..end), where `end` is the end of the L4 payload it begins. Returns OK with `out`
  * filled, or DROP_METADATA_MALFORMED with `out` undefined: no cookie, another version, a length that leads outside, an
  * attribute that overruns its section or has a length its type does not allow, or more than one context. Unknown
- * types are skipped, known ones are accepted in either section.
+ * types are skipped, known ones are accepted in either section. `headerOnly`: the payload attributes are encrypted.
  */
-export function parseMetadata(bytes: Uint8Array, at: number, end: number, out: ParsedMetadata): number {
+export function parseMetadata(
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  out: ParsedMetadata,
+  headerOnly = false,
+): number {
   if (end - at < METADATA_BASE_LENGTH) return DROP_METADATA_MALFORMED;
   if (!startsWithCookie(bytes, at, end)) return DROP_METADATA_MALFORMED;
   const versionAndLength = getU16(bytes, at + 8);
@@ -111,8 +124,8 @@ export function parseMetadata(bytes: Uint8Array, at: number, end: number, out: P
   out.reset(headerLength, payloadLength);
   const headerEnd = at + headerLength;
   if (!parseSection(bytes, at + METADATA_BASE_LENGTH, headerEnd, 0, out)) return DROP_METADATA_MALFORMED;
-  if (!parseSection(bytes, headerEnd, headerEnd + payloadLength, 1, out)) return DROP_METADATA_MALFORMED;
-  return OK;
+  if (headerOnly) return OK;
+  return parseSection(bytes, headerEnd, headerEnd + payloadLength, 1, out) ? OK : DROP_METADATA_MALFORMED;
 }
 
 function parseSection(bytes: Uint8Array, at: number, end: number, inPayload: number, out: ParsedMetadata): boolean {
@@ -123,8 +136,9 @@ function parseSection(bytes: Uint8Array, at: number, end: number, inPayload: num
     const value = at + 4;
     at = value + length;
     if (at > end) return false;
-    if (type >= TYPES || lengthMin[type] < 0) continue;
-    if (length < lengthMin[type] || length > lengthMax[type]) return false;
+    const slot = slotOf(type);
+    if (slot < 0 || lengthMin[slot] < 0) continue;
+    if (length < lengthMin[slot] || length > lengthMax[slot]) return false;
     if (type === ATTRIBUTE_HEALTH_CHECK && length > 1) {
       if (inPayload === 0) return false; // a key in clear
       out.add(PARSED_SECURITY_KEY, value, length, inPayload);
@@ -191,6 +205,17 @@ export class MetadataWriter {
     return total;
   }
 
+  /** Where the payload section begins; the same as the length when there is none. After end(). */
+  get payloadStart(): number {
+    return this.#headerLength || this.#at;
+  }
+
+  /** After end(): the payload section was encrypted in place and ends at `end` now. Returns that. */
+  resealed(end: number): number {
+    setU16(this.buffer, 10, end - this.payloadStart);
+    return end;
+  }
+
   flag(type: number): void {
     this.#attribute(type, 0);
   }
@@ -243,7 +268,8 @@ export class MetadataWriter {
     const at = this.#at;
     const next = at + 4 + length;
     invariant(next <= this.buffer.length && at > 0, "metadata writer: buffer too small, or begin() missing");
-    if (type >= TYPES || sentInPayload[type] === 1 || (type === ATTRIBUTE_HEALTH_CHECK && length > 1)) {
+    const slot = slotOf(type);
+    if (slot < 0 || sentInPayload[slot] === 1 || (type === ATTRIBUTE_HEALTH_CHECK && length > 1)) {
       if (this.#headerLength === 0) this.#headerLength = at;
     } else {
       invariant(this.#headerLength === 0, "metadata writer: header attribute after a payload attribute");

@@ -6,6 +6,7 @@
 //   ^ l4 is the first byte
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import { applyDelta, deltaU16 } from "./checksum.ts";
 
 export const TCP_SOURCE_PORT = 0;
 export const TCP_DESTINATION_PORT = 2;
@@ -53,22 +54,45 @@ export function getTcpAcknowledgment(bytes: Uint8Array, l4: number): number {
 
 /** The maximum segment size option's value, 0 when there is none or the options before it make no sense. */
 export function findMss(bytes: Uint8Array, l4: number): number {
+  const at = mssOffset(bytes, l4);
+  return at < 0 ? 0 : getU16(bytes, at);
+}
+
+/** Lower that value to `max` where it is more; the checksum follows by the change. */
+export function lowerMss(bytes: Uint8Array, l4: number, max: number): void {
+  const at = mssOffset(bytes, l4);
+  if (at < 0) return;
+  const old = getU16(bytes, at);
+  if (old <= max) return;
+  setU16(bytes, at, max);
+  // At an odd place its two bytes belong to two words of the sum, the other way round.
+  const isOdd = ((at - l4) & 1) !== 0;
+  const delta = isOdd ? deltaU16(swapBytes(old), swapBytes(max)) : deltaU16(old, max);
+  setU16(bytes, l4 + TCP_CHECKSUM, applyDelta(getU16(bytes, l4 + TCP_CHECKSUM), delta));
+}
+
+function swapBytes(value: number): number {
+  return ((value << 8) & 0xff00) | (value >>> 8);
+}
+
+/** Where the value of the maximum segment size option is, -1 when there is none or the options before it make no sense. */
+function mssOffset(bytes: Uint8Array, l4: number): number {
   const end = l4 + getTcpHeaderLength(bytes, l4);
   let at = l4 + TCP_HEADER;
   while (at < end) {
     const kind = bytes[at];
-    if (kind === OPTION_END) return 0;
+    if (kind === OPTION_END) return -1;
     if (kind === OPTION_NOP) {
       at++;
       continue;
     }
-    if (at + 2 > end) return 0;
+    if (at + 2 > end) return -1;
     const length = bytes[at + 1];
-    if (length < 2 || at + length > end) return 0;
-    if (kind === OPTION_MSS) return length === 4 ? getU16(bytes, at + 2) : 0;
+    if (length < 2 || at + length > end) return -1;
+    if (kind === OPTION_MSS) return length === 4 ? at + 2 : -1;
     at += length;
   }
-  return 0;
+  return -1;
 }
 
 /**

@@ -159,6 +159,42 @@ export const DROP_METADATA_MISSING = reason(
   "metadata-missing",
   "A reverse packet without metadata before the peer's reverse metadata was seen.",
 );
+export const DROP_SIGNATURE_WRONG = reason(
+  "signature-wrong",
+  "The digest at the packet's end is another: altered on the way, or signed with another key.",
+);
+export const DROP_SIGNATURE_MISSING = reason(
+  "signature-missing",
+  "A packet of a peer that has to sign it is too short to have a digest.",
+);
+export const DROP_CLOCK_SKEW = reason(
+  "clock-skew",
+  "The digest is right for another time: the two routers' clocks differ, or the packet is an old one.",
+);
+export const DROP_KEY_VERSION = reason(
+  "key-version",
+  "The metadata names a version of the keys that this router does not have, or has no more.",
+);
+export const DROP_METADATA_CIPHER = reason(
+  "metadata-cipher",
+  "The metadata cannot be decrypted with the keys of this peer, or is in clear where it must not be.",
+);
+export const DROP_PAYLOAD_CIPHER = reason(
+  "payload-cipher",
+  "The payload cannot be decrypted with the keys of the session, or is in clear where it must not be.",
+);
+export const DROP_PAYLOAD_CHECKSUM = reason(
+  "payload-checksum",
+  "The TCP or UDP checksum of a packet to encrypt or decrypt is wrong: encryption would hide the damage.",
+);
+export const DROP_SECURITY_POLICY = reason(
+  "security-policy",
+  "A session that is to be encrypted otherwise than this router's service says, or in clear where it says encrypted.",
+);
+export const DROP_REPLAY = reason(
+  "replay",
+  "Metadata that would open a session has opened one before: somebody sends it a second time.",
+);
 export const DROP_UNKNOWN_TENANT = reason(
   "unknown-tenant",
   "The metadata names a tenant that this router's configuration does not have.",

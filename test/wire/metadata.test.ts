@@ -185,11 +185,14 @@ test("every attribute of a fixed length is refused one byte shorter and one byte
 });
 
 test("unknown and private types are skipped, and known ones taken from either section", (t) => {
-  t.is(parse(metadata("00090002aaaa" + "8001000105" + "ffff0000", "00120000" + "8004000100" + "0017000101")), OK);
+  t.is(parse(metadata("00090002aaaa" + "800f000105" + "ffff0000", "00120000" + "80040004000000ff" + "0017000101")), OK);
   t.true(parsed.has(attributes.ATTRIBUTE_DISABLE_FORWARD));
   t.true(parsed.isInPayload(attributes.ATTRIBUTE_DISABLE_FORWARD));
+  t.true(parsed.has(attributes.ATTRIBUTE_DUPLICATE_SEQUENCE));
+  t.is(parsed.lengthOf(attributes.ATTRIBUTE_DUPLICATE_SEQUENCE), 4);
   t.false(parsed.has(9));
   t.false(parsed.has(23));
+  t.false(parsed.has(0x800f));
   t.is(parse(metadata("ffff0001")), DROP_METADATA_MALFORMED, "also an unknown type must fit");
 });
 
@@ -255,6 +258,8 @@ test("every attribute of the table is encoded and decoded back, and described un
     [attributes.ATTRIBUTE_MAC_PAIR]: [Uint8Array.from({ length: 12 }, (_, i) => i)],
     [attributes.ATTRIBUTE_TUNNELLED_PORTS]: [{ source: 16384, destination: 16385 }],
     [attributes.ATTRIBUTE_DUPLICATE_SEQUENCE]: [0xffffffff],
+    [attributes.ATTRIBUTE_PAYLOAD_KEY_VERSION]: [7],
+    [attributes.ATTRIBUTE_ENCRYPTED_FROM]: [0xfffffff0],
   };
   const writer = new MetadataWriter(new Uint8Array(4096));
   for (const row of ATTRIBUTES) {

@@ -1,0 +1,274 @@
+// What keys do to one packet (protocol sheet 5.2). Outward: payload encrypted, metadata encrypted, digest put behind;
+// inward the reverse, and nothing in a packet is believed before its digest was.
+//
+//   | headers | metadata: header attributes, CBC(payload attributes), IV | CBC(payload), IV | digest |
+//
+// Whether a packet has a digest is agreed by configuration (`sign`), not told by the packet.
+
+import { getI32, setU16 } from "../base/bytes.ts";
+import type { RandomSource } from "../base/random.ts";
+import type { Keys, Security } from "../crypto/key-ring.ts";
+import {
+  HMAC_MISSING,
+  HMAC_RIGHT,
+  IV_LENGTH,
+  NO_WINDOW,
+  type PacketCrypto,
+  type PayloadCipher,
+} from "../crypto/packet-crypto.ts";
+import type { FrameBatch } from "../io/port.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import { ReplayCache } from "../table/replay-cache.ts";
+import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { type MetadataWriter, type ParsedMetadata, parseMetadata } from "../wire/metadata.ts";
+import { ATTRIBUTE_FRAGMENT, ATTRIBUTE_SECURITY_ID } from "../wire/metadata-attributes.ts";
+import { getUdpLength } from "../wire/udp.ts";
+import {
+  DROP_CLOCK_SKEW,
+  DROP_KEY_VERSION,
+  DROP_METADATA_CIPHER,
+  DROP_METADATA_MALFORMED,
+  DROP_PAYLOAD_CIPHER,
+  DROP_SIGNATURE_MISSING,
+  DROP_SIGNATURE_WRONG,
+  OK,
+} from "../wire/verdict.ts";
+import { moveEnd, replacePayload } from "./splice.ts";
+
+/** Protocol sheet 5.3. */
+const WINDOW_MS = 2000;
+/** How far clocks may differ for the difference to be measured: 31 windows and the one beside, each way. */
+const SKEW_REACH = 31;
+/** A search costs dozens of digests: so often a second at most, over all peers. */
+const SEARCHES_PER_SECOND = 10;
+/** Metadata that opened a session opens none again for this long, as far as the cache goes (protocol sheet 5.3). */
+const REPLAY_KEEP_MS = 10_000;
+const REPLAY_ENTRIES = 65_536;
+/** The longest metadata that is decrypted; ours has 640 bytes at most. */
+const METADATA_MAX = 4096;
+
+export class PacketSecurity {
+  readonly #crypto: PacketCrypto;
+  readonly #random: RandomSource;
+  readonly #wallMs: () => number;
+  readonly #replays: ReplayCache;
+  readonly #from = new Int32Array(1);
+  readonly #to = new Int32Array(1);
+  readonly #outcome = new Int32Array(1);
+  readonly #sum = new Int32Array(1);
+  readonly #iv = new Uint8Array(IV_LENGTH);
+  readonly #digest = new Int32Array(4);
+  #searchesLeft = SEARCHES_PER_SECOND;
+  #searchesSinceMs = 0;
+  /** Where the packet ended whose digest was taken off last; -1 = none was. */
+  #signedEnd = -1;
+  /** The metadata read last lies in these bytes: the frame's, or decrypted in memory of our own. */
+  told: Uint8Array = new Uint8Array(0);
+  readonly #decrypted = new Uint8Array(METADATA_MAX);
+
+  constructor(parts: { crypto: PacketCrypto; random: RandomSource; wallMs: () => number; seed: number }) {
+    this.#crypto = parts.crypto;
+    this.#random = parts.random;
+    this.#wallMs = parts.wallMs;
+    this.#replays = new ReplayCache(REPLAY_ENTRIES, REPLAY_KEEP_MS, parts.seed);
+  }
+
+  /** The version that a packet for this peer names (attribute 16); 0 where there are no keys. */
+  version(path: PeerPath, nowMs: number): number {
+    return path.security === null ? 0 : path.security.ring.sending(nowMs).version;
+  }
+
+  /** Bytes that a digest adds to every packet for this peer. */
+  overhead(path: PeerPath): number {
+    return path.security?.sign === "every-packet" ? path.security.ring.current.hmac!.length : 0;
+  }
+
+  /** Encrypt what the writer has just ended, for this peer. Returns the metadata's length. */
+  sealMetadata(writer: MetadataWriter, length: number, path: PeerPath, nowMs: number): number {
+    const cipher = path.security?.ring.sending(nowMs).cipher ?? null;
+    if (cipher === null || writer.payloadStart === length) return length;
+    return writer.resealed(this.#seal(cipher, writer.buffer, writer.payloadStart, length));
+  }
+
+  /** Put a digest behind the packet; `isMetadata`: it has metadata, or is one that a router made. */
+  sign(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, isMetadata: boolean, nowMs: number): void {
+    const { security } = path;
+    if (security === null || !signs(security, isMetadata)) return;
+    endOfPayload(batch.bytes, key);
+    if (key[AT_PAYLOAD] === key[AT_END]) return;
+    this.#from[0] = key[AT_PAYLOAD];
+    this.#to[0] = key[AT_END];
+    security.ring.sending(nowMs).hmac!.sign(batch.bytes, this.#from, this.#to, 1, this.#window(security));
+    moveEnd(batch, i, key, this.#to[0]);
+  }
+
+  /** Take the packet's digest off, if it has to have one. Returns OK, or the drop reason with the packet as it was. */
+  verify(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, isMetadata: boolean, nowMs: number): number {
+    const { security } = path;
+    this.#signedEnd = -1;
+    if (security === null || !signs(security, isMetadata)) return OK;
+    endOfPayload(batch.bytes, key);
+    if (key[AT_PAYLOAD] === key[AT_END]) return OK;
+    const { ring } = security;
+    const window = this.#window(security);
+    let keys: Keys | null = ring.current;
+    let outcome = this.#check(keys, batch.bytes, key, window);
+    if (outcome !== HMAC_RIGHT && outcome !== HMAC_MISSING) {
+      keys = ring.previous(nowMs);
+      if (keys !== null) outcome = this.#check(keys, batch.bytes, key, window);
+    }
+    if (outcome === HMAC_MISSING) return DROP_SIGNATURE_MISSING;
+    if (outcome !== HMAC_RIGHT) return this.#refused(batch.bytes, key, path, security, window, nowMs);
+    ring.heard(keys!.version, nowMs);
+    for (let word = 0; word < 4; word++) this.#digest[word] = getI32(batch.bytes, this.#to[0] + 4 * word);
+    this.#signedEnd = key[AT_END];
+    moveEnd(batch, i, key, this.#to[0]);
+    return OK;
+  }
+
+  /** Put back the digest that was taken off last: another worker will look at the packet as it came. */
+  restore(batch: FrameBatch, i: number, key: Int32Array): void {
+    if (this.#signedEnd < 0) return;
+    moveEnd(batch, i, key, this.#signedEnd);
+    this.#signedEnd = -1;
+  }
+
+  /** Whether the metadata whose digest was taken off last has opened a session before. */
+  isReplay(nowMs: number): boolean {
+    return this.#signedEnd >= 0 && this.#replays.has(this.#digest, nowMs);
+  }
+
+  /** It has opened one now. */
+  remember(nowMs: number): void {
+    if (this.#signedEnd >= 0) this.#replays.add(this.#digest, nowMs);
+  }
+
+  /** Parse the metadata at the payload's start, decrypted where this peer encrypts it, into `out`; values are in `told`. */
+  readMetadata(bytes: Uint8Array, key: Int32Array, path: PeerPath, out: ParsedMetadata, nowMs: number): number {
+    const at = key[AT_PAYLOAD];
+    this.told = bytes;
+    const verdict = parseMetadata(bytes, at, key[AT_END], out, path.security?.ring.current.cipher != null);
+    if (verdict !== OK || path.security === null || out.payloadLength === 0 || out.has(ATTRIBUTE_FRAGMENT))
+      return verdict;
+    if (path.security.ring.current.cipher === null) return OK;
+    const version = out.has(ATTRIBUTE_SECURITY_ID) ? getI32(bytes, out.offsetOf(ATTRIBUTE_SECURITY_ID)) : 0;
+    const cipher = path.security.ring.accepted(version, nowMs)?.cipher ?? null;
+    if (cipher === null) return DROP_KEY_VERSION;
+    const { headerLength, totalLength } = out;
+    if (totalLength > METADATA_MAX) return DROP_METADATA_MALFORMED;
+    const plain = this.#decrypted;
+    plain.set(bytes.subarray(at, at + totalLength), 0);
+    const end = this.#open(cipher, plain, headerLength, totalLength);
+    if (end < 0) return DROP_METADATA_CIPHER;
+    setU16(plain, 10, end - headerLength);
+    this.told = plain;
+    if (parseMetadata(plain, 0, end, out) !== OK) return DROP_METADATA_CIPHER;
+    out.totalLength = totalLength;
+    return OK;
+  }
+
+  /** Encrypt the packet's payload, if it has any. Its checksum must be right: it is made anew. */
+  sealPayload(batch: FrameBatch, i: number, key: Int32Array, cipher: PayloadCipher): void {
+    endOfPayload(batch.bytes, key);
+    if (key[AT_PAYLOAD] === key[AT_END]) return;
+    this.#replace(batch, i, key, this.#seal(cipher, batch.bytes, key[AT_PAYLOAD], key[AT_END]));
+  }
+
+  /** Decrypt the packet's payload, if it has any. Its checksum must be right: it is made anew. */
+  openPayload(batch: FrameBatch, i: number, key: Int32Array, cipher: PayloadCipher): number {
+    endOfPayload(batch.bytes, key);
+    if (key[AT_PAYLOAD] === key[AT_END]) return OK;
+    const end = this.#open(cipher, batch.bytes, key[AT_PAYLOAD], key[AT_END]);
+    if (end < 0) return DROP_PAYLOAD_CIPHER;
+    this.#replace(batch, i, key, end);
+    return OK;
+  }
+
+  #replace(batch: FrameBatch, i: number, key: Int32Array, end: number): void {
+    this.#from[0] = key[AT_PAYLOAD];
+    this.#to[0] = end;
+    this.#crypto.sums(batch.bytes, this.#from, this.#to, 1, this.#sum);
+    replacePayload(batch, i, key, end, this.#sum[0]);
+  }
+
+  #seal(cipher: PayloadCipher, bytes: Uint8Array, from: number, to: number): number {
+    for (let at = 0; at < IV_LENGTH; at += 4) {
+      const word = this.#random.nextI32();
+      this.#iv[at] = word >>> 24;
+      this.#iv[at + 1] = word >>> 16;
+      this.#iv[at + 2] = word >>> 8;
+      this.#iv[at + 3] = word;
+    }
+    this.#from[0] = from;
+    this.#to[0] = to;
+    cipher.seal(bytes, this.#from, this.#to, 1, this.#iv);
+    return this.#to[0];
+  }
+
+  #open(cipher: PayloadCipher, bytes: Uint8Array, from: number, to: number): number {
+    this.#from[0] = from;
+    this.#to[0] = to;
+    cipher.open(bytes, this.#from, this.#to, 1);
+    return this.#to[0];
+  }
+
+  #window(security: Security): number {
+    return security.timeBased ? Math.floor(this.#wallMs() / WINDOW_MS) : NO_WINDOW;
+  }
+
+  #check(keys: Keys, bytes: Uint8Array, key: Int32Array, window: number): number {
+    this.#from[0] = key[AT_PAYLOAD];
+    this.#to[0] = key[AT_END];
+    keys.hmac!.verify(bytes, this.#from, this.#to, 1, window, this.#outcome);
+    return this.#outcome[0];
+  }
+
+  /** A wrong digest: by another time than ours, or altogether. What another time says is measured, never believed. */
+  #refused(
+    bytes: Uint8Array,
+    key: Int32Array,
+    path: PeerPath,
+    security: Security,
+    window: number,
+    nowMs: number,
+  ): number {
+    if (window === NO_WINDOW) return DROP_SIGNATURE_WRONG;
+    const keys = security.ring.current;
+    const known = Number.isNaN(path.clockSkewMs) ? 0 : Math.round(path.clockSkewMs / WINDOW_MS);
+    if (known !== 0 && this.#check(keys, bytes, key, window + known) === HMAC_RIGHT) return DROP_CLOCK_SKEW;
+    if (!this.#maySearch(nowMs)) return DROP_SIGNATURE_WRONG;
+    // Each check covers a window and its two neighbors.
+    for (let away = 3; away <= SKEW_REACH; away += 3) {
+      for (const skew of [away, -away]) {
+        if (this.#check(keys, bytes, key, window + skew) !== HMAC_RIGHT) continue;
+        path.clockSkewMs = this.#exact(keys, bytes, key, window, skew) * WINDOW_MS;
+        return DROP_CLOCK_SKEW;
+      }
+    }
+    return DROP_SIGNATURE_WRONG;
+  }
+
+  /** Which of `skew` and its two neighbors it is, in windows: the farthest check that still covers it tells. */
+  #exact(keys: Keys, bytes: Uint8Array, key: Int32Array, window: number, skew: number): number {
+    if (this.#check(keys, bytes, key, window + skew + 2) === HMAC_RIGHT) return skew + 1;
+    return this.#check(keys, bytes, key, window + skew - 2) === HMAC_RIGHT ? skew - 1 : skew;
+  }
+
+  #maySearch(nowMs: number): boolean {
+    if (nowMs - this.#searchesSinceMs >= 1000) {
+      this.#searchesSinceMs = nowMs;
+      this.#searchesLeft = SEARCHES_PER_SECOND;
+    }
+    return this.#searchesLeft > 0 && this.#searchesLeft-- > 0;
+  }
+}
+
+/** Whether packets toward and from a peer have a digest. */
+export function signs(security: Security, isMetadata: boolean): boolean {
+  return security.sign === "every-packet" || (isMetadata && security.sign === "metadata");
+}
+
+/** Bytes behind the UDP length (RFC 9868) belong to no datagram, no checksum and no digest: the packet ends before them. */
+function endOfPayload(bytes: Uint8Array, key: Int32Array): void {
+  if (bytes[key[AT_L3] + 9] === PROTOCOL_UDP) key[AT_END] = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
+}

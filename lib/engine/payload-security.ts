@@ -1,0 +1,167 @@
+// Payload encryption along a session's way (protocol sheet 5.5, 5.6): what the first and the last router do to a packet,
+// what they see in it, and what metadata tells of it. Routers between only pass on what they are told.
+
+import { getI32, getU16, setU16 } from "../base/bytes.ts";
+import type { PayloadCipher } from "../crypto/packet-crypto.ts";
+import type { FrameBatch } from "../io/port.ts";
+import type { Sessions } from "../session/open.ts";
+import {
+  encryptFrom,
+  isEncrypted,
+  isFirstRouter,
+  isPayloadEnd,
+  isTlsHello,
+  knowsEncryptedFrom,
+} from "../session/payload.ts";
+import type { Policy } from "../session/policy.ts";
+import { OP_FROM_PEER } from "../table/flow-table.ts";
+import {
+  FORWARD,
+  PAYLOAD_CLEAR,
+  PAYLOAD_ENCRYPTED,
+  PAYLOAD_WATCHED,
+  REVERSE,
+  SIDE_PLAIN,
+  SIDE_SENDING,
+} from "../table/session-table.ts";
+import { applyDelta, deltaU16, l4IsRight } from "../wire/checksum.ts";
+import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, KEY_PROTOCOL, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import type { ParsedMetadata } from "../wire/metadata.ts";
+import {
+  ATTRIBUTE_ENCRYPTED_FROM,
+  ATTRIBUTE_PAYLOAD_KEY_VERSION,
+  ATTRIBUTE_SESSION_ENCRYPTED,
+} from "../wire/metadata-attributes.ts";
+import { FIN, getTcpFlags, getTcpSequence, SYN, TCP_CHECKSUM, TCP_FLAGS } from "../wire/tcp.ts";
+import { getUdpLength } from "../wire/udp.ts";
+import { DROP_KEY_VERSION, DROP_PAYLOAD_CHECKSUM, OK } from "../wire/verdict.ts";
+import type { PacketSecurity } from "./packet-security.ts";
+import { moveEnd } from "./splice.ts";
+
+export class PayloadSecurity {
+  readonly #sessions: Sessions;
+  readonly #policy: Policy;
+  readonly #security: PacketSecurity;
+
+  constructor(parts: { sessions: Sessions; policy: Policy; security: PacketSecurity }) {
+    this.#sessions = parts.sessions;
+    this.#policy = parts.policy;
+    this.#security = parts.security;
+  }
+
+  /** A packet of the session has come: decrypt it, look at it, make it ready to be encrypted. OK, or why it goes no further. */
+  arrive(batch: FrameBatch, i: number, key: Int32Array, session: number, direction: number, plan: number): number {
+    const { table } = this.#sessions;
+    if (table.payload[session] === PAYLOAD_CLEAR || !isPayloadEnd(table, session)) return OK;
+    const { bytes } = batch;
+    const tcp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP;
+    const sequence = tcp ? getTcpSequence(bytes, key[AT_L4]) : 0;
+    const fromPeer = (plan & OP_FROM_PEER) !== 0;
+    const end =
+      (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP ? key[AT_L4] + getUdpLength(bytes, key[AT_L4]) : key[AT_END];
+    if (end === key[AT_PAYLOAD]) return OK;
+    if (tcp && table.payload[session] === PAYLOAD_WATCHED) this.#watch(bytes, key, session, direction, sequence);
+    if (tcp && !fromPeer) this.#begin(session, direction, sequence);
+    if (!isEncrypted(table, session, direction, sequence)) {
+      if (tcp && !fromPeer && table.payload[session] === PAYLOAD_ENCRYPTED)
+        this.#trim(batch, i, key, session, direction);
+      return OK;
+    }
+    if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_PAYLOAD_CHECKSUM;
+    if (!fromPeer) return OK;
+    const cipher = this.#cipher(session);
+    return cipher === null ? DROP_KEY_VERSION : this.#security.openPayload(batch, i, key, cipher);
+  }
+
+  /** The packet has its new addresses: encrypt it, where this router does that. */
+  leave(batch: FrameBatch, i: number, key: Int32Array, session: number, direction: number, plan: number): number {
+    const { table } = this.#sessions;
+    if ((plan & OP_FROM_PEER) !== 0 || table.payload[session] !== PAYLOAD_ENCRYPTED || !isPayloadEnd(table, session))
+      return OK;
+    const tcp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP;
+    if (!isEncrypted(table, session, direction, tcp ? getTcpSequence(batch.bytes, key[AT_L4]) : 0)) return OK;
+    const cipher = this.#cipher(session);
+    if (cipher === null) return DROP_KEY_VERSION;
+    this.#security.sealPayload(batch, i, key, cipher);
+    return OK;
+  }
+
+  /** Bytes that encryption may add to a packet of the session. */
+  overhead(session: number): number {
+    const { table } = this.#sessions;
+    return table.payload[session] === PAYLOAD_CLEAR || !isPayloadEnd(table, session) ? 0 : 32;
+  }
+
+  /**
+   * What metadata that came in `direction` says of the payload of a session that we know. It may have changed: who comes
+   * after us is told, too. Returns false when the peer has not heard yet what we told it.
+   */
+  heard(session: number, direction: number, told: Uint8Array, parsed: ParsedMetadata): boolean {
+    const { table } = this.#sessions;
+    if (!parsed.has(ATTRIBUTE_SESSION_ENCRYPTED)) {
+      return direction === FORWARD || table.payload[session] !== PAYLOAD_ENCRYPTED;
+    }
+    const wasEncrypted = table.payload[session] === PAYLOAD_ENCRYPTED;
+    if (direction === FORWARD && !wasEncrypted && parsed.has(ATTRIBUTE_PAYLOAD_KEY_VERSION)) {
+      table.payloadKeyVersion[session] = getI32(told, parsed.offsetOf(ATTRIBUTE_PAYLOAD_KEY_VERSION));
+    }
+    // Only what the session's first router began can be answered.
+    if (direction === REVERSE && !wasEncrypted) return true;
+    table.payload[session] = PAYLOAD_ENCRYPTED;
+    const knew = knowsEncryptedFrom(table, session, direction);
+    if (parsed.has(ATTRIBUTE_ENCRYPTED_FROM)) {
+      const from = getI32(told, parsed.offsetOf(ATTRIBUTE_ENCRYPTED_FROM));
+      const isNew = !knew || table.encryptedFrom[session * 2 + direction] !== from;
+      encryptFrom(table, session, direction, from);
+      const beyond = table.sides[1 - direction];
+      if (isNew && beyond.state[session] !== SIDE_PLAIN) beyond.state[session] = SIDE_SENDING;
+    }
+    return true;
+  }
+
+  /** The first data of a watched session, either way: its hosts encrypt it themselves, or the first router begins to. */
+  #watch(bytes: Uint8Array, key: Int32Array, session: number, direction: number, sequence: number): void {
+    const { table } = this.#sessions;
+    if ((getTcpFlags(bytes, key[AT_L4]) & SYN) !== 0) return;
+    if (direction === FORWARD && isTlsHello(bytes, key[AT_PAYLOAD], key[AT_END])) {
+      table.payload[session] = PAYLOAD_CLEAR;
+      return;
+    }
+    if (!isFirstRouter(table, session)) return;
+    encryptFrom(table, session, FORWARD, direction === FORWARD ? sequence : table.tcpNumbers[session * 4]);
+    table.downstream.state[session] = SIDE_SENDING;
+  }
+
+  /** The last router begins with what its server sends next, once it has heard that the first one has begun. */
+  #begin(session: number, direction: number, sequence: number): void {
+    const { table } = this.#sessions;
+    const { hasEncryptedFrom } = table;
+    if (direction !== REVERSE || hasEncryptedFrom[session] === 0 || knowsEncryptedFrom(table, session, REVERSE)) return;
+    const next = table.tcpNumbers[session * 4 + 2];
+    const isBehind = next !== 0 && ((next - sequence) | 0) > 0;
+    encryptFrom(table, session, REVERSE, isBehind ? next : sequence);
+    if (table.upstream.state[session] !== SIDE_PLAIN) table.upstream.state[session] = SIDE_SENDING;
+  }
+
+  /** A segment sent again, longer, across the place where encryption began: only what was in clear before goes in clear now. */
+  #trim(batch: FrameBatch, i: number, key: Int32Array, session: number, direction: number): void {
+    const { table } = this.#sessions;
+    if (!knowsEncryptedFrom(table, session, direction)) return;
+    const { bytes } = batch;
+    const l4 = key[AT_L4];
+    const clear = (table.encryptedFrom[session * 2 + direction] - getTcpSequence(bytes, l4)) | 0;
+    if (clear >= key[AT_END] - key[AT_PAYLOAD]) return;
+    moveEnd(batch, i, key, key[AT_PAYLOAD] + clear);
+    const flags = getTcpFlags(bytes, l4);
+    if ((flags & FIN) === 0) return;
+    const old = getU16(bytes, l4 + TCP_FLAGS - 1);
+    setU16(bytes, l4 + TCP_FLAGS - 1, old & ~FIN);
+    setU16(bytes, l4 + TCP_CHECKSUM, applyDelta(getU16(bytes, l4 + TCP_CHECKSUM), deltaU16(old, old & ~FIN)));
+  }
+
+  #cipher(session: number): PayloadCipher | null {
+    const { table } = this.#sessions;
+    const { security } = this.#policy.services[table.service[session]];
+    return security?.ring.remembered(table.payloadKeyVersion[session])?.cipher ?? null;
+  }
+}
