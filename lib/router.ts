@@ -21,6 +21,7 @@ import type { PacketDescription } from "./control/packet-text.ts";
 import type { Router } from "./control/router-parts.ts";
 import { answer } from "./control/snapshot.ts";
 import { warmUp } from "./control/warm-up.ts";
+import { lookAtClocks, lookAtPorts, watch } from "./control/watch.ts";
 import { nodeCrypto } from "./crypto/node-crypto.ts";
 import { COUNTERS } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
@@ -220,7 +221,12 @@ export async function startRouter(
     await listen(config, undo, (resource) => answer(router, resource));
     const stopTime = pace(router.engine, ports, clock);
     undo.push(stopTime);
-    undo.push(watchPorts(ports, log));
+    undo.push(
+      watch(
+        lookAtPorts(ports, log),
+        lookAtClocks(router.sessions.paths, log, () => clock.nowMs()),
+      ),
+    );
     log.info({ router: config.router, interfaces }, "forwarding");
     return { router, failed: new Promise(() => {}), close };
   } catch (error) {
@@ -261,7 +267,11 @@ export function runWorker(): void {
     const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false, share });
     member = new Member({ router, strays: router.strays!, ports, clock, wake: start.wake, halt });
     // What is true of a device, every worker would say.
-    if (worker === 0) stopWatching = watchPorts(ports, log);
+    const looks = worker === 0 ? [lookAtPorts(ports, log)] : [];
+    stopWatching = watch(
+      ...looks,
+      lookAtClocks(router.sessions.paths, log, () => clock.nowMs()),
+    );
     return member.join(groups);
   };
   answerQuestions(parentPort!, (question) => {
@@ -313,27 +323,6 @@ function openAfPacketPort(options: DevicePortOptions, log: Log): AfPacketPort | 
     log.warn({ interface: name, device, error: message }, "backend af-packet is not possible here; using libpcap");
     return null;
   }
-}
-
-/** Say once, aloud, when a device is lost or its link changes. */
-function watchPorts(ports: readonly DevicePort[], log: Log): () => void {
-  const states = ports.map((port) => port.info().linkUp);
-  const lost = new Set<DevicePort>();
-  const timer = setInterval(() => {
-    ports.forEach((port, row) => {
-      const { name, linkUp } = port.info();
-      if (linkUp !== states[row]) log.warn({ interface: name }, linkUp ? "link is up" : "link is down");
-      states[row] = linkUp;
-      if (port.fault !== undefined && !lost.has(port)) {
-        lost.add(port);
-        log.error(
-          { interface: name, error: port.fault.message },
-          "the device can no longer be read; restart when it is back",
-        );
-      }
-    });
-  }, 1000);
-  return () => clearInterval(timer);
 }
 
 /**

@@ -17,6 +17,7 @@ export interface SessionsAnswer {
     readonly path: string | null;
     readonly waypoint: { readonly local: string; readonly remote: string } | null;
     readonly state: string;
+    /** Its payload, between the first and the last router. */
     readonly encrypted: boolean;
     readonly packets: { readonly forward: number; readonly reverse: number };
     readonly bytes: { readonly forward: number; readonly reverse: number };
@@ -30,7 +31,17 @@ export interface SessionsAnswer {
 export interface PeersAnswer {
   readonly peers: readonly {
     readonly name: string;
-    readonly paths: readonly { readonly interface: string; readonly address: string; readonly state: string }[];
+    /** The name of its security policy; null = nothing is signed or encrypted. */
+    readonly security: string | null;
+    readonly paths: readonly {
+      readonly interface: string;
+      readonly address: string;
+      readonly state: string;
+      /** Of the keys that we send with; null without a policy. */
+      readonly keyVersion: number | null;
+      /** How far the peer's clock was ahead of ours when a digest was last refused for it; null = none was. */
+      readonly clockOffsetMs: number | null;
+    }[];
   }[];
 }
 
@@ -147,6 +158,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       "PEER",
       "WAYPOINT",
       "STATE",
+      "ENCRYPTED",
       "PACKETS",
       "BYTES",
       "AGE",
@@ -163,6 +175,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       session.peer ?? "-",
       session.waypoint === null ? "-" : `${session.waypoint.local}>${session.waypoint.remote}`,
       session.state,
+      session.encrypted ? "yes" : "-",
       `${session.packets.forward}/${session.packets.reverse}`,
       `${session.bytes.forward}/${session.bytes.reverse}`,
       printDuration(session.ageMs),
@@ -175,8 +188,18 @@ function printSessions({ sessions }: SessionsAnswer): string {
 function printPeers({ peers }: PeersAnswer): string {
   return printTable(
     "peers",
-    ["PEER", "INTERFACE", "ADDRESS", "STATE"],
-    peers.flatMap((peer) => peer.paths.map((path) => [peer.name, path.interface, path.address, path.state])),
+    ["PEER", "INTERFACE", "ADDRESS", "STATE", "SECURITY", "KEYS", "CLOCK"],
+    peers.flatMap((peer) =>
+      peer.paths.map((path) => [
+        peer.name,
+        path.interface,
+        path.address,
+        path.state,
+        peer.security ?? "-",
+        path.keyVersion === null ? "-" : `v${path.keyVersion}`,
+        path.clockOffsetMs === null ? "-" : `${path.clockOffsetMs > 0 ? "+" : ""}${path.clockOffsetMs / 1000}s`,
+      ]),
+    ),
   );
 }
 

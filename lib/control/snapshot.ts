@@ -6,7 +6,7 @@ import type { PeerPath } from "../peer/peer-path.ts";
 import { idleMs } from "../session/expire.ts";
 import { tcpStateName } from "../session/tcp-state.ts";
 import { FLOW_DESTINATION, FLOW_NEW_PORTS, FLOW_PORTS, FLOW_SHIFT } from "../table/flow-table.ts";
-import { SIDE_SENDING } from "../table/session-table.ts";
+import { PAYLOAD_ENCRYPTED, SIDE_SENDING } from "../table/session-table.ts";
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { formatAddress, formatPrefix, formatSocket } from "./address-text.ts";
 import type { ServiceRouteConfig, Transport } from "./config.ts";
@@ -95,7 +95,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     path: path === undefined ? null : pathText(router, path),
     waypoint: path === undefined ? null : waypoint(router, row, path),
     state: stateName(router, row, protocol),
-    encrypted: false,
+    encrypted: table.payload[row] === PAYLOAD_ENCRYPTED,
     packets: { forward: flows.packets(forward), reverse: flows.packets(reverse) },
     bytes: { forward: flows.bytes(forward), reverse: flows.bytes(reverse) },
     ageMs: table.ageMs(row, nowMs),
@@ -126,14 +126,17 @@ function stateName(router: Router, row: number, protocol: number): string {
 
 function peers(router: Router): PeersAnswer {
   return {
-    peers: router.config.peers.map(({ name }) => ({
+    peers: router.config.peers.map(({ name, security }) => ({
       name,
+      security,
       paths: router.sessions.paths
         .filter((path) => path.peerName === name)
         .map((path) => ({
           interface: router.interfaces[path.interfaceId].name,
           address: formatAddress(path.remote),
           state: stateOf(path),
+          keyVersion: path.security === null ? null : path.security.ring.sending(router.clock.nowMs()).version,
+          clockOffsetMs: Number.isNaN(path.clockSkewMs) ? null : path.clockSkewMs,
         })),
     })),
   };

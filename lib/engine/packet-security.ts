@@ -235,13 +235,17 @@ export class PacketSecurity {
     if (window === NO_WINDOW) return DROP_SIGNATURE_WRONG;
     const keys = security.ring.current;
     const known = Number.isNaN(path.clockSkewMs) ? 0 : Math.round(path.clockSkewMs / WINDOW_MS);
-    if (known !== 0 && this.#check(keys, bytes, key, window + known) === HMAC_RIGHT) return DROP_CLOCK_SKEW;
+    if (known !== 0 && this.#check(keys, bytes, key, window + known) === HMAC_RIGHT) {
+      path.skewedAtMs = nowMs;
+      return DROP_CLOCK_SKEW;
+    }
     if (!this.#maySearch(nowMs)) return DROP_SIGNATURE_WRONG;
     // Each check covers a window and its two neighbors.
     for (let away = 3; away <= SKEW_REACH; away += 3) {
       for (const skew of [away, -away]) {
         if (this.#check(keys, bytes, key, window + skew) !== HMAC_RIGHT) continue;
         path.clockSkewMs = this.#exact(keys, bytes, key, window, skew) * WINDOW_MS;
+        path.skewedAtMs = nowMs;
         return DROP_CLOCK_SKEW;
       }
     }

@@ -32,7 +32,16 @@ import {
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
   ATTRIBUTE_SESSION_ENCRYPTED,
 } from "../wire/metadata-attributes.ts";
-import { FIN, getTcpFlags, getTcpSequence, SYN, TCP_CHECKSUM, TCP_FLAGS } from "../wire/tcp.ts";
+import {
+  ACK,
+  FIN,
+  getTcpAcknowledgment,
+  getTcpFlags,
+  getTcpSequence,
+  SYN,
+  TCP_CHECKSUM,
+  TCP_FLAGS,
+} from "../wire/tcp.ts";
 import { getUdpLength } from "../wire/udp.ts";
 import { DROP_KEY_VERSION, DROP_PAYLOAD_CHECKSUM, OK } from "../wire/verdict.ts";
 import type { PacketSecurity } from "./packet-security.ts";
@@ -117,6 +126,18 @@ export class PayloadSecurity {
       if (isNew && beyond.state[session] !== SIDE_PLAIN) beyond.state[session] = SIDE_SENDING;
     }
     return true;
+  }
+
+  /**
+   * Whether a forward packet shows that its sender knows from where on the reverse payload is encrypted: it acknowledges
+   * bytes from behind that. Only then does metadata stop to tell it; a bare packet alone may be one from before.
+   */
+  isKnown(bytes: Uint8Array, key: Int32Array, session: number): boolean {
+    const { table } = this.#sessions;
+    if (!knowsEncryptedFrom(table, session, REVERSE)) return true;
+    const l4 = key[AT_L4];
+    const beyond = (getTcpAcknowledgment(bytes, l4) - table.encryptedFrom[session * 2 + REVERSE]) | 0;
+    return (getTcpFlags(bytes, l4) & ACK) !== 0 && beyond > 0;
   }
 
   /** The first data of a watched session, either way: its hosts encrypt it themselves, or the first router begins to. */

@@ -291,17 +291,17 @@ export class SlowPath {
     request.upstreamPath = -1;
     request.replaces = -1;
     request.sourceRouter = 0;
-    this.#beginPayload(request);
+    this.#beginPayload(request, nowMs);
     return this.#openClassified(nowMs);
   }
 
   /** How the payload of a session travels that begins here. */
-  #beginPayload(request: OpenRequest): void {
+  #beginPayload(request: OpenRequest, nowMs: number): void {
     const { service, route } = this.#classification;
     const security = route?.kind === "peer" ? this.#policy.services[service].security : null;
     request.payload = firstPayload(security, request.context[3], request.context[2]);
     request.payloadPolicy = security === null ? 0 : this.#metadata.names.row(security.name);
-    request.payloadKeyVersion = security === null ? 0 : security.ring.current.version;
+    request.payloadKeyVersion = security === null ? 0 : security.ring.sending(nowMs).version;
     request.hasEncryptedFrom = false;
   }
 
@@ -511,7 +511,7 @@ export class SlowPath {
       } else {
         this.#counters.increment(METADATA_RECEIVED);
         if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
-          return this.#control(session, direction, nowMs);
+          return this.#control(batch.bytes, key, session, direction, nowMs);
         const meant =
           direction === FORWARD
             ? this.#forwardMetadata(batch, i, key, session, nowMs)
@@ -527,7 +527,8 @@ export class SlowPath {
     }
     // Without metadata: the responder has been heard; an initiator that still waits believes nothing.
     if (direction === FORWARD) {
-      if (table.upstream.state[session] === SIDE_SENDING) handshake.heardBareForward(table.upstream, session);
+      if (table.upstream.state[session] === SIDE_SENDING && this.#payload.isKnown(batch.bytes, key, session))
+        handshake.heardBareForward(table.upstream, session);
     } else if (table.downstream.state[session] === SIDE_SENDING) {
       return DROP_METADATA_MISSING;
     }
@@ -636,7 +637,7 @@ export class SlowPath {
   }
 
   /** A control message on a session's flow: do what it says, forward nothing (protocol sheet 3.4). */
-  #control(session: number, direction: number, nowMs: number): number {
+  #control(bytes: Uint8Array, key: Int32Array, session: number, direction: number, nowMs: number): number {
     const parsed = this.#parsed;
     const { table } = this.#sessions;
     const side = table.sides[direction];
@@ -648,7 +649,9 @@ export class SlowPath {
       return CONSUMED;
     }
     if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) {
-      if (this.#payload.heard(session, direction, told, parsed)) handshake.heardDisable(side, session);
+      const heard = this.#payload.heard(session, direction, told, parsed);
+      if (heard && (direction === REVERSE || this.#payload.isKnown(bytes, key, session)))
+        handshake.heardDisable(side, session);
     } else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(side, session);
     else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;
     this.#sessions.settle(session);

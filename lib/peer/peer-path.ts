@@ -26,6 +26,8 @@ export class PeerPath {
   readonly security: Security | null;
   /** Milliseconds by which the peer's clock was ahead of ours when one of its digests was last refused for it; NaN = never. */
   clockSkewMs = Number.NaN;
+  /** When that was. */
+  skewedAtMs = Number.NEGATIVE_INFINITY;
   readonly tcpPorts: ShardedPortPool;
   readonly udpPorts: ShardedPortPool;
   /** Taken as up until paths are monitored. Who changes it bumps the flow table's generation. */

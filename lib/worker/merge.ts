@@ -14,6 +14,8 @@ import type {
 /** One answer of `answers`, worker 0's first. `resource` is not "sessions": those are joined as text. */
 export function mergeAnswers(resource: string, answers: readonly object[]): object {
   switch (resource) {
+    case "peers":
+      return mergePeers(answers as PeersAnswer[]);
     case "paths":
       return mergePaths(answers as PathsAnswer[]);
     case "services":
@@ -29,7 +31,7 @@ export function mergeAnswers(resource: string, answers: readonly object[]): obje
     case "counters":
       return addUp(answers as Record<string, number>[]);
     default:
-      return answers[0] as PeersAnswer;
+      return answers[0];
   }
 }
 
@@ -38,6 +40,22 @@ function addUp<T extends { readonly [name: string]: number }>(parts: readonly T[
   const sum: Record<string, number> = {};
   for (const part of parts) for (const [name, value] of Object.entries(part)) sum[name] = (sum[name] ?? 0) + value;
   return sum as T;
+}
+
+/** A clock's difference is known where it was measured. */
+function mergePeers(answers: readonly PeersAnswer[]): PeersAnswer {
+  return {
+    peers: answers[0].peers.map((peer, row) => ({
+      ...peer,
+      paths: peer.paths.map((path, at) => ({
+        ...path,
+        clockOffsetMs: answers.reduce<number | null>(
+          (known, { peers }) => known ?? peers[row].paths[at].clockOffsetMs,
+          null,
+        ),
+      })),
+    })),
+  };
 }
 
 function mergePaths(answers: readonly PathsAnswer[]): PathsAnswer {

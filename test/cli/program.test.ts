@@ -237,19 +237,22 @@ test("explain prints the engine's steps and verdict", async (t) => {
   t.regex(wrong.err, /10\.1\.0\.2 has no port: write 10\.1\.0\.2:PORT/);
 });
 
+const PATH = { interface: "wan0", address: "198.18.0.2", state: "up", keyVersion: null, clockOffsetMs: null };
+const PEERS = { peers: [{ name: "east", security: null, paths: [PATH] }] };
+
 test.serial("show asks the router that -c or --socket names", async (t) => {
   const socket = new AdminSocket(socketPath, (resource) => {
-    if (resource === "peers")
-      return { peers: [{ name: "east", paths: [{ interface: "wan0", address: "198.18.0.2", state: "up" }] }] };
+    if (resource === "peers") return PEERS;
     return resource === "paths" ? { nonsense: true } : undefined;
   });
   await socket.listen();
-  const text = "PEER  INTERFACE  ADDRESS     STATE\neast  wan0       198.18.0.2  up\n";
+  const text =
+    "PEER  INTERFACE  ADDRESS     STATE  SECURITY  KEYS  CLOCK\neast  wan0       198.18.0.2  up     -         -     -\n";
   t.deepEqual(await waymark(["show", "peers", "-c", GOOD]), { code: 0, out: text, err: "" });
   t.deepEqual(await waymark(["show", "peers", "--socket", socketPath]), { code: 0, out: text, err: "" });
   const json = await waymark(["show", "peers", "--socket", socketPath, "--json"]);
   t.deepEqual(JSON.parse(json.out), {
-    peers: [{ name: "east", paths: [{ interface: "wan0", address: "198.18.0.2", state: "up" }] }],
+    ...PEERS,
   });
   t.like(await waymark(["show", "paths", "--socket", socketPath]), {
     code: 1,

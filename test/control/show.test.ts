@@ -13,7 +13,7 @@ const session: SessionsAnswer["sessions"][number] = {
   path: "wan0",
   waypoint: { local: "198.18.0.1:16384", remote: "198.18.0.2:16385" },
   state: "established",
-  encrypted: false,
+  encrypted: true,
   packets: { forward: 12, reverse: 9 },
   bytes: { forward: 3000, reverse: 500_000 },
   ageMs: 245_000,
@@ -30,12 +30,13 @@ test("Sessions are columns as wide as their widest cell", (t) => {
     waypoint: null,
     ageMs: 90_061_000,
     idleMs: 3_723_000,
+    encrypted: false,
   };
   t.is(
     printAnswer("sessions", { sessions: [session, local] }),
-    `UUID                                  TENANT  SERVICE   PROTO  SOURCE          DESTINATION   PEER  WAYPOINT                           STATE        PACKETS  BYTES        AGE    IDLE
-0b1e7a52-9a1f-4c5e-8f3a-2f6d1f0c9e11  corp    app       tcp    10.1.0.2:40000  10.2.0.2:443  east  198.18.0.1:16384>198.18.0.2:16385  established  12/9     3000/500000  4m05s  250ms
-1                                     corp    intranet  tcp    10.1.0.2:40000  10.2.0.2:443  -     -                                  established  12/9     3000/500000  1d01h  1h02m
+    `UUID                                  TENANT  SERVICE   PROTO  SOURCE          DESTINATION   PEER  WAYPOINT                           STATE        ENCRYPTED  PACKETS  BYTES        AGE    IDLE
+0b1e7a52-9a1f-4c5e-8f3a-2f6d1f0c9e11  corp    app       tcp    10.1.0.2:40000  10.2.0.2:443  east  198.18.0.1:16384>198.18.0.2:16385  established  yes        12/9     3000/500000  4m05s  250ms
+1                                     corp    intranet  tcp    10.1.0.2:40000  10.2.0.2:443  -     -                                  established  -          12/9     3000/500000  1d01h  1h02m
 `,
   );
 });
@@ -43,9 +44,23 @@ test("Sessions are columns as wide as their widest cell", (t) => {
 test("Each resource has its columns, numbers flush right", (t) => {
   t.is(
     printAnswer("peers", {
-      peers: [{ name: "east", paths: [{ interface: "wan0", address: "198.18.0.2", state: "up" }] }],
+      peers: [
+        {
+          name: "east",
+          security: "fabric",
+          paths: [{ interface: "wan0", address: "198.18.0.2", state: "up", keyVersion: 3, clockOffsetMs: 62_000 }],
+        },
+        {
+          name: "south",
+          security: null,
+          paths: [{ interface: "wan0", address: "198.18.0.3", state: "up", keyVersion: null, clockOffsetMs: null }],
+        },
+      ],
     }),
-    "PEER  INTERFACE  ADDRESS     STATE\neast  wan0       198.18.0.2  up\n",
+    `PEER   INTERFACE  ADDRESS     STATE  SECURITY  KEYS  CLOCK
+east   wan0       198.18.0.2  up     fabric    v3    +62s
+south  wan0       198.18.0.3  up     -         -     -
+`,
   );
   t.is(
     printAnswer("paths", {

@@ -9,6 +9,7 @@ import type { SessionsAnswer } from "../../lib/control/show.ts";
 import { answer, snapshot } from "../../lib/control/snapshot.ts";
 import { UdpClient, udpServer } from "../simulate/endpoints.ts";
 import { firstPair } from "../simulate/peer.ts";
+import { AES_256, SIGNED } from "../simulate/protection.ts";
 import { CLIENT, SERVER, twoRouters } from "../simulate/topologies.ts";
 
 const MAIN = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
@@ -60,6 +61,30 @@ test("sessions are shown with the fields and forms that are a contract", (t) => 
   const [far] = (snapshot(east, "sessions") as SessionsAnswer).sessions;
   t.is(far.uuid, session.uuid);
   t.deepEqual(far.waypoint, { local: `198.18.0.2:${pair.destinationPort}`, remote: `198.18.0.1:${pair.sourcePort}` });
+});
+
+test("sessions that are encrypted say so, and peers say with which keys", (t) => {
+  const net = twoRouters({ security: { fabric: `${SIGNED}, key-version: 4`, payload: AES_256 } });
+  net.server.onPacket = udpServer(net.world, net.server);
+  new UdpClient(
+    net.world,
+    net.client,
+    { source: CLIENT, destination: SERVER, sourcePort: 20_000, destinationPort: 7 },
+    ["x"],
+  );
+  net.world.run(3);
+  for (const router of [net.west, net.east])
+    t.true((snapshot(router, "sessions") as SessionsAnswer).sessions[0].encrypted);
+  const shown = JSON.stringify(snapshot(net.west, "peers"));
+  t.deepEqual(JSON.parse(shown), {
+    peers: [
+      {
+        name: "east",
+        security: "fabric",
+        paths: [{ interface: "wan0", address: "198.18.0.2", state: "up", keyVersion: 4, clockOffsetMs: null }],
+      },
+    ],
+  });
 });
 
 test("many sessions are answered in pieces, between which the event loop turns", async (t) => {

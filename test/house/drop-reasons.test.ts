@@ -10,7 +10,16 @@ import { FrameBatch } from "../../lib/io/port.ts";
 import type { Router } from "../../lib/router.ts";
 import { DROP_REASONS } from "../../lib/wire/verdict.ts";
 import { udpFrame } from "../simulate/packets.ts";
-import { CLIENT, SERVER, type TwoRouters, twoRouters } from "../simulate/topologies.ts";
+import { fabricText, payloadText, SIGNED } from "../simulate/protection.ts";
+import {
+  CLIENT,
+  type Options,
+  packetsOn,
+  SERVER,
+  sessionRows,
+  type TwoRouters,
+  twoRouters,
+} from "../simulate/topologies.ts";
 import { filesUnder, libFiles, ROOT, textOf } from "./source.ts";
 
 const names = DROP_REASONS.map(({ name }) => name);
@@ -91,6 +100,53 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
   },
 };
 
+/** The client's lead packet goes its way. */
+const open = ({ world, client }: TwoRouters) => {
+  world.send(client, lead());
+  world.run(2);
+};
+
+/** East gets another packet on the session's tuple. */
+const follow = (net: TwoRouters, payload: string) => {
+  const [first] = packetsOn(net.wan, "west");
+  net.world.inject(net.wan, "east", udpFrame(first, payload));
+  net.world.run(1);
+};
+
+const EVERY = fabricText("sha256", "time-based", "every-packet", "none");
+const PAYLOAD = payloadText("aes-cbc-128", false);
+const CLEAR = fabricText("none", "", "", "none");
+const ciphers = (first: number) => ({ fabric: fabricText("none", "", "", "aes-cbc-128", first) });
+
+/** What needs keys: of both routers, or of each. */
+const SECURE_SCENES: Record<string, [Options, (net: TwoRouters) => void]> = {
+  "signature-wrong": [{ protections: { west: { fabric: SIGNED }, east: { fabric: EVERY } } }, open],
+  "signature-missing": [{ security: { fabric: EVERY } }, (net) => [open(net), follow(net, "short")]],
+  "clock-skew": [{ security: { fabric: SIGNED } }, (net) => [net.world.skewMs.set("west", 60_000), open(net)]],
+  "key-version": [{ protections: { west: { fabric: `${SIGNED}, key-version: 2` }, east: { fabric: SIGNED } } }, open],
+  "metadata-cipher": [{ protections: { west: ciphers(1), east: ciphers(2) } }, open],
+  "payload-cipher": [{ security: { payload: PAYLOAD } }, (net) => [open(net), follow(net, "in clear")]],
+  "payload-checksum": [
+    { security: { payload: PAYLOAD } },
+    (net) => {
+      const wrong = lead();
+      wrong[wrong.length - 1] ^= 1;
+      net.world.send(net.client, wrong);
+      net.world.run(2);
+    },
+  ],
+  "security-policy": [{ protections: { west: { fabric: CLEAR }, east: { fabric: CLEAR, payload: PAYLOAD } } }, open],
+  replay: [
+    { security: { fabric: SIGNED } },
+    (net) => {
+      open(net);
+      net.east.sessions.close(sessionRows(net.east)[0], net.world.clock.nowMs());
+      net.world.inject(net.wan, "east", packetsOn(net.wan, "west")[0].frame.slice());
+      net.world.run(1);
+    },
+  ],
+};
+
 test("every drop reason is reached by a golden case or by a scene of this test", (t) => {
   const reached = new Set<string>();
   for (const path of filesUnder("test/golden").filter((file) => file.endsWith("counters.json"))) {
@@ -104,6 +160,15 @@ test("every drop reason is reached by a golden case or by a scene of this test",
     play(net, routers);
     const drops = routers.reduce((sum, router) => sum + readCounters(router)[`drop.${name}`], 0);
     t.true(drops > 0, name);
+    reached.add(name);
+  }
+  for (const [name, [options, play]] of Object.entries(SECURE_SCENES)) {
+    const net = twoRouters(options);
+    play(net);
+    t.true(
+      [net.west, net.east].some((router) => readCounters(router)[`drop.${name}`] > 0),
+      name,
+    );
     reached.add(name);
   }
   t.deepEqual(

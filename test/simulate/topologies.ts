@@ -26,7 +26,16 @@ interface RouterText {
   route: string;
   limits?: Limits;
   wanMtu?: number;
+  security?: Protection;
   extra?: string;
+}
+
+/** What protects the routers' packets: the text of a security policy, without its name. */
+export interface Protection {
+  /** Signatures and metadata: of all peers, or by the peer's name. */
+  fabric?: string | Record<string, string>;
+  /** Of the service: payload. */
+  payload?: string;
 }
 
 export function routerYaml({
@@ -36,6 +45,7 @@ export function routerYaml({
   route,
   limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, tenant = "", others = "" } = {},
   wanMtu = 1500,
+  security: { fabric, payload } = {},
   extra = "",
 }: RouterText): string {
   const interfaces = [
@@ -48,8 +58,14 @@ export function routerYaml({
       ([wan, [own]]) => `  - { name: ${wan}, device: ${wan}, addresses: [${own}/24], mtu: ${wanMtu} }`,
     ),
   ];
+  const policies: [name: string, text: string][] = [];
+  if (typeof fabric === "string") policies.push(["fabric", fabric]);
+  else if (fabric) policies.push(...Object.entries(fabric));
+  if (payload) policies.push(["payload", payload]);
+  const policyOf = (peer: string) => (typeof fabric === "string" ? "fabric" : fabric?.[peer] ? peer : "none");
   const peers = Object.entries(wans).map(
-    ([wan, [, peer, address]]) => `  - { name: ${peer}, paths: [{ interface: ${wan}, address: ${address} }] }`,
+    ([wan, [, peer, address]]) =>
+      `  - { name: ${peer}, paths: [{ interface: ${wan}, address: ${address} }], security: ${policyOf(peer)} }`,
   );
   return `authority: acme
 router: ${name}
@@ -59,12 +75,13 @@ interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp${tenant} }]
 services:
-  - { name: app, addresses: [10.2.0.0/24], access: [corp] }
+  - { name: app, addresses: [10.2.0.0/24], access: [corp]${payload ? ", security: payload" : ""} }
 service-routes:
   - { service: app, ${route} }
 peers:
 ${peers.join("\n")}
-${extra}`;
+${policies.length > 0 ? "security-policies:" : ""}
+${policies.map(([policy, text]) => `  - { name: ${policy}, ${text} }\n`).join("")}${extra}`;
 }
 
 export interface TwoRouters {
@@ -78,7 +95,7 @@ export interface TwoRouters {
   far: Link;
 }
 
-interface Options {
+export interface Options {
   seed?: number;
   /** Of west. */
   limits?: Limits;
@@ -87,6 +104,9 @@ interface Options {
   wanMtu?: number;
   /** Where east has service "app", when that is not its own lan0. */
   eastRoute?: string;
+  /** Of all routers, or of those not named in `protections`. */
+  security?: Protection;
+  protections?: Record<string, Protection>;
 }
 
 const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
@@ -105,9 +125,15 @@ export function twoRouters(options: Options = {}): TwoRouters {
   return { world, client, server, west, east, lan, wan, far };
 }
 
-function westYaml({ limits = {}, wanMtu = 1500 }: Options): string {
+function protectionOf(name: string, { security = {}, protections = {} }: Options): { security: Protection } {
+  return { security: protections[name] ?? security };
+}
+
+function westYaml(options: Options): string {
+  const { limits = {}, wanMtu = 1500 } = options;
   return routerYaml({
     name: "west",
+    ...protectionOf("west", options),
     lan: WEST_LAN,
     wans: { wan0: ["198.18.0.1", "east", "198.18.0.2"] },
     route: "peer: east",
@@ -116,14 +142,11 @@ function westYaml({ limits = {}, wanMtu = 1500 }: Options): string {
   });
 }
 
-function eastYaml(
-  peer: string,
-  own: string,
-  remote: string,
-  { wanMtu = 1500, eastRoute = "interface: lan0" }: Options = {},
-): string {
+function eastYaml(peer: string, own: string, remote: string, options: Options = {}): string {
+  const { wanMtu = 1500, eastRoute = "interface: lan0" } = options;
   return routerYaml({
     name: "east",
+    ...protectionOf("east", options),
     lan: EAST_LAN,
     wans: { wan0: [own, peer, remote] },
     route: eastRoute,
@@ -144,6 +167,7 @@ export function threeRouters(options: Options = {}): ThreeRouters {
     "west",
     routerYaml({
       name: "west",
+      ...protectionOf("west", options),
       lan: WEST_LAN,
       wans: { wan0: ["198.18.0.1", "middle", "198.18.0.2"] },
       route: "peer: middle",
@@ -153,11 +177,12 @@ export function threeRouters(options: Options = {}): ThreeRouters {
     "middle",
     routerYaml({
       name: "middle",
+      ...protectionOf("middle", options),
       wans: { wan0: ["198.18.0.2", "west", "198.18.0.1"], wan1: ["198.18.1.1", "east", "198.18.1.2"] },
       route: "peer: east",
     }),
   );
-  const east = world.addRouter("east", eastYaml("middle", "198.18.1.2", "198.18.1.1"));
+  const east = world.addRouter("east", eastYaml("middle", "198.18.1.2", "198.18.1.1", { ...options, wanMtu: 1500 }));
   const client = world.addHost("client", CLIENT, "10.1.0.1");
   const server = world.addHost("server", SERVER, "10.2.0.1");
   const lan = world.join("lan", "client", "west.lan0");
@@ -194,7 +219,10 @@ export function westAlone(options: Options = {}): {
 }
 
 /** peer ─wan─ east ─far─ server: the near router is the test itself. `services` are further lines of east's configuration. */
-export function eastAlone(extra = ""): {
+export function eastAlone(
+  extra = "",
+  options: Options = {},
+): {
   world: World;
   peer: SimHost;
   server: SimHost;
@@ -203,7 +231,7 @@ export function eastAlone(extra = ""): {
   far: Link;
 } {
   const world = new World(1);
-  const yaml = eastYaml("west", EAST_WAYPOINT, WEST_WAYPOINT);
+  const yaml = eastYaml("west", EAST_WAYPOINT, WEST_WAYPOINT, options);
   const east = world.addRouter(
     "east",
     yaml

@@ -7,6 +7,7 @@ import { ManualClock } from "../../lib/base/clock.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { parseAddress } from "../../lib/control/address-text.ts";
 import { type Config, formatProblem, parseConfig } from "../../lib/control/config.ts";
+import type { Security } from "../../lib/crypto/key-ring.ts";
 import type { Engine } from "../../lib/engine/engine.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
@@ -24,6 +25,7 @@ import { getMacHigh, getMacLow, writeEthernet } from "../../lib/wire/ethernet.ts
 import { ETHERTYPE_ARP } from "../../lib/wire/flow-key.ts";
 import { printFrame } from "../../lib/wire/print.ts";
 import { type SeenPacket, seePacket } from "./packets.ts";
+import { shim } from "./security-shim.ts";
 import { SplitRouter } from "./split.ts";
 
 /** What becomes of a frame on a link: the frames that arrive now (none = lost), or later. */
@@ -53,6 +55,8 @@ const asIs: Tamper = (frame) => [{ frame }];
 const SUPER_FRAME_MAX = 65_549;
 /** Frames that may wait in a port between two settles. */
 const QUEUE_FRAMES = 64;
+/** What the wall clocks say when the world begins. */
+const WALL_MS = 1_800_000_000_000;
 
 /** A host: one address, a default gateway, answers ARP, hands every packet to `onPacket`. */
 export class SimHost {
@@ -131,6 +135,9 @@ export class World {
   readonly links = new Map<string, Link>();
   readonly #portsOf = new Map<string, Map<string, MemoryPort>>();
   readonly #configs = new Map<string, Config>();
+  readonly #securities = new Map<string, Map<string, Security>>();
+  /** How far a router's wall clock is ahead of the world's. */
+  readonly skewMs = new Map<string, number>();
   readonly #timers: { atMs: number; run: () => void }[] = [];
   readonly #delayed: { atMs: number; port: MemoryPort; frame: Uint8Array }[] = [];
   #seed: number;
@@ -144,7 +151,10 @@ export class World {
 
   /** A router from configuration text; its devices' names do not matter. */
   addRouter(name: string, yaml: string): Router {
-    const { config, problems } = parseConfig(yaml, `${name}.yaml`);
+    const s = shim(yaml);
+    const { config: c0, problems } = parseConfig(s.yaml, `${name}.yaml`);
+    const config = c0 && s.patch(c0);
+    this.#securities.set(name, s.securities);
     if (config === null) throw new Error(problems.map(formatProblem).join("\n"));
     const ports = new Map<string, MemoryPort>();
     for (const item of config.interfaces) {
@@ -170,7 +180,13 @@ export class World {
   restart(name: string): Router {
     const ports = [...this.#portsOf.get(name)!.values()];
     const random = new SeededRandom(this.#seed++);
-    const router = buildRouter(this.#configs.get(name)!, ports, { clock: this.clock, random, acceptAnyMac: false });
+    const router = buildRouter(this.#configs.get(name)!, ports, {
+      clock: this.clock,
+      random,
+      acceptAnyMac: false,
+      securities: this.#securities.get(name)!,
+      wallMs: () => WALL_MS + this.clock.nowMs() + (this.skewMs.get(name) ?? 0),
+    });
     this.routers.set(name, router);
     return router;
   }
@@ -230,6 +246,11 @@ export class World {
     frame.set(end.port.info().mac, 0);
     frame.set(other.port.info().mac, 6);
     arrive(end.port, frame, flags, segmentSize);
+  }
+
+  /** A router's security policies, to change their keys. */
+  securities(name: string): ReadonlyMap<string, Security> {
+    return this.#securities.get(name)!;
   }
 
   /** Call `run` in `delayMs`. */

@@ -68,6 +68,15 @@ test("facts are told once", (t) => {
   t.deepEqual(merged("peers"), snapshot(workers[0], "peers"));
 });
 
+test("a peer's clock is known when one worker has measured it", (t) => {
+  const path = { interface: "wan0", address: "198.18.0.2", state: "up", keyVersion: 1 };
+  const of = (clockOffsetMs: number | null) => ({
+    peers: [{ name: "east", security: "fabric", paths: [{ ...path, clockOffsetMs }] }],
+  });
+  t.deepEqual(mergeAnswers("peers", [of(null), of(4000), of(null)]), of(4000));
+  t.deepEqual(mergeAnswers("peers", [of(null), of(null)]), of(null));
+});
+
 test("a neighbor of several workers is one row, of the worker that knows most, with the frames of all", (t) => {
   const row = { interface: "lan0", address: "10.1.0.2", mac: null, state: "incomplete", ageMs: -1, held: 2 };
   const known = { ...row, mac: "02:00:00:00:00:01", state: "reachable", ageMs: 900, held: 0 };

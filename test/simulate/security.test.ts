@@ -1,0 +1,456 @@
+// Signatures, encryption and what they refuse, through whole routers (protocol sheet 5). What an attacker does here is
+// done to frames on the wire between them, with every checksum right: nothing but the keys can tell.
+
+import test from "ava";
+import { SeededRandom } from "../../lib/base/random.ts";
+import type { Keys } from "../../lib/crypto/key-ring.ts";
+import { nodeCrypto } from "../../lib/crypto/node-crypto.ts";
+import { ACK, FIN, PSH, SYN } from "../../lib/wire/tcp.ts";
+import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
+import { spoil } from "./faults.ts";
+import { concat, echoFrame, pattern, protocolFrame, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { ADAPTIVE, AES_128, AES_256, fabricText, keyText, SIGNED } from "./protection.ts";
+import {
+  CLIENT,
+  countOf,
+  dropsOf,
+  packetsOn,
+  SERVER,
+  sessionRows,
+  type TwoRouters,
+  threeRouters,
+  twoRouters,
+} from "./topologies.ts";
+
+const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
+const REQUESTS = ["a secret of the client", "and one more", "x", "the last of them, which is longer than a block"];
+const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
+const ECHO = "sixteen and more bytes of an echo";
+const NAMES = ["corp", "app", "west", "east", "middle"];
+
+const noDrops = (net: TwoRouters) =>
+  [...net.world.routers.values()].map(dropsOf).every((d) => Object.keys(d).length === 0);
+
+/** A TCP and a UDP conversation and a ping, all at once. Returns whether all of it came through byte by byte. */
+function converse(net: TwoRouters, limitMs = 3000): { done: boolean; answers: readonly string[][] } {
+  const tcp = new TcpClient(net.world, net.client, ENDS, REQUESTS);
+  const udp = new UdpClient(net.world, net.client, ENDS, [...REQUESTS]);
+  const echoes: string[] = [];
+  net.client.onPacket = (packet) => {
+    tcp.receive(packet);
+    udp.receive(packet);
+    if (packet.protocol === 1 && packet.icmpType === 0) echoes.push(packet.text);
+  };
+  const serveTcp = tcpServer(net.world, net.server);
+  const serveUdp = udpServer(net.world, net.server);
+  net.server.onPacket = (packet) => {
+    serveTcp(packet);
+    serveUdp(packet);
+    if (packet.protocol === 1 && packet.icmpType === 8)
+      net.world.send(net.server, echoFrame(SERVER, CLIENT, 9, 1, packet.payload, true));
+  };
+  net.world.send(net.client, echoFrame(CLIENT, SERVER, 9, 1, ECHO));
+  const done = net.world.runUntil(
+    () => tcp.state === "closed" && udp.answers.length === REQUESTS.length && echoes.length === 1,
+    limitMs,
+  );
+  return { done, answers: [[...tcp.answers], [...udp.answers], echoes] };
+}
+
+const ALL = [ANSWERS, ANSWERS, [ECHO]];
+
+const includes = (frame: Uint8Array, text: string) => Buffer.from(frame).includes(text);
+
+for (const path of ["two routers", "a mid waypoint"]) {
+  for (const hmac of ["none", "sha1", "sha256", "sha256-128"]) {
+    test(`digest ${hmac} with every mode, extent and cipher: TCP, UDP and ICMP come through ${path} as they were`, (t) => {
+      const modes = hmac === "none" ? ["regular"] : ["regular", "time-based"];
+      const extents = hmac === "none" ? ["none"] : ["metadata", "every-packet", "none"];
+      for (const mode of modes) {
+        for (const sign of extents) {
+          for (const cipher of ["none", "aes-cbc-128", "aes-cbc-256"]) {
+            for (const payload of [undefined, AES_128, AES_256, ADAPTIVE]) {
+              const fabric = fabricText(hmac, mode, sign, cipher);
+              const security = { fabric, ...(payload === undefined ? {} : { payload }) };
+              const net = path === "two routers" ? twoRouters({ security }) : threeRouters({ security });
+              const what = `${fabric} | ${payload ?? "payload in clear"}`;
+              const { done, answers } = converse(net);
+              const right = done && noDrops(net);
+              if (!right) t.log(net.world.diagram(), [...net.world.routers.values()].map(dropsOf));
+              t.true(right, what);
+              t.deepEqual(answers, ALL, what);
+              const hidden = cipher === "none" ? [] : NAMES;
+              const secrets =
+                payload === undefined || payload === ADAPTIVE
+                  ? []
+                  : [...REQUESTS.filter((r) => r.length > 8), ...ANSWERS.filter((r) => r.length > 8), ECHO];
+              for (const name of ["wan", "wan2"]) {
+                for (const packet of packetsOn(net.world.links.get(name) ?? net.wan)) {
+                  t.true(packet.checksumsRight, what);
+                  for (const text of [...hidden, ...secrets]) t.false(includes(packet.frame, text), `${text}: ${what}`);
+                }
+              }
+            }
+          }
+        }
+      }
+    });
+  }
+}
+
+/** A UDP session, established both ways; `say` sends one more datagram and returns what the server got of it. */
+function established(net: TwoRouters): (payload: Uint8Array | string) => SeenPacket | undefined {
+  net.server.onPacket = (packet) => net.world.send(net.server, udpFrame(swapEnds(packet), packet.payload));
+  const say = (payload: Uint8Array | string) => {
+    const before = net.server.received.length;
+    net.world.send(net.client, udpFrame(ENDS, payload));
+    net.world.run(2);
+    return net.server.received[before];
+  };
+  for (const text of ["lead", "second", "third"]) say(text);
+  return say;
+}
+
+test("each hop has its own keys for metadata, and a session's ciphertext passes a mid waypoint unchanged", (t) => {
+  const near = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256", 1);
+  const far = fabricText("sha1", "regular", "every-packet", "aes-cbc-128", 50);
+  const net = threeRouters({
+    protections: {
+      west: { fabric: { middle: near }, payload: AES_256 },
+      middle: { fabric: { west: near, east: far } },
+      east: { fabric: { middle: far }, payload: AES_256 },
+    },
+  });
+  const { done, answers } = converse(net);
+  t.true(done && noDrops(net));
+  t.deepEqual(answers, ALL);
+  const bare = (link: typeof net.wan, from: string, digest: number) =>
+    packetsOn(link, from)
+      .filter(({ hasMetadata, payload }) => !hasMetadata && payload.length > 0)
+      .map(({ payload }) => Buffer.from(payload.subarray(0, payload.length - digest)).toString("hex"));
+  const forward = bare(net.wan, "west", 16);
+  const reverse = bare(net.wan2, "east", 20);
+  t.true(forward.length >= 5 && reverse.length >= 5);
+  // A packet that has metadata on one hop may have none on the other.
+  const common = (one: string[], other: string[]) => one.filter((each) => other.includes(each)).length;
+  t.true(common(forward, bare(net.wan2, "middle", 20)) >= forward.length - 3);
+  t.true(common(reverse, bare(net.wan, "middle", 16)) >= reverse.length - 3);
+  t.is(
+    new Set([...forward, ...reverse]).size,
+    forward.length + reverse.length,
+    "no two packets have the same ciphertext",
+  );
+  t.true(sessionRows(net.middle).every((row) => net.middle.sessions.table.payload[row] === 1));
+});
+
+for (const [skewMs, name] of [
+  [1000, "goes on as if there were none"],
+  [2000, "goes on as if there were none"],
+  [5000, "is refused, and measured"],
+  [60_000, "is refused, and measured"],
+  [-60_000, "is refused, and measured"],
+  [600_000, "is refused"],
+] as const) {
+  test(`clocks ${skewMs / 1000} s apart: what is signed by the time ${name}`, (t) => {
+    // At every part of a window.
+    for (let wait = 0; wait < 2000; wait += 250) {
+      const net = twoRouters({ security: { fabric: fabricText("sha256-128", "time-based", "metadata", "none") } });
+      net.world.skewMs.set("west", skewMs);
+      net.world.run(wait);
+      const { done } = converse(net, Math.abs(skewMs) <= 2000 ? 3000 : 1000);
+      const path = net.east.sessions.paths[0];
+      if (name.startsWith("goes on")) {
+        t.true(done && noDrops(net));
+        t.true(Number.isNaN(path.clockSkewMs));
+        continue;
+      }
+      t.false(done);
+      t.deepEqual(sessionRows(net.east), []);
+      t.deepEqual(packetsOn(net.far), []);
+      const drops = dropsOf(net.east);
+      if (name.endsWith("measured")) {
+        t.true(Math.abs(path.clockSkewMs - skewMs) <= 2000, `${path.clockSkewMs} ms`);
+        t.deepEqual(Object.keys(drops), ["clock-skew"]);
+      } else {
+        t.deepEqual(Object.keys(drops), ["signature-wrong"]);
+      }
+    }
+  });
+}
+
+function keysOf(version: number): Keys {
+  const key = (bytes: number) => Buffer.from(keyText(bytes, 20 * version), "hex");
+  return {
+    version,
+    hmac: nodeCrypto.hmac("sha256-128", key(32)),
+    cipher: nodeCrypto.cipher("aes-cbc-256", key(32)),
+  };
+}
+
+test("keys change under traffic, at each router at its own time: nothing is lost, sessions live on, the old keys end", (t) => {
+  for (const gapMs of [0, 1, 500, 25_000]) {
+    for (const first of ["west", "east"]) {
+      const fabric = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
+      const net = twoRouters({ security: { fabric, payload: AES_256 } });
+      const say = established(net);
+      const [row] = sessionRows(net.east);
+      const opened = [...net.east.sessions.table.uuid.subarray(row * 4, row * 4 + 4)];
+      let said = 0;
+      // One datagram of an old session and a new session each step.
+      const talk = (ms: number) => {
+        for (let passed = 0; passed < ms; passed += 500) {
+          const text = `datagram ${said++} of a session that lives on`;
+          t.is(say(text)?.text, text);
+          const ends = { ...ENDS, sourcePort: 41000 + said };
+          net.world.send(net.client, udpFrame(ends, `lead ${said}`));
+          net.world.run(1);
+          t.is(net.server.received.at(-1)!.text, `lead ${said}`);
+          net.world.skip(497, 100);
+        }
+      };
+      const rotate = (name: string, version: number) => {
+        for (const policy of ["fabric", "payload"])
+          net.world.securities(name).get(policy)!.ring.rotate(keysOf(version), net.world.clock.nowMs());
+      };
+      for (let version = 2; version <= 4; version++) {
+        rotate(first, version);
+        talk(gapMs);
+        rotate(first === "west" ? "east" : "west", version);
+        talk(70_000 - gapMs);
+      }
+      const now = net.world.clock.nowMs();
+      for (const name of ["west", "east"]) {
+        const { ring } = net.world.securities(name).get("fabric")!;
+        t.is(ring.sending(now).version, 4);
+        t.is(ring.accepted(3, now), null);
+      }
+      t.true(noDrops(net), JSON.stringify([dropsOf(net.west), dropsOf(net.east)]));
+      t.deepEqual([...net.east.sessions.table.uuid.subarray(row * 4, row * 4 + 4)], opened);
+      t.is(net.east.sessions.table.payloadKeyVersion[row], 1, "the session has the keys it began with");
+    }
+  }
+});
+
+test("whatever the wire does, conversations complete byte by byte: signed, encrypted, and encrypted in their midst", (t) => {
+  for (let seed = 1; seed <= 80; seed++) {
+    const payload = seed % 3 === 0 ? AES_128 : ADAPTIVE;
+    const security = {
+      fabric: fabricText("sha256-128", "time-based", seed % 2 === 0 ? "every-packet" : "metadata", "aes-cbc-256"),
+      payload,
+    };
+    const net = seed % 4 < 2 ? twoRouters({ seed, security }) : threeRouters({ seed, security });
+    spoil(net.world, new SeededRandom(seed), 0.1);
+    const tcp = new TcpClient(net.world, net.client, ENDS, REQUESTS, 5);
+    const udp = new UdpClient(net.world, net.client, ENDS, [...REQUESTS]);
+    net.client.onPacket = (packet) => {
+      tcp.receive(packet);
+      udp.receive(packet);
+    };
+    const [serveTcp, serveUdp] = [tcpServer(net.world, net.server), udpServer(net.world, net.server)];
+    net.server.onPacket = (packet) => {
+      serveTcp(packet);
+      serveUdp(packet);
+    };
+    const done = net.world.runUntil(() => tcp.state === "closed" && udp.answers.length === REQUESTS.length, 60_000);
+    if (!done) t.log(net.world.diagram());
+    t.true(done, `seed ${seed}`);
+    if (tcp.answers.join() !== ANSWERS.join()) t.log(net.world.diagram());
+    t.deepEqual([tcp.answers, udp.answers], [ANSWERS, ANSWERS], `seed ${seed}`);
+    for (const host of [net.client, net.server])
+      t.true(
+        host.received.every(({ checksumsRight }) => checksumsRight),
+        `seed ${seed}`,
+      );
+  }
+});
+
+// Adaptive (protocol sheet 5.6)
+
+const HELLO = Uint8Array.of(22, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3, ...pattern(54));
+
+/** A TCP connection by hand: what each end sends, and what the other end got of it. */
+function connection(net: TwoRouters) {
+  const at = { client: 1000, server: 5000 };
+  const send = (from: "client" | "server", flags: number, payload: Uint8Array | string = "", sequence = at[from]) => {
+    const to = from === "client" ? "server" : "client";
+    const before = net[to].received.length;
+    const ends = from === "client" ? ENDS : swapEnds(ENDS);
+    net.world.send(net[from], tcpFrame(ends, { flags, sequence, acknowledgment: at[to] }, payload));
+    net.world.run(2);
+    const bytes = concat(payload).length;
+    at[from] = Math.max(at[from], sequence + bytes + ((flags & (SYN | FIN)) !== 0 ? 1 : 0));
+    return net[to].received.slice(before);
+  };
+  send("client", SYN);
+  send("server", SYN | ACK);
+  send("client", ACK);
+  return { at, send };
+}
+
+const onTheWire = (net: TwoRouters, what: string | Uint8Array) =>
+  packetsOn(net.wan).some(({ frame }) => Buffer.from(frame).includes(Buffer.from(concat(what))));
+
+test("hosts that begin with a TLS handshake are left as they are", (t) => {
+  const net = twoRouters({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+  const { send } = connection(net);
+  t.deepEqual(send("client", ACK | PSH, HELLO)[0].payload, HELLO);
+  const answer = concat(Uint8Array.of(22, 3, 3), pattern(300));
+  t.deepEqual(send("server", ACK | PSH, answer)[0].payload, answer);
+  t.deepEqual(send("client", ACK | PSH, "application data")[0].text, "application data");
+  for (const what of [HELLO, answer, "application data"]) t.true(onTheWire(net, what));
+  for (const router of [net.west, net.east]) t.is(router.sessions.table.payload[sessionRows(router)[0]], 0);
+  // And it costs nothing: nothing of it needs the slow path any more.
+  const before = countOf(net.west, "frames.forwarded");
+  send("client", ACK | PSH, "more");
+  t.is(countOf(net.west, "frames.forwarded"), before + 1);
+  t.is(packetsOn(net.wan, "west").at(-1)!.payload.length, 4);
+});
+
+for (const first of ["client", "server"] as const) {
+  test(`hosts that do not, the ${first} first: encrypted both ways from the first data that the client sends on`, (t) => {
+    for (const build of [twoRouters, threeRouters]) {
+      const net = build({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+      const { send } = connection(net);
+      const second = first === "client" ? "server" : "client";
+      const texts = { client: "GET /secret of the client", server: "220 banner of the server" };
+      t.is(send(first, ACK | PSH, texts[first])[0].text, texts[first]);
+      t.is(send(second, ACK | PSH, texts[second])[0].text, texts[second]);
+      send("client", ACK);
+      for (const from of ["client", "server", "server", "client"] as const) {
+        t.is(send(from, ACK | PSH, `a secret of the ${from}`)[0].text, `a secret of the ${from}`);
+      }
+      t.false(onTheWire(net, "secret"));
+      // What the server said before anybody knew is in clear: only then.
+      t.is(onTheWire(net, "banner"), first === "server");
+      t.true(noDrops(net));
+      // The metadata that told of it has stopped, both ways.
+      const { received } = net.client;
+      t.true(received.every(({ checksumsRight }) => checksumsRight));
+      for (const from of ["client", "server"] as const) send(from, ACK | PSH, "the last");
+      t.false(
+        packetsOn(net.wan)
+          .slice(-2)
+          .some(({ hasMetadata }) => hasMetadata),
+      );
+    }
+  });
+}
+
+test("a bare packet from before the change does not stop the metadata that tells of it", (t) => {
+  const net = twoRouters({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+  const { at, send } = connection(net);
+  send("client", ACK);
+  const stale = packetsOn(net.wan, "west").at(-1)!;
+  t.false(stale.hasMetadata);
+  send("client", ACK | PSH, "a request, in cipher");
+  // The first answer is lost between the routers; the old acknowledgment comes once more in its place.
+  net.wan.tamper = (frame, packet, from) => (packet !== undefined && from === "east" ? [] : [{ frame }]);
+  t.deepEqual(send("server", ACK | PSH, "the answer"), []);
+  net.world.inject(net.wan, "east", stale.frame.slice());
+  net.world.run(1);
+  net.wan.tamper = (frame) => [{ frame }];
+  t.is(send("server", ACK | PSH, "the answer", at.server - "the answer".length)[0].text, "the answer");
+});
+
+test("a segment sent again, longer, across the place where encryption began: in clear what was, the rest when it comes again", (t) => {
+  const net = twoRouters({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+  const { at, send } = connection(net);
+  t.is(send("server", ACK | PSH, "banner")[0].text, "banner");
+  t.is(send("client", ACK | PSH, "request")[0].text, "request");
+  t.is(send("server", ACK | PSH, "and cipher")[0].text, "and cipher");
+  // All of it in one segment: the second half must not go in clear, nor be decrypted by halves.
+  const whole = send("server", ACK | PSH | FIN, "bannerand cipher", 5001);
+  t.deepEqual(
+    whole.map(({ text, tcpFlags }) => [text, tcpFlags & FIN]),
+    [["banner", 0]],
+  );
+  t.false(onTheWire(net, "and cipher"));
+  t.is(send("server", ACK | PSH | FIN, "and cipher", 5007)[0].text, "and cipher");
+  void at;
+});
+
+test("IPsec is left as it is, every other datagram is encrypted from the first one", (t) => {
+  const net = twoRouters({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+  const secret = "the same words every time";
+  for (const [port, clear] of [
+    [500, true],
+    [4500, true],
+    [53, false],
+  ] as const) {
+    const before = net.wan.seen.length;
+    net.world.send(net.client, udpFrame({ ...ENDS, destinationPort: port }, secret));
+    net.world.run(2);
+    t.is(net.server.received.at(-1)!.text, secret);
+    t.is(
+      net.wan.seen.slice(before).some(({ frame }) => Buffer.from(frame).includes(secret)),
+      clear,
+      `port ${port}`,
+    );
+  }
+  for (const [protocol, clear] of [
+    [50, true],
+    [51, true],
+    [47, false],
+  ] as const) {
+    const before = net.wan.seen.length;
+    net.world.send(net.client, protocolFrame(CLIENT, SERVER, protocol, concat(secret)));
+    net.world.run(2);
+    t.is(net.server.received.at(-1)!.text, secret, `protocol ${protocol}`);
+    t.is(
+      net.wan.seen.slice(before).some(({ frame }) => Buffer.from(frame).includes(secret)),
+      clear,
+      `protocol ${protocol}`,
+    );
+  }
+});
+
+// Room
+
+test("the segment size that hosts agree on leaves room for what encryption and digests add: no packet is cut", (t) => {
+  for (const [sign, payload, room] of [
+    ["metadata", AES_256, 1460 - 32],
+    ["every-packet", AES_256, 1460 - 32 - 16],
+    ["every-packet", undefined, 1460 - 16],
+    ["metadata", undefined, 1460],
+  ] as const) {
+    const fabric = fabricText("sha256-128", "time-based", sign, "aes-cbc-256");
+    const net = twoRouters({ security: { fabric, ...(payload === undefined ? {} : { payload }) } });
+    const mss: number[] = [];
+    net.server.onPacket = (packet) => {
+      if ((packet.tcpFlags & SYN) === 0) return;
+      mss.push(packet.frame[56] * 256 + packet.frame[57]);
+      net.world.send(
+        net.server,
+        tcpFrame(swapEnds(packet), { flags: SYN | ACK, sequence: 5000, acknowledgment: 1001, mss: 1460 }),
+      );
+    };
+    net.client.onPacket = (packet) => {
+      if ((packet.tcpFlags & SYN) !== 0) mss.push(packet.frame[56] * 256 + packet.frame[57]);
+    };
+    net.world.send(net.client, tcpFrame(ENDS, { flags: SYN, sequence: 1000, acknowledgment: 0, mss: 1460 }));
+    net.world.run(3);
+    t.deepEqual(mss, [room, room], `${sign} ${payload}`);
+    t.true(net.server.received.every(({ checksumsRight }) => checksumsRight));
+    net.world.send(net.client, tcpFrame(ENDS, { flags: ACK, sequence: 1001, acknowledgment: 5001 }));
+    net.world.run(2);
+    const whole = pattern(room);
+    const before = net.wan.seen.length;
+    net.world.send(net.client, tcpFrame(ENDS, { flags: ACK, sequence: 1001, acknowledgment: 5001 }, whole));
+    net.world.run(2);
+    t.deepEqual(net.server.received.at(-1)!.payload, whole);
+    t.is(net.wan.seen.length, before + 1);
+    t.true(packetsOn(net.wan).at(-1)!.ipLength <= 1500);
+  }
+});
+
+test("a datagram that is too long once encrypted and signed is cut between the routers and whole at the host", (t) => {
+  const net = twoRouters({
+    security: { fabric: fabricText("sha256", "time-based", "every-packet", "aes-cbc-256"), payload: AES_256 },
+  });
+  const say = established(net);
+  for (let length = 1400; length <= 1472; length++)
+    t.deepEqual(say(pattern(length, length))?.payload, pattern(length, length));
+  for (const { ipLength } of packetsOn(net.wan)) t.true(ipLength <= 1500);
+  t.true(countOf(net.east, "fabric.reassembled") > 30);
+  t.true(noDrops(net));
+});
