@@ -10,8 +10,9 @@ import { putCompilerLast, tuneCompiler } from "./base/compiler.ts";
 import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
 import { AdminSocket, type Answer } from "./control/admin-socket.ts";
-import { compileInterfaces, compilePaths, compilePolicy, type Securities } from "./control/compile.ts";
-import type { Config, InterfaceConfig } from "./control/config.ts";
+import { compileInterfaces, compilePaths, compilePolicy } from "./control/compile.ts";
+import { compileSecurity, type KeyRotation, rotateKeys } from "./control/compile-security.ts";
+import type { Config, InterfaceConfig, SecurityPolicyConfig } from "./control/config.ts";
 import { lockDevices } from "./control/device-lock.ts";
 import { type Explanation, explain } from "./control/explain.ts";
 import { buildGuard, installGuard, removeGuard } from "./control/kernel-guard.ts";
@@ -67,6 +68,8 @@ export type { Router } from "./control/router-parts.ts";
 
 tuneCompiler();
 
+/** What signs and encrypts. */
+const CRYPTO = nodeCrypto;
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
@@ -90,11 +93,12 @@ export function buildRouter(
     random: RandomSource;
     acceptAnyMac: boolean;
     share?: WorkerShare;
-    securities?: Securities;
+    /** Milliseconds since 1970: what time-based digests go by. Left out = the clock's. */
     wallMs?: () => number;
   },
 ): Router {
-  const { clock, random, share, securities, wallMs = () => clock.nowMs() } = options;
+  const { clock, random, share, wallMs = () => clock.nowMs() } = options;
+  const securities = compileSecurity(config.securityPolicies, CRYPTO, clock.nowMs());
   const { limits } = config;
   const interfaces = compileInterfaces(
     config,
@@ -129,7 +133,7 @@ export function buildRouter(
   const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
   const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
   const metadata = new SessionMetadata(writer, table, policy, config.router);
-  const security = new PacketSecurity({ crypto: nodeCrypto, random, wallMs, seed });
+  const security = new PacketSecurity({ crypto: CRYPTO, random, wallMs, seed });
   const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security });
   const slow = new SlowPath({
     interfaces,
@@ -160,7 +164,7 @@ export function buildRouter(
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
-  return { config, clock, ports, interfaces, policy, sessions, egress, slow, engine, counters, strays };
+  return { config, clock, ports, interfaces, policy, securities, sessions, egress, slow, engine, counters, strays };
 }
 
 /**
@@ -171,7 +175,13 @@ export function buildRouter(
 export async function startRouter(
   config: Config,
   options: { guard: boolean; log: Log },
-): Promise<{ router: Router | null; failed: Promise<Error>; close(): Promise<void> }> {
+): Promise<{
+  router: Router | null;
+  failed: Promise<Error>;
+  /** Take up newer versions of the keys, and nothing else, of a configuration read again. What became of it is logged. */
+  reloadKeys(config: Config): Promise<void>;
+  close(): Promise<void>;
+}> {
   const { log } = options;
   let failure: Error | null = null;
   const undo: (() => void | Promise<void>)[] = [];
@@ -208,7 +218,8 @@ export async function startRouter(
       });
       await listen(config, undo, (resource) => pool.answer(resource));
       log.info({ router: config.router, interfaces, workers: config.workers }, "forwarding");
-      return { router: null, failed, close };
+      const reloadKeys = async ({ securityPolicies }: Config) => sayKeys(await pool.reloadKeys(securityPolicies), log);
+      return { router: null, failed, reloadKeys, close };
     }
     await warmUp(buildRouter, wiredPorts(config), new NativeClock());
     const ports = config.interfaces.map((item) => {
@@ -217,7 +228,12 @@ export async function startRouter(
       return port;
     });
     const clock = new NativeClock();
-    const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false });
+    const router = buildRouter(config, ports, {
+      clock,
+      random: new SystemRandom(),
+      acceptAnyMac: false,
+      wallMs: Date.now,
+    });
     await listen(config, undo, (resource) => answer(router, resource));
     const stopTime = pace(router.engine, ports, clock);
     undo.push(stopTime);
@@ -228,11 +244,22 @@ export async function startRouter(
       ),
     );
     log.info({ router: config.router, interfaces }, "forwarding");
-    return { router, failed: new Promise(() => {}), close };
+    const reloadKeys = async ({ securityPolicies }: Config) => sayKeys(takeKeys(router, securityPolicies), log);
+    return { router, failed: new Promise(() => {}), reloadKeys, close };
   } catch (error) {
     await close().catch((second: unknown) => log.error({ error: String(second) }, "not everything was put back"));
     throw error;
   }
+}
+
+function takeKeys(router: Router, policies: readonly SecurityPolicyConfig[]): KeyRotation {
+  return rotateKeys(router.config.securityPolicies, policies, router.securities, CRYPTO, router.clock.nowMs());
+}
+
+function sayKeys({ rotated, refused }: KeyRotation, log: Log): void {
+  for (const { policy, version } of rotated) log.info({ policy, version }, "took up new keys");
+  for (const { policy, reason } of refused) log.error({ policy, reason }, "kept the keys");
+  if (rotated.length === 0 && refused.length === 0) log.info("no newer keys");
 }
 
 async function listen(config: Config, undo: (() => void | Promise<void>)[], answered: Answer): Promise<void> {
@@ -252,6 +279,7 @@ export function runWorker(): void {
   process.on("uncaughtExceptionMonitor", () => Atomics.store(halt, 0, 1));
   const ports: DevicePort[] = [];
   let member: Member | null = null;
+  let router: Router | null = null;
   let stopWatching = () => {};
   const open = async (groups: readonly number[] | null): Promise<number[]> => {
     await warmUp(buildRouter, wiredPorts(config), new NativeClock());
@@ -264,7 +292,8 @@ export function runWorker(): void {
       outbound: new FrameRing(start.outbound),
       wakeNext: () => wakeNext.postMessage(null),
     };
-    const router = buildRouter(config, ports, { clock, random: new SystemRandom(), acceptAnyMac: false, share });
+    const random = new SystemRandom();
+    router = buildRouter(config, ports, { clock, random, acceptAnyMac: false, share, wallMs: Date.now });
     member = new Member({ router, strays: router.strays!, ports, clock, wake: start.wake, halt });
     // What is true of a device, every worker would say.
     const looks = worker === 0 ? [lookAtPorts(ports, log)] : [];
@@ -277,6 +306,7 @@ export function runWorker(): void {
   answerQuestions(parentPort!, (question) => {
     if (question.ask === "open") return open(question.groups);
     if (question.ask === "start") return member!.start();
+    if (question.ask === "reload-keys") return takeKeys(router!, question.policies);
     if (question.ask !== "close") return member!.answer(question);
     stopWatching();
     if (member === null) for (const port of ports) port.close();
@@ -353,7 +383,9 @@ export async function replayCaptures(
     }
     startTogether(captures);
     const ports = captures.map((capture) => new AnsweringPort(capture));
-    const router = buildRouter(config, ports, { clock, random: new SeededRandom(options.seed), acceptAnyMac: true });
+    const random = new SeededRandom(options.seed);
+    const wallMs = () => captures[0].originSeconds * 1000 + clock.nowMs();
+    const router = buildRouter(config, ports, { clock, random, acceptAnyMac: true, wallMs });
     for (;;) {
       const next = Math.min(...captures.map((capture) => capture.nextMs()));
       if (next === Number.POSITIVE_INFINITY) break;

@@ -21,6 +21,8 @@ export interface Context {
 export interface RunningRouter {
   /** Resolves when the router cannot go on; close it then. */
   readonly failed: Promise<Error>;
+  /** Take up newer versions of the keys from the configuration, read again. */
+  reloadKeys(config: Config): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -7,6 +7,7 @@ import { OperatorError } from "../control/operator-error.ts";
 import { checkCommand } from "./check.ts";
 import type { Context } from "./context.ts";
 import { explainCommand } from "./explain.ts";
+import { keysCommand } from "./keys.ts";
 import { replayCommand } from "./replay.ts";
 import { runCommand } from "./run.ts";
 import { showCommand } from "./show.ts";
@@ -29,10 +30,10 @@ export async function runProgram(words: readonly string[], context: Context): Pr
     .description("A session router: it routes sessions between networks and needs no tunnel.")
     .version(readVersion())
     .addHelpText("after", HELP);
-  for (const make of [runCommand, checkCommand, replayCommand, showCommand, explainCommand]) {
+  for (const make of [runCommand, checkCommand, replayCommand, showCommand, explainCommand, keysCommand]) {
     program.addCommand(make(context));
   }
-  for (const command of [program, ...program.commands]) {
+  for (const command of [program, ...program.commands, ...program.commands.flatMap(({ commands }) => commands)]) {
     command
       .exitOverride()
       .configureOutput({ writeOut: context.out, writeErr: context.err })

@@ -1,10 +1,13 @@
 import { existsSync, readFileSync } from "node:fs";
 import { Command, Option } from "commander";
+import type { Log } from "../base/log.ts";
 import type { Config } from "../control/config.ts";
-import { CommandError, type Context, loadConfig } from "./context.ts";
+import { CommandError, type Context, loadConfig, type RunningRouter } from "./context.ts";
 
 const EXAMPLES = `
-Runs until SIGINT, SIGTERM or SIGHUP, then removes the guard, puts device settings back and exits 0.
+Runs until SIGINT or SIGTERM, then removes the guard, puts device settings back and exits 0.
+SIGHUP reads the configuration and its key files again and takes up keys of a newer version, nothing else; with a
+terminal as standard input it means that the terminal went away, and stops the router.
 When a worker fails it stops, leaves the guard in place (fail closed), and exits 1.
 Logs JSON lines to standard error. Needs root, or CAP_NET_RAW and CAP_NET_ADMIN.
 
@@ -40,17 +43,36 @@ export function runCommand(context: Context): Command {
       const { createLog } = await import("../base/log.ts");
       const { startRouter } = await context.loadRouter();
       const stopped = nextSignal();
-      const router = await startRouter(config, { guard, log: createLog(logLevel ?? config.log.level) });
+      const log = createLog(logLevel ?? config.log.level);
+      // From the first moment: what nobody takes ends the process, the guard left behind.
+      let router: RunningRouter | null = null;
+      const hangup = () => {
+        if (router !== null) void reload(context, file, router, log);
+      };
+      if (process.stdin.isTTY !== true) process.on("SIGHUP", hangup);
+      router = await startRouter(config, { guard, log });
       const failure = await Promise.race([stopped, router.failed]);
       await router.close();
+      process.off("SIGHUP", hangup);
       if (failure instanceof Error) throw new CommandError(failure.message);
     });
 }
 
-/** Resolves at the first SIGINT, SIGTERM or SIGHUP; later ones change nothing, so that stopping is never cut short. */
+/** A configuration that cannot be used changes nothing, and the log says so. */
+async function reload(context: Context, file: string, router: RunningRouter, log: Log): Promise<void> {
+  try {
+    await router.reloadKeys(await loadConfig(context, file));
+  } catch (error) {
+    log.error({ error: (error as Error).message }, "kept the keys");
+  }
+}
+
+/** Resolves at the first SIGINT or SIGTERM, or when the terminal goes away; later ones change nothing, so that stopping is never cut short. */
 function nextSignal(): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve());
+    const signals =
+      process.stdin.isTTY === true ? (["SIGINT", "SIGTERM", "SIGHUP"] as const) : (["SIGINT", "SIGTERM"] as const);
+    for (const signal of signals) process.on(signal, () => resolve());
   });
 }
 

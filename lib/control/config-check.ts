@@ -14,6 +14,7 @@ import {
 } from "./address-text.ts";
 import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
 import type { Draft, DraftList } from "./config-schema.ts";
+import { checkSecurityPolicies } from "./config-security.ts";
 import type { ConfigSource, Path } from "./config-source.ts";
 import { nearest } from "./nearest.ts";
 
@@ -37,8 +38,9 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   checkServices(draft, source);
   const serviceRoutes = checkRoutes(draft, source);
   checkPeers(draft, source);
-  checkSecurity(draft, source);
-  warnOfUnused(draft, source);
+  checkSecurityReferences(draft, source);
+  const securityPolicies = checkSecurityPolicies(draft, source);
+  if (source.at(["bfd"]) !== undefined) warnOfBfd(["bfd"], source);
   return {
     ...draft.top,
     interfaces: present(draft.interfaces),
@@ -46,6 +48,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
     services: present(draft.services),
     serviceRoutes,
     peers: present(draft.peers),
+    securityPolicies,
   };
 }
 
@@ -366,26 +369,12 @@ function checkPeers(draft: Draft, source: ConfigSource): void {
   }
 }
 
-/** Fail closed: what should have been encrypted or signed must not leave in clear because this version cannot do it. */
-function checkSecurity(draft: Draft, source: ConfigSource): void {
+function checkSecurityReferences(draft: Draft, source: ConfigSource): void {
   for (const list of [draft.services, draft.peers]) {
     for (const [index, item] of list.items.entries()) {
       if (item === null || item.security === null) continue;
-      const message = `security ${item.security} is not available in this version: metadata and payload would travel in clear`;
-      source.error([list.key, index, "security"], message, "set security: none if that is acceptable");
+      checkReference(draft.securityPolicies, item.security, "security policy", [list.key, index, "security"], source);
     }
-  }
-}
-
-function warnOfUnused(draft: Draft, source: ConfigSource): void {
-  if (source.at(["bfd"]) !== undefined) warnOfBfd(["bfd"], source);
-  if (draft.securityPolicies.items.length > 0) {
-    source.warning(
-      ["security-policies"],
-      "security policies are not available in this version: nothing is encrypted or signed",
-      "remove the key to say so",
-      "key",
-    );
   }
 }
 

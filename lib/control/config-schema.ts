@@ -3,6 +3,7 @@
 // together (references, overlaps, ties) is config-check.ts.
 
 import { z } from "zod";
+import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
 import {
   parseHostAddress,
   parseInterfaceAddress,
@@ -22,6 +23,7 @@ import type {
   Transport,
 } from "./config.ts";
 import { type ConfigSource, DEFAULT_SOCKET, type Path } from "./config-source.ts";
+import { type KeyMaterial, parseKey, VERSION_MAX } from "./key-material.ts";
 import { nearest } from "./nearest.ts";
 
 /** One list of the configuration: by its index an item, or null where it is no map; and every name given in it. */
@@ -40,7 +42,22 @@ export interface Draft {
   readonly serviceRoutes: DraftList<ServiceRouteConfig>;
   readonly peers: DraftList<PeerConfig>;
   readonly servicePolicies: DraftList<{ name: string }>;
-  readonly securityPolicies: DraftList<{ name: string }>;
+  readonly securityPolicies: DraftList<SecurityPolicyDraft>;
+}
+
+/** A security policy as it is written; keys that stand in files are not read yet. */
+export interface SecurityPolicyDraft {
+  readonly name: string;
+  readonly encryption: "none" | CipherAlgorithm;
+  readonly encryptionKey: KeyMaterial | { file: string } | null;
+  readonly hmac: "none" | HmacAlgorithm;
+  readonly hmacKey: KeyMaterial | { file: string } | null;
+  readonly hmacMode: "disabled" | "regular" | "time-based";
+  /** null = not written. */
+  readonly sign: "metadata" | "every-packet" | "none" | null;
+  readonly adaptive: boolean;
+  readonly keyVersion: number;
+  readonly keyFile: string | null;
 }
 
 /** Capacities: default, least, most. README.md beside this file says what each means and what happens when it is full. */
@@ -179,6 +196,31 @@ const kernelAllow = parsed((value): KernelAllow => {
   );
 });
 
+/** A key in the file, or the file that has it. What is wrong is told without what was written. */
+const key = z.unknown().transform((value, context): KeyMaterial | { file: string } => {
+  const refuse = (message: string, mend: string) => {
+    context.addIssue({ code: "custom", message, params: { mend } });
+    return z.NEVER;
+  };
+  if (typeof value === "string") {
+    try {
+      return parseKey(value);
+    } catch (error) {
+      if (!(error instanceof TextError)) throw error;
+      return refuse(error.message, error.mend);
+    }
+  }
+  const file = keyFile.safeParse(value);
+  if (file.success) return file.data;
+  const isNumber = typeof value === "number" || typeof value === "bigint";
+  return refuse(
+    isNumber ? "a number where a key belongs" : "neither a key nor a file",
+    isNumber ? "put the key in quotes" : 'write "HEX", "base64:TEXT" or { file: PATH }',
+  );
+});
+
+const keyFile = z.strictObject({ file: z.string().min(1) });
+
 const security = name.transform((value) => (value === "none" ? null : value));
 
 // Sections. Each is built twice: exact, where a required key must be there and right, and lenient, where it then reads
@@ -206,7 +248,6 @@ function sections(need: Need) {
     multiplier: whole(1, 255).optional(),
     "hold-down": milliseconds.optional(),
   });
-  const key = z.union([z.string(), z.strictObject({ file: z.string() })]).optional();
 
   const top = z.strictObject({
     authority: need(name, ""),
@@ -293,12 +334,15 @@ function sections(need: Need) {
 
   const securityPolicies = z.strictObject({
     name: need(name, ""),
-    encryption: z.enum(["none", "aes-cbc-128", "aes-cbc-256"]).optional(),
-    "encryption-key": key,
-    hmac: z.enum(["none", "sha1", "sha256", "sha256-128"]).optional(),
-    "hmac-key": key,
-    "hmac-mode": z.enum(["disabled", "regular", "time-based"]).optional(),
+    encryption: z.enum(["none", "aes-cbc-128", "aes-cbc-256"]).default("none"),
+    "encryption-key": key.optional(),
+    hmac: z.enum(["none", "sha1", "sha256", "sha256-128"]).default("none"),
+    "hmac-key": key.optional(),
+    "hmac-mode": z.enum(["disabled", "regular", "time-based"]).default("time-based"),
     sign: z.enum(["metadata", "every-packet", "none"]).optional(),
+    adaptive: z.boolean().default(true),
+    keys: keyFile.optional(),
+    "key-version": whole(1, VERSION_MAX).default(1),
   });
 
   return {
@@ -357,7 +401,20 @@ function sections(need: Need) {
       }),
     ),
     servicePolicies,
-    securityPolicies,
+    securityPolicies: securityPolicies.transform(
+      (raw): SecurityPolicyDraft => ({
+        name: raw.name,
+        encryption: raw.encryption,
+        encryptionKey: raw["encryption-key"] ?? null,
+        hmac: raw.hmac,
+        hmacKey: raw["hmac-key"] ?? null,
+        hmacMode: raw["hmac-mode"],
+        sign: raw.sign ?? null,
+        adaptive: raw.adaptive,
+        keyVersion: raw["key-version"],
+        keyFile: raw.keys?.file ?? null,
+      }),
+    ),
   };
 }
 
@@ -436,8 +493,6 @@ function judge(issue: z.core.$ZodIssue, path: Path, value: unknown): [string, st
       return ["the list is empty", write];
     case "too_big":
       return ["the list is too long", `write at most ${issue.maximum} items`];
-    case "invalid_union":
-      return ["neither hex text nor a file", `write ${key}: HEX or ${key}: { file: PATH }`];
     case "invalid_value": {
       const near = nearest(String(value), issue.values.map(String));
       const hint = near === null ? "" : `; did you mean ${near}?`;
@@ -500,6 +555,7 @@ const EXAMPLES: Record<string, string> = {
   interface: "NAME",
   address: "198.18.0.2",
   paths: "[{ interface: wan0, address: 198.18.0.2 }]",
+  keys: "{ file: /etc/waymark/keys }",
 };
 
 /** The keys that `schema` knows in the map at `path`. */

@@ -1,6 +1,7 @@
 // A configuration file's text: YAML to a plain value, and from a place in that value back to line and column. Knows
 // YAML and nothing of what the keys mean. Anchors and aliases work, within the limits of the yaml library.
 
+import { dirname } from "node:path";
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, visit } from "yaml";
 import { OperatorError } from "./operator-error.ts";
 
@@ -63,6 +64,11 @@ export class ConfigSource {
     this.#file = file;
     this.#document = this.#read(text);
     this.value = this.#document === null ? undefined : this.#plainValue(this.#document);
+  }
+
+  /** Where paths in the file begin. */
+  get directory(): string {
+    return dirname(this.#file);
   }
 
   /** Everything reported, in file order. */

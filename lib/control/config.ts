@@ -3,10 +3,12 @@
 // keys. Three steps: YAML to plain values (config-source.ts), values to shapes (config-schema.ts), shapes to meaning
 // (config-check.ts). compile.ts turns a Config into tables; nothing behind it needs to doubt what stands here.
 
+import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
 import type { InterfaceAddress, Prefix } from "./address-text.ts";
 import { checkMeaning } from "./config-check.ts";
 import { readDraft } from "./config-schema.ts";
 import { ConfigSource, type Problem } from "./config-source.ts";
+import type { KeyVersion } from "./key-material.ts";
 
 export type { InterfaceAddress, Prefix } from "./address-text.ts";
 export { formatProblem, type Problem } from "./config-source.ts";
@@ -25,6 +27,7 @@ export interface Config {
   readonly services: readonly ServiceConfig[];
   readonly serviceRoutes: readonly ServiceRouteConfig[];
   readonly peers: readonly PeerConfig[];
+  readonly securityPolicies: readonly SecurityPolicyConfig[];
 }
 
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -119,9 +122,21 @@ export interface PeerConfig {
   readonly paths: readonly { readonly interface: string; readonly address: number; readonly vector: string | null }[];
 }
 
+export interface SecurityPolicyConfig {
+  readonly name: string;
+  readonly encryption: CipherAlgorithm | null;
+  readonly hmac: HmacAlgorithm | null;
+  readonly timeBased: boolean;
+  readonly sign: "metadata" | "every-packet" | "none";
+  /** Of payloads: hosts that encrypt for themselves are left alone. */
+  readonly adaptive: boolean;
+  /** Newest first, at least one. */
+  readonly keys: readonly KeyVersion[];
+}
+
 /**
  * Read a configuration. `config` is null when any problem is an error; `problems` holds every error and warning in
- * file order. `file` is only printed. Never throws.
+ * file order. `file` is printed, and where key files are looked for. Never throws.
  */
 export function parseConfig(text: string, file: string): { config: Config | null; problems: Problem[] } {
   const source = new ConfigSource(text, file);

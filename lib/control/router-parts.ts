@@ -10,6 +10,7 @@ import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Policy } from "../session/policy.ts";
 import type { CounterSet } from "../table/counter-set.ts";
+import type { Securities } from "./compile.ts";
 import type { Config } from "./config.ts";
 
 export interface Router {
@@ -19,6 +20,7 @@ export interface Router {
   readonly ports: readonly Port[];
   readonly interfaces: readonly RouterInterface[];
   readonly policy: Policy;
+  readonly securities: Securities;
   readonly sessions: Sessions;
   readonly egress: Egress;
   readonly slow: SlowPath;

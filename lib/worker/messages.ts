@@ -2,7 +2,7 @@
 // each question once, by its number. Frames never travel here: those that change workers go through shared memory.
 
 import type { MessagePort } from "node:worker_threads";
-import type { Config } from "../control/config.ts";
+import type { Config, SecurityPolicyConfig } from "../control/config.ts";
 
 /** A worker's start-up data. */
 export interface WorkerStart {
@@ -31,6 +31,8 @@ export type Question =
   | { readonly ask: "sessions"; readonly listing: number }
   /** Nobody reads the listing any more. */
   | { readonly ask: "forget"; readonly listing: number }
+  /** Take up newer keys. Answer: a KeyRotation. */
+  | { readonly ask: "reload-keys"; readonly policies: readonly SecurityPolicyConfig[] }
   /** Close the ports. The worker ends after its answer. */
   | { readonly ask: "close" };
 

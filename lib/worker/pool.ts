@@ -3,7 +3,8 @@
 
 import { MessageChannel, Worker } from "node:worker_threads";
 import type { Log } from "../base/log.ts";
-import type { Config } from "../control/config.ts";
+import type { KeyRotation } from "../control/compile-security.ts";
+import type { Config, SecurityPolicyConfig } from "../control/config.ts";
 import { OperatorError } from "../control/operator-error.ts";
 import { RING_BYTES } from "../engine/strays.ts";
 import { FrameRing } from "../table/frame-ring.ts";
@@ -96,6 +97,12 @@ export class WorkerPool {
     if (resource === "sessions") return this.#sessions();
     const answers = await Promise.all(this.#hands.map((hand) => hand.ask({ ask: "show", resource })));
     return answers.includes(null) ? undefined : mergeAnswers(resource, answers as object[]);
+  }
+
+  /** Every worker takes up newer keys; they do the same with them, so the first one's answer is that of all. */
+  async reloadKeys(policies: readonly SecurityPolicyConfig[]): Promise<KeyRotation> {
+    const answers = await Promise.all(this.#hands.map((hand) => hand.ask({ ask: "reload-keys", policies })));
+    return answers[0] as KeyRotation;
   }
 
   /**

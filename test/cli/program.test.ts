@@ -71,7 +71,7 @@ test("Help and version are fine; commands and options that are none are usage er
   t.deepEqual(await waymark(["--version"]), { code: 0, out: `${version}\n`, err: "" });
   t.like(await waymark(["--help"]), { code: 0, err: "" });
   t.like(await waymark(["help", "run"]), { code: 0, err: "" });
-  for (const command of ["run", "check", "replay", "show", "explain"]) {
+  for (const command of ["run", "check", "replay", "show", "explain", "keys"]) {
     const { code, out } = await waymark([command, "--help"]);
     t.is(code, 0);
     t.regex(out, new RegExp(`Examples:\n  waymark ${command} `));
@@ -303,14 +303,18 @@ rootTest("run refuses a device that does not exist", async (t) => {
 });
 
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  rootTest(`run starts the router and closes it at ${signal}`, async (t) => {
+  rootTest(`run starts the router, reads its keys again at SIGHUP, and closes it at ${signal}`, async (t) => {
     const story: string[] = [];
     const router: Partial<RouterModule> = {
       startRouter: async (config, { guard, log }) => {
         story.push(`start ${config.router} guard=${guard} log=${log.level}`);
-        setTimeout(() => process.emit(signal), 20);
+        setTimeout(() => process.emit("SIGHUP"), 10);
+        setTimeout(() => process.emit(signal), 60);
         return {
           failed: new Promise(() => {}),
+          reloadKeys: async ({ router: name }) => {
+            story.push(`reload ${name}`);
+          },
           close: async () => {
             story.push("close");
           },
@@ -323,7 +327,14 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
       err: "",
     });
     t.deepEqual(await waymark(["run", "-c", LIVE], router), { code: 0, out: "", err: "" });
-    t.deepEqual(story, ["start west guard=false log=error", "close", "start west guard=true log=info", "close"]);
+    t.deepEqual(story, [
+      "start west guard=false log=error",
+      "reload west",
+      "close",
+      "start west guard=true log=info",
+      "reload west",
+      "close",
+    ]);
   });
 }
 
@@ -332,6 +343,7 @@ rootTest("run closes the router and exits 1 when a part of it fails", async (t) 
   const router: Partial<RouterModule> = {
     startRouter: async () => ({
       failed: Promise.resolve(new Error("worker 1 failed, so the router stops: out of luck")),
+      reloadKeys: async () => {},
       close: async () => {
         story.push("close");
       },

@@ -125,6 +125,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
     ],
     serviceRoutes: [{ service: "app", peer: "east", interface: null, gateway: null, target: null }],
     peers: [{ name: "east", security: null, paths: [{ interface: "wan0", address: 0xc6120002 | 0, vector: null }] }],
+    securityPolicies: [],
   });
 });
 
@@ -647,21 +648,6 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     "a service policy",
     `${change("name: app", "name: app\n    policy: p")}service-policies: [{ name: p, strategy: hunt, resiliency: revertible-failover, max-loss: 0.5, max-latency: 250ms, max-jitter: 100ms, best-effort: true, vectors: [{ name: mpls, priority: 5 }] }]\n`,
     "w.yaml:15:13  services[0].policy  warning: service policies are not available in this version: the first path is taken whatever its quality  remove the key to say so",
-  ],
-  [
-    "security for a peer",
-    change("name: east", "name: east\n    security: peer1"),
-    "w.yaml:22:15  peers[0].security  security peer1 is not available in this version: metadata and payload would travel in clear  set security: none if that is acceptable",
-  ],
-  [
-    "security for a service",
-    change("name: app", "name: app\n    security: secret"),
-    "w.yaml:15:15  services[0].security  security secret is not available in this version: metadata and payload would travel in clear  set security: none if that is acceptable",
-  ],
-  [
-    "security policies nobody uses",
-    `${GOOD}security-policies: [{ name: p, encryption: aes-cbc-256, encryption-key: { file: /k }, hmac: sha256-128, hmac-key: '00', hmac-mode: time-based, sign: metadata }]\n`,
-    "w.yaml:23:1  security-policies  warning: security policies are not available in this version: nothing is encrypted or signed  remove the key to say so",
   ],
   [
     "two services that tie",

@@ -6,8 +6,8 @@ import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
 import { ManualClock } from "../../lib/base/clock.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { parseAddress } from "../../lib/control/address-text.ts";
+import type { Securities } from "../../lib/control/compile.ts";
 import { type Config, formatProblem, parseConfig } from "../../lib/control/config.ts";
-import type { Security } from "../../lib/crypto/key-ring.ts";
 import type { Engine } from "../../lib/engine/engine.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
@@ -25,7 +25,6 @@ import { getMacHigh, getMacLow, writeEthernet } from "../../lib/wire/ethernet.ts
 import { ETHERTYPE_ARP } from "../../lib/wire/flow-key.ts";
 import { printFrame } from "../../lib/wire/print.ts";
 import { type SeenPacket, seePacket } from "./packets.ts";
-import { shim } from "./security-shim.ts";
 import { SplitRouter } from "./split.ts";
 
 /** What becomes of a frame on a link: the frames that arrive now (none = lost), or later. */
@@ -135,7 +134,6 @@ export class World {
   readonly links = new Map<string, Link>();
   readonly #portsOf = new Map<string, Map<string, MemoryPort>>();
   readonly #configs = new Map<string, Config>();
-  readonly #securities = new Map<string, Map<string, Security>>();
   /** How far a router's wall clock is ahead of the world's. */
   readonly skewMs = new Map<string, number>();
   readonly #timers: { atMs: number; run: () => void }[] = [];
@@ -151,10 +149,7 @@ export class World {
 
   /** A router from configuration text; its devices' names do not matter. */
   addRouter(name: string, yaml: string): Router {
-    const s = shim(yaml);
-    const { config: c0, problems } = parseConfig(s.yaml, `${name}.yaml`);
-    const config = c0 && s.patch(c0);
-    this.#securities.set(name, s.securities);
+    const { config, problems } = parseConfig(yaml, `${name}.yaml`);
     if (config === null) throw new Error(problems.map(formatProblem).join("\n"));
     const ports = new Map<string, MemoryPort>();
     for (const item of config.interfaces) {
@@ -184,7 +179,6 @@ export class World {
       clock: this.clock,
       random,
       acceptAnyMac: false,
-      securities: this.#securities.get(name)!,
       wallMs: () => WALL_MS + this.clock.nowMs() + (this.skewMs.get(name) ?? 0),
     });
     this.routers.set(name, router);
@@ -249,8 +243,8 @@ export class World {
   }
 
   /** A router's security policies, to change their keys. */
-  securities(name: string): ReadonlyMap<string, Security> {
-    return this.#securities.get(name)!;
+  securities(name: string): Securities {
+    return this.routers.get(name)!.securities;
   }
 
   /** Call `run` in `delayMs`. */

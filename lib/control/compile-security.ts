@@ -1,0 +1,73 @@
+// Security policies as the engine uses them: algorithms with their keys, and what changes when an operator rotates keys.
+
+import { KeyRing, type Keys, type Security } from "../crypto/key-ring.ts";
+import type { PacketCrypto } from "../crypto/packet-crypto.ts";
+import type { Securities } from "./compile.ts";
+import type { SecurityPolicyConfig } from "./config.ts";
+import type { KeyVersion } from "./key-material.ts";
+
+/** All policies by name. The newest version of the keys is used, the one before it accepted for as long as after a rotation. */
+export function compileSecurity(
+  policies: readonly SecurityPolicyConfig[],
+  crypto: PacketCrypto,
+  nowMs = 0,
+): Securities {
+  return new Map(
+    policies.map((policy) => {
+      const [newest, before] = policy.keys;
+      const ring = new KeyRing(compileKeys(policy, before ?? newest, crypto));
+      if (before !== undefined) {
+        ring.rotate(compileKeys(policy, newest, crypto), nowMs);
+        ring.heard(newest.version, nowMs);
+      }
+      const { name, sign, timeBased, adaptive } = policy;
+      const security: Security = { name, sign, timeBased, adaptive, ring };
+      return [name, security] as const;
+    }),
+  );
+}
+
+/** What became of new keys: taken up, or why not, one sentence each. A policy whose keys are the same is in neither. */
+export interface KeyRotation {
+  readonly rotated: readonly { readonly policy: string; readonly version: number }[];
+  readonly refused: readonly { readonly policy: string; readonly reason: string }[];
+}
+
+/**
+ * Take up keys of a newer version: what `policies` say now of those that were compiled from `before`. Nothing else of a
+ * policy changes while the router runs.
+ */
+export function rotateKeys(
+  before: readonly SecurityPolicyConfig[],
+  policies: readonly SecurityPolicyConfig[],
+  securities: Securities,
+  crypto: PacketCrypto,
+  nowMs: number,
+): KeyRotation {
+  const rotated: { policy: string; version: number }[] = [];
+  const refused: { policy: string; reason: string }[] = [];
+  for (const old of before) {
+    const policy = policies.find(({ name }) => name === old.name);
+    const ring = securities.get(old.name)!.ring;
+    const { version } = ring.current;
+    if (policy === undefined) {
+      refused.push({ policy: old.name, reason: "it is gone; the keys stay until a restart" });
+    } else if (policy.encryption !== old.encryption || policy.hmac !== old.hmac) {
+      refused.push({ policy: old.name, reason: "its algorithms changed, which takes a restart" });
+    } else if (policy.keys[0].version < version) {
+      refused.push({ policy: old.name, reason: `version ${policy.keys[0].version} is older than ${version}` });
+    } else if (policy.keys[0].version > version) {
+      ring.rotate(compileKeys(policy, policy.keys[0], crypto), nowMs);
+      rotated.push({ policy: old.name, version: policy.keys[0].version });
+    }
+  }
+  return { rotated, refused };
+}
+
+function compileKeys(policy: SecurityPolicyConfig, keys: KeyVersion, crypto: PacketCrypto): Keys {
+  return {
+    version: keys.version,
+    hmac: policy.hmac === null ? null : crypto.hmac(policy.hmac, keys.hmac!),
+    cipher: policy.encryption === null ? null : crypto.cipher(policy.encryption, keys.encryption!),
+  };
+}
