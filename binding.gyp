@@ -1,4 +1,5 @@
 {
+  "variables": { "node_shared_openssl%": "false" },
   "targets": [
     {
       "target_name": "waymark",
@@ -12,11 +13,16 @@
         "native/fanout.cc",
         "native/interface_info.cc",
         "native/memory.cc",
-        "native/clock.cc"
+        "native/clock.cc",
+        "native/crypto.cc"
       ],
       "defines": ["NAPI_VERSION=8"],
       "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions"],
-      "libraries": ["-lpcap"]
+      "libraries": ["-lpcap"],
+      "conditions": [
+        # Node's own binary has OpenSSL in it and its headers beside it; Debian's is linked to the system's.
+        ["node_shared_openssl=='true'", { "libraries": ["-lcrypto"] }]
+      ]
     }
   ]
 }

@@ -11,6 +11,7 @@ void registerFanout(napi_env env, napi_value exports);
 void registerInterfaceInfo(napi_env env, napi_value exports);
 void registerMemory(napi_env env, napi_value exports);
 void registerClock(napi_env env, napi_value exports);
+void registerCrypto(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   setProperty(env, exports, "headroom", giveInt(env, HEADROOM));
@@ -24,5 +25,6 @@ NAPI_MODULE_INIT() {
   registerInterfaceInfo(env, exports);
   registerMemory(env, exports);
   registerClock(env, exports);
+  registerCrypto(env, exports);
   return exports;
 }

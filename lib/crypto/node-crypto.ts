@@ -3,9 +3,11 @@
 
 import { createCipheriv, createDecipheriv, createHmac, timingSafeEqual } from "node:crypto";
 import { setU32 } from "../base/bytes.ts";
+import { invariant } from "../base/invariant.ts";
 import { fold, sumWords } from "../wire/checksum.ts";
 import {
   BLOCK,
+  CIPHER_KEY_LENGTH,
   type CipherAlgorithm,
   DIGEST_LENGTH,
   HMAC_MISSING,
@@ -17,6 +19,7 @@ import {
   type PacketCrypto,
   type PacketHmac,
   type PayloadCipher,
+  sealedLength,
 } from "./packet-crypto.ts";
 
 class NodeHmac implements PacketHmac {
@@ -32,7 +35,12 @@ class NodeHmac implements PacketHmac {
   }
 
   sign(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void {
+    checkCount(count, from, to);
     for (let i = 0; i < count; i++) {
+      if (!isInside(bytes, from[i], to[i], this.length)) {
+        to[i] = -1;
+        continue;
+      }
       bytes.set(this.#digest(bytes, from[i], to[i], window), to[i]);
       to[i] += this.length;
     }
@@ -46,13 +54,15 @@ class NodeHmac implements PacketHmac {
     window: number,
     outcome: Int32Array,
   ): void {
+    checkCount(count, from, to, outcome);
+    // The one before window 0 is none: NO_WINDOW is the caller's word only.
+    const windows = window === NO_WINDOW ? [NO_WINDOW] : [window, window - 1, window + 1].map((at) => at >>> 0);
     for (let i = 0; i < count; i++) {
       const end = to[i] - this.length;
-      if (end < from[i]) {
+      if (!isInside(bytes, from[i], to[i], 0) || end < from[i]) {
         outcome[i] = HMAC_MISSING;
         continue;
       }
-      const windows = window === NO_WINDOW ? [NO_WINDOW] : [window, window - 1, window + 1];
       const said = bytes.subarray(end, to[i]);
       const right = windows.some((at) => timingSafeEqual(said, this.#digest(bytes, from[i], end, at)));
       outcome[i] = right ? HMAC_RIGHT : HMAC_WRONG;
@@ -75,13 +85,21 @@ class NodeCipher implements PayloadCipher {
   readonly #key: Uint8Array;
 
   constructor(algorithm: CipherAlgorithm, key: Uint8Array) {
+    invariant(key.length === CIPHER_KEY_LENGTH[algorithm], `a key of ${algorithm} has another length`);
     this.#name = algorithm === "aes-cbc-128" ? "aes-128-cbc" : "aes-256-cbc";
     this.#key = key.slice();
   }
 
   seal(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, ivs: Uint8Array): void {
+    checkCount(count, from, to);
+    invariant(ivs.length >= count * IV_LENGTH, "each row needs an IV of 16 bytes");
     for (let i = 0; i < count; i++) {
-      const iv = ivs.subarray(i * IV_LENGTH, (i + 1) * IV_LENGTH);
+      const length = to[i] - from[i];
+      if (!isInside(bytes, from[i], to[i], sealedLength(length) - length)) {
+        to[i] = -1;
+        continue;
+      }
+      const iv = ivs.slice(i * IV_LENGTH, (i + 1) * IV_LENGTH);
       const cipher = createCipheriv(this.#name, this.#key, iv);
       const body = cipher.update(bytes.subarray(from[i], to[i]));
       const last = cipher.final();
@@ -93,11 +111,13 @@ class NodeCipher implements PayloadCipher {
   }
 
   open(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void {
+    checkCount(count, from, to);
     for (let i = 0; i < count; i++) {
       const end = to[i] - IV_LENGTH;
       const length = end - from[i];
+      const inside = isInside(bytes, from[i], to[i], 0);
       to[i] = -1;
-      if (length < BLOCK || length % BLOCK !== 0) continue;
+      if (!inside || length < BLOCK || length % BLOCK !== 0) continue;
       const decipher = createDecipheriv(this.#name, this.#key, bytes.subarray(end, end + IV_LENGTH));
       decipher.setAutoPadding(false);
       const plain = decipher.update(bytes.subarray(from[i], end));
@@ -115,6 +135,21 @@ export const nodeCrypto: PacketCrypto = {
   hmac: (algorithm, key) => new NodeHmac(algorithm, key),
   cipher: (algorithm, key) => new NodeCipher(algorithm, key),
   sums(bytes, from, to, count, sums) {
-    for (let i = 0; i < count; i++) sums[i] = fold(sumWords(bytes, from[i], to[i], 0));
+    checkCount(count, from, to, sums);
+    for (let i = 0; i < count; i++) {
+      sums[i] = isInside(bytes, from[i], to[i], 0) ? fold(sumWords(bytes, from[i], to[i], 0)) : -1;
+    }
   },
 };
+
+function checkCount(count: number, ...columns: readonly Int32Array[]): void {
+  invariant(
+    count >= 0 && columns.every((column) => count <= column.length),
+    "a column is shorter than the rows are many",
+  );
+}
+
+/** Whether a row lies inside the bytes, with `growth` more behind it. */
+function isInside(bytes: Uint8Array, from: number, to: number, growth: number): boolean {
+  return from >= 0 && from <= to && to + growth <= bytes.length;
+}

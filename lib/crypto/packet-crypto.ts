@@ -2,7 +2,9 @@
 // memory, in place. Row i is bytes[from[i]..to[i]); what an operation adds or takes off is at its end, and changes
 // to[i]. node-crypto.ts is the plain one, native-crypto.ts the fast one; the tests hold them to the same bytes.
 //
-// The owner of a row guarantees TAILROOM bytes behind it (io/port.ts): padding 16, IV 16 and digest 32 at most.
+// The owner of a row guarantees TAILROOM bytes behind it (io/port.ts): padding 16, IV 16 and digest 32 at most. A row that
+// does not lie inside the memory, or cannot grow there, is left as it is and to[i] becomes -1 (`verify`: HMAC_MISSING,
+// `sums`: -1). Columns that are shorter than `count`, and keys of a wrong length, are errors.
 
 export type HmacAlgorithm = "sha1" | "sha256" | "sha256-128";
 export type CipherAlgorithm = "aes-cbc-128" | "aes-cbc-256";
@@ -17,7 +19,7 @@ export const IV_LENGTH = 16;
 /** What `verify` says of a row. */
 export const HMAC_RIGHT = 0;
 export const HMAC_WRONG = 1;
-/** The row is too short to have a digest. */
+/** The row is too short to have a digest, or does not lie inside the memory. */
 export const HMAC_MISSING = 2;
 
 /** In the place of a window: the digest does not depend on time. */
@@ -29,8 +31,8 @@ export interface PacketHmac {
   readonly length: number;
 
   /**
-   * Put the digest of each row behind it. `window` is mixed in as four big-endian bytes behind the row (time-based,
-   * protocol sheet 5.3), or NO_WINDOW.
+   * Put the digest of each row behind it. `window`, a whole number, is mixed in as four big-endian bytes behind the row
+   * (time-based, protocol sheet 5.3), or NO_WINDOW.
    */
   sign(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void;
 

@@ -18,6 +18,13 @@ export interface ReaderHandle {
 export interface WriterHandle {
   readonly [kind]: "writer";
 }
+/** Of keys. crypto/native-crypto.ts calls these with types of its own that look the same. */
+export interface HmacHandle {
+  readonly holds: "hmac key";
+}
+export interface CipherHandle {
+  readonly holds: "cipher key";
+}
 
 /** Facts about a network device that may change while it exists. */
 export interface InterfaceInfo {
@@ -136,6 +143,30 @@ export interface NativeAddon {
   ): void;
   writerFlush(writer: WriterHandle): void;
   writerClose(writer: WriterHandle): void;
+
+  // Rows in one memory, bytes[from[i]..to[i]): crypto/packet-crypto.ts says what becomes of them.
+  hmacKey(algorithm: string, key: Uint8Array): HmacHandle;
+  hmacSign(hmac: HmacHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void;
+  hmacVerify(
+    hmac: HmacHandle,
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    window: number,
+    outcome: Int32Array,
+  ): void;
+  cipherKey(algorithm: string, key: Uint8Array): CipherHandle;
+  cipherSeal(
+    cipher: CipherHandle,
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    ivs: Uint8Array,
+  ): void;
+  cipherOpen(cipher: CipherHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void;
+  rowSums(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, sums: Int32Array): void;
 }
 
 let loaded: NativeAddon | undefined;

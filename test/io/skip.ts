@@ -15,8 +15,9 @@ export function noNamespace(): string | undefined {
 /** The environment for programs that are not ours: without the sanitizer's preload, under which some of them hang. */
 export const foreignEnvironment = { ...process.env, LD_PRELOAD: "" };
 
-export function noProgram(name: string): string | undefined {
-  return spawnSync(name, ["--version"], { env: foreignEnvironment }).status === 0 ? undefined : `needs ${name}`;
+/** `question`: what the program answers with success. */
+export function noProgram(name: string, question = "--version"): string | undefined {
+  return spawnSync(name, [question], { env: foreignEnvironment }).status === 0 ? undefined : `needs ${name}`;
 }
 
 export function noFolder(path: string): string | undefined {

@@ -12,9 +12,10 @@ build=build/sanitize
 rm -rf "$build"
 mkdir -p "$build/reports"
 include=${NODE_INCLUDE:-$(node -p 'path.resolve(process.execPath, "../../include/node")')}
+openssl=$(node -p '`${process.config.variables.node_shared_openssl}` === "true" ? "-lcrypto" : ""')
 g++ -std=c++17 -O1 -g -fPIC -shared -fno-exceptions -Wall -Wextra -DNAPI_VERSION=8 -I"$include" \
   -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
-  native/*.cc -lpcap -o "$build/waymark.node"
+  native/*.cc -lpcap $openssl -o "$build/waymark.node"
 
 reports=$PWD/$build/reports
 status=0
@@ -22,7 +23,7 @@ WAYMARK_ADDON=$PWD/$build/waymark.node \
 LD_PRELOAD=$(g++ -print-file-name=libasan.so) \
 ASAN_OPTIONS=log_path=$reports/address:detect_leaks=1:exitcode=0:abort_on_error=0 \
 UBSAN_OPTIONS=log_path=$reports/undefined:print_stacktrace=1 \
-  npx ava --timeout=5m 'dist/test/io/*.test.js' || status=1
+  npx ava --timeout=5m 'dist/test/io/*.test.js' 'dist/test/crypto/*.test.js' || status=1
 
 for report in "$reports"/*; do
   [ -s "$report" ] || continue

@@ -1,0 +1,93 @@
+// PacketCrypto in the native addon (native/crypto.cc): one crossing for all rows of a call, no garbage. The addon itself
+// is loaded in io/, a room of the same floor, so whoever puts a router together hands it in.
+
+import type { CipherAlgorithm, HmacAlgorithm, PacketCrypto, PacketHmac, PayloadCipher } from "./packet-crypto.ts";
+import { DIGEST_LENGTH } from "./packet-crypto.ts";
+
+/** A key that the addon holds. It is wiped when nothing refers to the handle any more. */
+export interface HmacHandle {
+  readonly holds: "hmac key";
+}
+export interface CipherHandle {
+  readonly holds: "cipher key";
+}
+
+/** What is used of the addon. Every function throws an Error with `.code` (EINVAL for wrong arguments) and a sentence. */
+export interface CryptoAddon {
+  hmacKey(algorithm: HmacAlgorithm, key: Uint8Array): HmacHandle;
+  hmacSign(hmac: HmacHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void;
+  hmacVerify(
+    hmac: HmacHandle,
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    window: number,
+    outcome: Int32Array,
+  ): void;
+  cipherKey(algorithm: CipherAlgorithm, key: Uint8Array): CipherHandle;
+  cipherSeal(
+    cipher: CipherHandle,
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    ivs: Uint8Array,
+  ): void;
+  cipherOpen(cipher: CipherHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void;
+  rowSums(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, sums: Int32Array): void;
+}
+
+class NativeHmac implements PacketHmac {
+  readonly length: number;
+  readonly #addon: CryptoAddon;
+  readonly #handle: HmacHandle;
+
+  constructor(addon: CryptoAddon, algorithm: HmacAlgorithm, key: Uint8Array) {
+    this.length = DIGEST_LENGTH[algorithm];
+    this.#addon = addon;
+    this.#handle = addon.hmacKey(algorithm, key);
+  }
+
+  sign(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void {
+    this.#addon.hmacSign(this.#handle, bytes, from, to, count, window);
+  }
+
+  verify(
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    window: number,
+    outcome: Int32Array,
+  ): void {
+    this.#addon.hmacVerify(this.#handle, bytes, from, to, count, window, outcome);
+  }
+}
+
+class NativeCipher implements PayloadCipher {
+  readonly #addon: CryptoAddon;
+  readonly #handle: CipherHandle;
+
+  constructor(addon: CryptoAddon, algorithm: CipherAlgorithm, key: Uint8Array) {
+    this.#addon = addon;
+    this.#handle = addon.cipherKey(algorithm, key);
+  }
+
+  seal(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, ivs: Uint8Array): void {
+    this.#addon.cipherSeal(this.#handle, bytes, from, to, count, ivs);
+  }
+
+  open(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void {
+    this.#addon.cipherOpen(this.#handle, bytes, from, to, count);
+  }
+}
+
+/** The addon is lib/io/native.ts's native(). */
+export function nativeCrypto(addon: CryptoAddon): PacketCrypto {
+  return {
+    hmac: (algorithm, key) => new NativeHmac(addon, algorithm, key),
+    cipher: (algorithm, key) => new NativeCipher(addon, algorithm, key),
+    sums: (bytes, from, to, count, sums) => addon.rowSums(bytes, from, to, count, sums),
+  };
+}
