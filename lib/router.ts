@@ -23,7 +23,9 @@ import type { Router } from "./control/router-parts.ts";
 import { answer } from "./control/snapshot.ts";
 import { warmUp } from "./control/warm-up.ts";
 import { lookAtClocks, lookAtPorts, watch } from "./control/watch.ts";
+import { nativeCrypto } from "./crypto/native-crypto.ts";
 import { nodeCrypto } from "./crypto/node-crypto.ts";
+import type { PacketCrypto } from "./crypto/packet-crypto.ts";
 import { COUNTERS } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
@@ -43,7 +45,7 @@ import { AnsweringPort } from "./io/answering-port.ts";
 import { type DevicePortOptions, openWire } from "./io/device-port.ts";
 import { LivePort } from "./io/live-port.ts";
 import { MemoryPort } from "./io/memory-port.ts";
-import { tableMemory } from "./io/native.ts";
+import { native, tableMemory } from "./io/native.ts";
 import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
@@ -68,8 +70,8 @@ export type { Router } from "./control/router-parts.ts";
 
 tuneCompiler();
 
-/** What signs and encrypts. */
-const CRYPTO = nodeCrypto;
+/** Of routers on live ports. */
+const live = () => ({ crypto: nativeCrypto(native()), wallMs: Date.now });
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
@@ -93,12 +95,14 @@ export function buildRouter(
     random: RandomSource;
     acceptAnyMac: boolean;
     share?: WorkerShare;
+    /** What signs and encrypts; left out = the plain one, slow. */
+    crypto?: PacketCrypto;
     /** Milliseconds since 1970: what time-based digests go by. Left out = the clock's. */
     wallMs?: () => number;
   },
 ): Router {
-  const { clock, random, share, wallMs = () => clock.nowMs() } = options;
-  const securities = compileSecurity(config.securityPolicies, CRYPTO, clock.nowMs());
+  const { clock, random, share, crypto = nodeCrypto, wallMs = () => clock.nowMs() } = options;
+  const securities = compileSecurity(config.securityPolicies, crypto, clock.nowMs());
   const { limits } = config;
   const interfaces = compileInterfaces(
     config,
@@ -133,7 +137,7 @@ export function buildRouter(
   const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
   const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
   const metadata = new SessionMetadata(writer, table, policy, config.router);
-  const security = new PacketSecurity({ crypto: CRYPTO, random, wallMs, seed });
+  const security = new PacketSecurity({ crypto, random, wallMs, seed });
   const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security });
   const slow = new SlowPath({
     interfaces,
@@ -164,7 +168,21 @@ export function buildRouter(
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
-  return { config, clock, ports, interfaces, policy, securities, sessions, egress, slow, engine, counters, strays };
+  return {
+    config,
+    clock,
+    crypto,
+    ports,
+    interfaces,
+    policy,
+    securities,
+    sessions,
+    egress,
+    slow,
+    engine,
+    counters,
+    strays,
+  };
 }
 
 /**
@@ -253,7 +271,7 @@ export async function startRouter(
 }
 
 function takeKeys(router: Router, policies: readonly SecurityPolicyConfig[]): KeyRotation {
-  return rotateKeys(router.config.securityPolicies, policies, router.securities, CRYPTO, router.clock.nowMs());
+  return rotateKeys(router.config.securityPolicies, policies, router.securities, router.crypto, router.clock.nowMs());
 }
 
 function sayKeys({ rotated, refused }: KeyRotation, log: Log): void {
@@ -293,7 +311,7 @@ export function runWorker(): void {
       wakeNext: () => wakeNext.postMessage(null),
     };
     const random = new SystemRandom();
-    router = buildRouter(config, ports, { clock, random, acceptAnyMac: false, share, wallMs: Date.now });
+    router = buildRouter(config, ports, { clock, random, acceptAnyMac: false, share, ...live() });
     member = new Member({ router, strays: router.strays!, ports, clock, wake: start.wake, halt });
     // What is true of a device, every worker would say.
     const looks = worker === 0 ? [lookAtPorts(ports, log)] : [];
@@ -385,7 +403,13 @@ export async function replayCaptures(
     const ports = captures.map((capture) => new AnsweringPort(capture));
     const random = new SeededRandom(options.seed);
     const wallMs = () => captures[0].originSeconds * 1000 + clock.nowMs();
-    const router = buildRouter(config, ports, { clock, random, acceptAnyMac: true, wallMs });
+    const router = buildRouter(config, ports, {
+      clock,
+      random,
+      acceptAnyMac: true,
+      crypto: nativeCrypto(native()),
+      wallMs,
+    });
     for (;;) {
       const next = Math.min(...captures.map((capture) => capture.nextMs()));
       if (next === Number.POSITIVE_INFINITY) break;

@@ -2,6 +2,7 @@
 // Each is started from a chain that was reset, in the same namespaces and on the same links as the others.
 
 import { type ChildProcess, execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -44,10 +45,44 @@ export function contenders(directory: string): Contender[] {
     cForwarder("c-vnet", "AF_PACKET with vnet header", true, vnet),
     kernel("kernel", "kernel forwarding", false),
     kernel("kernel-masquerade", "kernel forwarding, masquerade", true),
-    waymark(directory, "libpcap", "libpcap immediate"),
-    waymark(directory, "af-packet", "af-packet"),
+    ...(["libpcap", "af-packet"] as const).flatMap((backend) =>
+      PROTECTIONS.map((protection) => waymark(directory, backend, protection)),
+    ),
   ];
 }
+
+/** What a pair of routers does with keys. */
+interface Protection {
+  /** Follows the backend in the contender's name. */
+  readonly name: string;
+  readonly mode: string;
+  readonly sign: "metadata" | "every-packet" | null;
+  readonly encrypts: boolean;
+}
+
+const PROTECTIONS: readonly Protection[] = [
+  { name: "", mode: "unsigned, unencrypted", sign: null, encrypts: false },
+  {
+    name: "-metadata-signed",
+    mode: "metadata signed and encrypted, payload in clear",
+    sign: "metadata",
+    encrypts: false,
+  },
+  {
+    name: "-signed",
+    mode: "every packet signed (HMAC-SHA256-128), payload in clear",
+    sign: "every-packet",
+    encrypts: false,
+  },
+  {
+    name: "-signed-encrypted",
+    mode: "every packet signed (HMAC-SHA256-128), payload encrypted (AES-256-CBC)",
+    sign: "every-packet",
+    encrypts: true,
+  },
+];
+
+const HOW = { libpcap: "libpcap immediate", "af-packet": "af-packet" };
 
 /** Wait until what was just started is ready. Throws when it ends instead, or takes too long. */
 export async function launched(child: ChildProcess, ready: () => boolean): Promise<void> {
@@ -85,15 +120,16 @@ function kernel(name: string, how: string, masquerade: boolean): Contender {
   return { name, mode: `unencrypted, ${how}`, superFrames: true, inKernel: true, start };
 }
 
-function waymark(directory: string, backend: string, how: string): Contender {
+function waymark(directory: string, backend: keyof typeof HOW, protection: Protection): Contender {
+  const name = `waymark-${backend}${protection.name}`;
   const start = async (chain: Chain, started: ChildProcess[]) => {
     // The router brings a guard of its own, but takes it away when it ends: frames of that moment belong to nobody.
     chain.kernelDrops();
     for (const router of chain.routers) {
       const socket = join(directory, `${router.node}.sock`);
-      const config = join(directory, `${router.node}-${backend}.yaml`);
+      const config = join(directory, `${router.node}-${name}.yaml`);
       if (!existsSync(config)) {
-        writeFileSync(config, configuration(router, chain.routers, socket, backend));
+        writeFileSync(config, configuration(router, chain.routers, socket, backend, protection), { mode: 0o600 });
         check(config);
       }
       const command = [MAIN, "run", "-c", config];
@@ -104,13 +140,8 @@ function waymark(directory: string, backend: string, how: string): Contender {
       await launched(child, () => existsSync(socket));
     }
   };
-  return {
-    name: `waymark-${backend}`,
-    mode: `unsigned, unencrypted, ${how}`,
-    superFrames: true,
-    inKernel: false,
-    start,
-  };
+  const mode = `${protection.mode}, ${HOW[backend]}`;
+  return { name, mode, superFrames: true, inKernel: false, start };
 }
 
 function check(config: string): void {
@@ -122,7 +153,23 @@ function check(config: string): void {
   }
 }
 
-function configuration(router: ChainRouter, all: readonly ChainRouter[], socket: string, backend: string): string {
+/** Nobody's keys: the same on both routers, for as long as the bench runs. */
+const KEYS = { fabric: randomBytes(32).toString("hex"), hmac: randomBytes(32).toString("hex") };
+
+function policies({ sign, encrypts }: Protection): string {
+  const cipher = `encryption: aes-cbc-256, encryption-key: "${KEYS.fabric}"`;
+  const fabric = `  - { name: fabric, ${cipher}, hmac: sha256-128, hmac-key: "${KEYS.hmac}", sign: ${sign} }\n`;
+  const payload = encrypts ? `  - { name: payload, ${cipher}, adaptive: false }\n` : "";
+  return sign === null ? "" : `security-policies:\n${fabric}${payload}`;
+}
+
+function configuration(
+  router: ChainRouter,
+  all: readonly ChainRouter[],
+  socket: string,
+  backend: string,
+  protection: Protection,
+): string {
   const interfaces = router.ports.map(({ device, address, next }) => {
     const tenant = next.address === CLIENT || next.address === SERVER ? ", tenant: corp" : "";
     return `  - { name: ${device}, device: ${device}, addresses: [${address}/24], backend: ${backend}${tenant} }`;
@@ -133,7 +180,7 @@ function configuration(router: ChainRouter, all: readonly ChainRouter[], socket:
   const peers =
     all.length === 1
       ? ""
-      : `peers: [{ name: other, paths: [{ interface: ${wide.device}, address: ${wide.next.address} }] }]\n`;
+      : `peers: [{ name: other, security: ${protection.sign === null ? "none" : "fabric"}, paths: [{ interface: ${wide.device}, address: ${wide.next.address} }] }]\n`;
   return `authority: bench
 router: ${router.node}
 control: { socket: ${socket} }
@@ -141,7 +188,7 @@ log: { level: warn }
 interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp }]
-services: [{ name: app, addresses: [10.2.0.0/24], access: [corp] }]
+services: [{ name: app, addresses: [10.2.0.0/24], access: [corp], security: ${protection.encrypts ? "payload" : "none"} }]
 service-routes: [{ service: app, ${isLast ? `interface: ${towardServer.device}` : "peer: other"} }]
-${peers}`;
+${peers}${policies(protection)}`;
 }

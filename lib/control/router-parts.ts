@@ -1,6 +1,7 @@
 // What a built router consists of, for the parts of control/ that look at a running one (show, metrics, explain).
 
 import type { Clock } from "../base/clock.ts";
+import type { PacketCrypto } from "../crypto/packet-crypto.ts";
 import type { Egress } from "../engine/egress.ts";
 import type { Engine } from "../engine/engine.ts";
 import type { SlowPath } from "../engine/slow-path.ts";
@@ -16,6 +17,7 @@ import type { Config } from "./config.ts";
 export interface Router {
   readonly config: Config;
   readonly clock: Clock;
+  readonly crypto: PacketCrypto;
   /** ports[i] carries interfaces[i]. */
   readonly ports: readonly Port[];
   readonly interfaces: readonly RouterInterface[];
