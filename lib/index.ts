@@ -6,5 +6,13 @@ export { type Config, formatProblem, type Problem, parseConfig } from "./control
 export { counterReference, readCounters } from "./control/metrics.ts";
 export { snapshot } from "./control/snapshot.ts";
 export { MemoryPort } from "./io/memory-port.ts";
-export { FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats, type WakingPort } from "./io/port.ts";
+export {
+  FrameBatch,
+  HEADROOM,
+  type Port,
+  type PortInfo,
+  type PortStats,
+  TAILROOM,
+  type WakingPort,
+} from "./io/port.ts";
 export { buildRouter, explainPacket, type Router, replayCaptures, startRouter } from "./router.ts";

@@ -15,6 +15,7 @@ void registerCrypto(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   setProperty(env, exports, "headroom", giveInt(env, HEADROOM));
+  setProperty(env, exports, "tailroom", giveInt(env, TAILROOM));
   setProperty(env, exports, "frameFlags", giveInt(env, FRAME_CHECKSUM_PARTIAL | FRAME_TRUNCATED << 8 | FRAME_CHECKSUM_KNOWN << 16));
   registerPort(env, exports);
   registerAfPacketPort(env, exports);

@@ -31,7 +31,7 @@ constexpr uint8_t TCP_CWR = 0x80;
 constexpr size_t VLAN_TAG = 4;
 /** Where in its slot a frame begins: room for a VLAN tag that is put back, and HEADROOM still free in front of that. */
 constexpr size_t SLOT_HEAD = HEADROOM + ALIGNMENT;
-constexpr size_t SLOT_LINES = (SLOT_HEAD + FRAME_LENGTH_MAX + ALIGNMENT - 1) / ALIGNMENT;
+constexpr size_t SLOT_LINES = (SLOT_HEAD + FRAME_LENGTH_MAX + TAILROOM + ALIGNMENT - 1) / ALIGNMENT;
 constexpr size_t SLOT = (SLOT_LINES | 1) * ALIGNMENT;
 
 uint16_t get16(const uint8_t* at) { return static_cast<uint16_t>(at[0] << 8 | at[1]); }

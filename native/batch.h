@@ -1,7 +1,9 @@
 // How frames lie in memory, shared with lib/io/port.ts. lib/io/native.ts compares the constants when it loads the addon.
 //
-//   | HEADROOM free | frame | pad to ALIGNMENT | HEADROOM free | frame | ...
+//   | HEADROOM free | frame | pad to ALIGNMENT | HEADROOM free | frame | ... | TAILROOM
 //                   ^ offset[i], length[i] bytes, flags[i]
+//
+// TAILROOM is behind every frame; all but the last have it in the next frame's headroom.
 //
 // A JS caller binds its memory and columns once. References keep them alive until they are bound anew or released;
 // the memory must not be transferred to another thread meanwhile.
@@ -13,6 +15,7 @@
 #include <cstring>
 
 constexpr size_t HEADROOM = 512;
+constexpr size_t TAILROOM = 64;
 constexpr size_t ALIGNMENT = 64;
 constexpr int32_t FRAME_CHECKSUM_PARTIAL = 1;
 constexpr int32_t FRAME_TRUNCATED = 2;
@@ -22,7 +25,7 @@ constexpr size_t ETHERNET_HEADER = 14;
 /** The longest frame a device can hand over: a 65,535-byte IP packet behind an Ethernet header. */
 constexpr size_t FRAME_LENGTH_MAX = 65535 + ETHERNET_HEADER;
 
-static_assert(sizeof(int32_t) == 4 && HEADROOM % ALIGNMENT == 0, "layout of lib/io/port.ts");
+static_assert(sizeof(int32_t) == 4 && HEADROOM % ALIGNMENT == 0 && TAILROOM <= HEADROOM, "layout of lib/io/port.ts");
 
 class BoundBatch {
  public:
@@ -80,14 +83,14 @@ class BoundBatch {
 
   /** How many more frames of up to `frameMax` bytes certainly fit. */
   size_t room(size_t frameMax) const {
-    return std::min(capacity_ - count, (bytes_ - std::min(cursor_, bytes_)) / slot(frameMax));
+    return std::min(capacity_ - count, (usable() - std::min(cursor_, usable())) / slot(frameMax));
   }
 
   /** Copy a frame in, cut to the memory that is left; `whole` is its length on the wire. Call only while not full(). */
   void append(const uint8_t* frame, size_t captured, size_t whole) {
     const size_t at = cursor_ + HEADROOM;
-    const size_t length = std::min(captured, at < bytes_ ? bytes_ - at : 0);
-    memcpy(memory_ + at, frame, length);
+    const size_t length = std::min(captured, at < usable() ? usable() - at : 0);
+    if (length > 0) memcpy(memory_ + at, frame, length);
     offset_[count] = static_cast<int32_t>(at);
     length_[count] = static_cast<int32_t>(length);
     flags_[count] = length < whole ? FRAME_TRUNCATED : 0;
@@ -96,6 +99,9 @@ class BoundBatch {
   }
 
  private:
+  /** All but the last frame's tailroom. */
+  size_t usable() const { return bytes_ > TAILROOM ? bytes_ - TAILROOM : 0; }
+
   static size_t slot(size_t length) { return HEADROOM + (length + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
   uint8_t* memory_ = nullptr;

@@ -3,7 +3,7 @@
 // that several can be queued before a flush.
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
-import { HEADROOM } from "../io/port.ts";
+import { HEADROOM, TAILROOM } from "../io/port.ts";
 import { ARP_REQUEST, writeArp } from "../wire/arp.ts";
 import { applyDelta, deltaU16 } from "../wire/checksum.ts";
 import {
@@ -73,7 +73,7 @@ export class Generator {
   /** Frames of up to `frameBytesMax`; `flush` sends what is queued, and is called before a slot is used again. */
   constructor(frameBytesMax: number, flush: () => void) {
     this.#slotBytes = (HEADROOM + frameBytesMax + 63) & ~63;
-    this.bytes = new Uint8Array(SLOTS * this.#slotBytes);
+    this.bytes = new Uint8Array(SLOTS * this.#slotBytes + TAILROOM);
     this.#flush = flush;
   }
 

@@ -8,7 +8,7 @@
 //
 // ARP goes round too: the kernel gives every ARP message to worker 0, and the others learn from copies.
 
-import { FrameBatch, HEADROOM } from "../io/port.ts";
+import { FrameBatch, HEADROOM, TAILROOM } from "../io/port.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import type { FrameRing } from "../table/frame-ring.ts";
 import { shardOf } from "../wire/shard.ts";
@@ -94,7 +94,7 @@ export class Strays {
     for (; count < TURN_FRAMES; count++) {
       const length = ring.peek();
       if (length < 0) break;
-      if (cursor + HEADROOM + length > this.#memory.length) {
+      if (cursor + HEADROOM + length + TAILROOM > this.#memory.length) {
         // Frames wait to be sent where they lie.
         engine.flush(nowMs);
         cursor = 0;

@@ -14,7 +14,7 @@ import {
 } from "../wire/arp.ts";
 import { getMacHigh, getMacLow, writeEthernet } from "../wire/ethernet.ts";
 import { ETHERNET_HEADER, ETHERTYPE_ARP } from "../wire/flow-key.ts";
-import { type FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats } from "./port.ts";
+import { type FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats, TAILROOM } from "./port.ts";
 
 const ANSWERS_MAX = 64;
 const SLOT_BYTES = HEADROOM + 64;
@@ -22,7 +22,7 @@ const MAC_HIGH = 0x0200;
 
 export class AnsweringPort implements Port {
   readonly #inner: Port;
-  readonly #bytes = new Uint8Array(ANSWERS_MAX * SLOT_BYTES);
+  readonly #bytes = new Uint8Array(ANSWERS_MAX * SLOT_BYTES + TAILROOM);
   #answers = 0;
 
   constructor(inner: Port) {

@@ -4,7 +4,7 @@
 // where the sender's own offloads made them (veth, virtio): the snaplen takes them whole and tx segments them.
 
 import { type DevicePortOptions, NativePort } from "./device-port.ts";
-import { type FrameBatch, HEADROOM } from "./port.ts";
+import { type FrameBatch, HEADROOM, TAILROOM } from "./port.ts";
 import { FRAME_LENGTH_MAX, markSuperFrames, WireFrames } from "./wire-frames.ts";
 
 export interface LivePortOptions extends DevicePortOptions {
@@ -36,7 +36,7 @@ export class LivePort extends NativePort {
   /** Throws an Error with `.code`: ENODEV, EPERM, ENETDOWN, ELINKTYPE, EFILTER. */
   constructor(options: LivePortOptions) {
     const snaplen = options.snaplen ?? FRAME_LENGTH_MAX;
-    super(options, Math.max(MEMORY_BYTES, HEADROOM + snaplen + 64), (addon, { filter }) =>
+    super(options, Math.max(MEMORY_BYTES, HEADROOM + snaplen + 64 + TAILROOM), (addon, { filter }) =>
       addon.portOpen(
         options.device,
         filter,

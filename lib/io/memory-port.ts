@@ -1,7 +1,7 @@
 // Ports without a device: two that are each other's far end (the simulator), or one alone whose far end is the test
 // itself, through inject() and sent(). Queues are bounded and copy, so that nothing is shared across the wire.
 
-import { emptyStats, FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats } from "./port.ts";
+import { emptyStats, FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats, TAILROOM } from "./port.ts";
 import { ETHERNET_HEADER, SEGMENT_SIZE_UNKNOWN, WireFrames } from "./wire-frames.ts";
 
 export interface MemoryPortOptions {
@@ -16,7 +16,7 @@ export interface MemoryPortOptions {
 
 const SENT_ROWS = 64;
 
-/** A ring of slots. Frames taken stay where they are, HEADROOM free in front, until the next take. */
+/** A ring of slots. Frames taken stay where they are, HEADROOM free in front and TAILROOM behind, until the next take. */
 class FrameQueue {
   readonly bytes: Uint8Array;
   readonly #slotBytes: number;
@@ -33,7 +33,7 @@ class FrameQueue {
     this.#capacity = capacity;
     this.#frameMax = frameMax;
     this.#slotBytes = (HEADROOM + frameMax + 63) & ~63;
-    this.bytes = new Uint8Array(capacity * this.#slotBytes);
+    this.bytes = new Uint8Array(capacity * this.#slotBytes + TAILROOM);
     this.#length = new Int32Array(capacity);
     this.#flags = new Int32Array(capacity);
     this.#segmentSize = new Int32Array(capacity);

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { invariant } from "../base/invariant.ts";
-import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, FRAME_TRUNCATED, HEADROOM } from "./port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, FRAME_TRUNCATED, HEADROOM, TAILROOM } from "./port.ts";
 
 declare const kind: unique symbol;
 export interface PortHandle {
@@ -39,6 +39,7 @@ export interface InterfaceInfo {
 /** Every function throws an Error with `.code` (an errno name, EFILTER, ELINKTYPE, EOFFLOAD or ECAPTURE) and a sentence. */
 export interface NativeAddon {
   readonly headroom: number;
+  readonly tailroom: number;
   /** The three bits of the flags column, a byte each. */
   readonly frameFlags: number;
   /** Memory that a port of packetOpen needs for each frame of a batch. */
@@ -205,6 +206,7 @@ function load(path: string): NativeAddon {
   }
   invariant(
     addon.headroom === HEADROOM &&
+      addon.tailroom === TAILROOM &&
       addon.frameFlags === (FRAME_CHECKSUM_PARTIAL | (FRAME_TRUNCATED << 8) | (FRAME_CHECKSUM_KNOWN << 16)),
     `${path} was built from another version of native/batch.h than lib/io/port.ts: run \`make build\``,
   );

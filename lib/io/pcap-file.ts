@@ -38,7 +38,7 @@ export class CaptureReader {
   }
 
   /**
-   * Fill `batch` (into batch.bytes, with HEADROOM in front of each frame) with the next frames. Returns their count, 0
+   * Fill `batch` (into batch.bytes, with HEADROOM in front of each frame and TAILROOM behind) with the next frames. Returns their count, 0
    * at the end. Throws where the file is damaged, after the frames before the damage were returned.
    */
   read(batch: FrameBatch): number {

@@ -5,6 +5,11 @@ import { viewOf } from "../base/bytes.ts";
 
 /** Bytes kept free in front of every received frame: metadata slides the headers left into it, the payload never moves. */
 export const HEADROOM = 512;
+/**
+ * Bytes free behind every received frame, for padding, IV and digest. They may be the first of the next frame's headroom:
+ * what is put in front of a frame may be HEADROOM - TAILROOM long.
+ */
+export const TAILROOM = 64;
 
 /** A flag column bit: the L4 checksum field holds only the pseudo-header sum (a local sender left the rest to hardware). */
 export const FRAME_CHECKSUM_PARTIAL = 1;
@@ -99,7 +104,7 @@ export interface Port {
   /**
    * Fill `batch` from its start with up to `batch.capacity` waiting frames and set `batch.count`; never blocks. The port
    * sets batch.bytes to its own memory. Frames are borrowed until the next rx of the same port; the caller may change
-   * them in place and use HEADROOM bytes in front of each. Returns the count.
+   * them in place, use HEADROOM - TAILROOM bytes in front of each and TAILROOM behind it. Returns the count.
    */
   rx(batch: FrameBatch): number;
 

@@ -5,7 +5,7 @@
 
 import type { Clock } from "../base/clock.ts";
 import { CaptureReader, CaptureWriter, LINK_TYPE_ETHERNET } from "./pcap-file.ts";
-import { emptyStats, FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats } from "./port.ts";
+import { emptyStats, FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats, TAILROOM } from "./port.ts";
 import { FRAME_LENGTH_MAX, markSuperFrames, WireFrames } from "./wire-frames.ts";
 
 export interface ReplayPortOptions {
@@ -23,7 +23,7 @@ export interface ReplayPortOptions {
 
 /** Frames read ahead from the file. */
 const STAGED_FRAMES = 64;
-const STAGED_BYTES = 4 * (HEADROOM + FRAME_LENGTH_MAX + 64);
+const STAGED_BYTES = 4 * (HEADROOM + FRAME_LENGTH_MAX + 64) + TAILROOM;
 
 export class ReplayPort implements Port {
   readonly #info: PortInfo;

@@ -2,8 +2,8 @@
 // metadata in a full-size packet sends its L4 payload in pieces, each with headers and a Fragment attribute of its
 // own. A chain is one such packet; its key is the waypoint tuple and the attribute's extId.
 //
-//   | free headroom 576 | header copy, up to 136 | payload, up to bytesMax |     one such buffer per chain
-//                                                ^ offset        length ^
+//   | free headroom 576 | header copy, up to 136 | payload, up to bytesMax |     one such buffer per chain, and behind the
+//                                                ^ offset        length ^     last one FRAGMENT_TAILROOM
 //
 // Pieces come in any order; their offsets and all lengths but the last piece's are multiples of 8 bytes. A duplicate
 // does no harm. Pieces that contradict each other (different bytes in one place, two ends, bytes past the end) are an
@@ -23,6 +23,8 @@ export const FRAGMENT_COMPLETE = 1;
 
 /** Free bytes in front of the header copy: a received frame's headroom, and link and metadata headers besides. */
 export const FRAGMENT_HEADROOM = 512 + 64;
+/** Free bytes behind a complete packet: a received frame's tailroom. The next chain's headroom, for all but the last. */
+export const FRAGMENT_TAILROOM = 64;
 /** The longest Ethernet, IPv4 and TCP headers: 14 + 60 + 60, rounded up to 8. */
 export const FRAGMENT_HEADER_MAX = 136;
 
@@ -68,7 +70,7 @@ export class FragmentTable {
     this.#slab = new Slab(chains);
     this.#units = Math.ceil(bytesMax / 8);
     this.#stride = FRAGMENT_HEADROOM + FRAGMENT_HEADER_MAX + this.#units * 8;
-    this.bytes = new Uint8Array(chains * this.#stride);
+    this.bytes = new Uint8Array(chains * this.#stride + FRAGMENT_TAILROOM);
     this.accumulators = new Int32Array(chains);
     this.#arrived = new Uint8Array(chains * this.#units);
     this.#arrivedCount = new Int32Array(chains);

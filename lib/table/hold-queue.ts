@@ -1,10 +1,10 @@
 // Bounded copies of frames that wait for something with a number: a neighbor's MAC address today, a key later. Frames
 // are borrowed from the port only until its next rx, so what must wait is copied here, with free headroom in front
-// like a received frame's, because a frame that waited may still get metadata.
+// and tailroom behind like a received frame's, because a frame that waited may still get metadata and a digest.
 //
-//   | headroom | frame, up to slotBytes | headroom | frame | ...    one slot per frame
+//   | headroom | frame, up to slotBytes | headroom | frame | ... | tailroom    one slot per frame
 //
-// All memory is taken at construction, slots * (headroom + slotBytes) bytes. Full, or a key that has its share: hold
+// All memory is taken at construction, slots * (headroom + slotBytes) + tailroom bytes. Full, or a key that has its share: hold
 // returns false, nothing changes, and the caller drops the new frame; those that wait are never pushed out before
 // their time. Every call looks through at most all slots, which are few.
 
@@ -27,12 +27,12 @@ export class HoldQueue {
   readonly #order: Int32Array;
   #count = 0;
 
-  constructor({ slots = 256, slotBytes = 2048, perKey = 8, headroom = 512 } = {}) {
+  constructor({ slots = 256, slotBytes = 2048, perKey = 8, headroom = 512, tailroom = 64 } = {}) {
     this.#slab = new Slab(slots);
     this.#slotBytes = slotBytes;
     this.#headroom = headroom;
     this.#perKey = perKey;
-    this.#bytes = new Uint8Array(slots * (headroom + slotBytes));
+    this.#bytes = new Uint8Array(slots * (headroom + slotBytes) + tailroom);
     this.#key = new Float64Array(slots);
     this.#tag = new Float64Array(slots);
     this.#heldMs = new Float64Array(slots);

@@ -3,7 +3,14 @@
 // runner (live ports, in a namespace of their own) runs the same list.
 
 import assert from "node:assert/strict";
-import { FRAME_CHECKSUM_PARTIAL, FRAME_TRUNCATED, FrameBatch, HEADROOM, type Port } from "../../lib/io/port.ts";
+import {
+  FRAME_CHECKSUM_PARTIAL,
+  FRAME_TRUNCATED,
+  FrameBatch,
+  HEADROOM,
+  type Port,
+  TAILROOM,
+} from "../../lib/io/port.ts";
 import { checksumsRight, makePartial, readTcp, tcpFrame, udpFrame } from "./frames.ts";
 
 export interface PortFixture {
@@ -63,6 +70,33 @@ export const portContract: readonly ContractCase[] = [
     });
     assert.deepEqual(got, frames);
   }),
+
+  contract(
+    "every received frame has tailroom behind it, and headroom that it does not share",
+    many(20),
+    async ({ port }, frames) => {
+      const batch = emptyBatch(32);
+      const got: Uint8Array[] = [];
+      await patiently(() => {
+        port.rx(batch);
+        for (let i = 0; i < batch.count; i++) {
+          const end = batch.offset[i] + batch.length[i];
+          assert.ok(end + TAILROOM <= batch.bytes.length);
+          batch.bytes.fill(0xbb, end, end + TAILROOM);
+        }
+        for (let i = 0; i < batch.count; i++) {
+          batch.bytes.fill(0xff, batch.offset[i] - (HEADROOM - TAILROOM), batch.offset[i]);
+        }
+        for (let i = 0; i < batch.count; i++) {
+          const end = batch.offset[i] + batch.length[i];
+          assert.ok(batch.bytes.subarray(end, end + TAILROOM).every((byte) => byte === 0xbb));
+        }
+        got.push(...copies(batch));
+        return got.length >= frames.length;
+      });
+      assert.deepEqual(got, frames);
+    },
+  ),
 
   contract(
     "received frames may be changed in place and sent from where they lie",

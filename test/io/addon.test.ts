@@ -225,4 +225,5 @@ test("a missing addon is ENATIVE and the sentence says how to build it", (t) => 
 test("the addon is found from the package root", (t) => {
   t.true(existsSync(new URL("../../../build/Release/waymark.node", import.meta.url)));
   t.is(native().headroom, 512);
+  t.is(native().tailroom, 64);
 });

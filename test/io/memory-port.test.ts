@@ -1,6 +1,6 @@
 import test from "ava";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
-import { FRAME_CHECKSUM_PARTIAL } from "../../lib/io/port.ts";
+import { FRAME_CHECKSUM_PARTIAL, TAILROOM } from "../../lib/io/port.ts";
 import { FAR_MAC, PORT_MAC, tcpFrame, udpFrame } from "../contract/frames.ts";
 import { batchOf, copies, emptyBatch, many } from "../contract/port-contract.ts";
 
@@ -31,6 +31,14 @@ test("a full queue refuses, counts txFull, and takes again after rx", (t) => {
   t.is(one.tx(frames, 4, 6), 2);
   t.is(other.rx(batch), 2);
   t.deepEqual(copies(batch), many(6).slice(4));
+});
+
+test("the last slot of a queue has tailroom, too, for a frame of the greatest length", (t) => {
+  const port = new MemoryPort({ ...near, queueFrames: 3, frameMax: 512 });
+  for (let i = 0; i < 3; i++) port.inject(udpFrame(i, 512));
+  const batch = emptyBatch(8);
+  t.is(port.rx(batch), 3);
+  for (let i = 0; i < 3; i++) t.true(batch.offset[i] + 512 + TAILROOM <= batch.bytes.length);
 });
 
 test("many rounds through a small queue lose and reorder nothing", (t) => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import test from "ava";
 import fc from "fast-check";
 import { CaptureReader, CaptureWriter } from "../../lib/io/pcap-file.ts";
-import { FRAME_TRUNCATED, FrameBatch, HEADROOM } from "../../lib/io/port.ts";
+import { FRAME_TRUNCATED, FrameBatch, HEADROOM, TAILROOM } from "../../lib/io/port.ts";
 import { batchOf, copies, many } from "../contract/port-contract.ts";
 import { foreignEnvironment as env, noFolder, noProgram } from "./skip.ts";
 
@@ -96,12 +96,40 @@ test("frames lie 64 bytes apart or more, each behind headroom of its own", (t) =
   reader.close();
 });
 
+test("the last frame that fits a memory has tailroom behind it, and one byte of memory less takes it in the next read", (t) => {
+  const path = newPath();
+  write(path, [new Uint8Array(64), new Uint8Array(128)]);
+  const whole = 2 * HEADROOM + 64 + 128 + TAILROOM;
+  for (const [bytes, counts] of [
+    [whole, [2, 0]],
+    [whole - 1, [1, 1]],
+  ] as const) {
+    const reader = new CaptureReader(path);
+    const batch = new FrameBatch(new Uint8Array(bytes), 10);
+    t.deepEqual([reader.read(batch), reader.read(batch)], [...counts]);
+    reader.close();
+  }
+});
+
+test("a memory too small for any frame gives empty frames and touches nothing outside", (t) => {
+  const path = newPath();
+  write(path, many(2));
+  for (const memory of [0, 1, TAILROOM, HEADROOM, HEADROOM + TAILROOM]) {
+    const capture = readAll(path, 8, memory);
+    t.deepEqual(
+      capture.frames.map((frame) => frame.length),
+      [0, 0],
+    );
+    t.deepEqual(capture.flags, [FRAME_TRUNCATED, FRAME_TRUNCATED]);
+  }
+});
+
 test("any frames through any memory come out complete and in order", (t) => {
   const path = newPath();
   fc.assert(
     fc.property(
       fc.array(fc.uint8Array({ minLength: 1, maxLength: 300 }), { minLength: 1, maxLength: 30 }),
-      fc.integer({ min: HEADROOM + 320, max: 8000 }),
+      fc.integer({ min: HEADROOM + 320 + TAILROOM, max: 8000 }),
       fc.integer({ min: 1, max: 9 }),
       (frames, memory, capacity) => {
         write(path, frames);
@@ -116,7 +144,7 @@ test("a frame larger than the whole memory is given in part and marked, and read
   const path = newPath();
   const frames = [many(1)[0], new Uint8Array(5000).fill(7), many(1)[0]];
   write(path, frames);
-  const capture = readAll(path, 8, HEADROOM + 1024);
+  const capture = readAll(path, 8, HEADROOM + 1024 + TAILROOM);
   t.deepEqual(capture.frames, [frames[0], frames[1].slice(0, 1024), frames[2]]);
   t.deepEqual(capture.flags, [0, FRAME_TRUNCATED, 0]);
 });

@@ -8,6 +8,7 @@ import {
   FRAGMENT_HEADROOM,
   FRAGMENT_HELD,
   FRAGMENT_REFUSED,
+  FRAGMENT_TAILROOM,
   FragmentTable,
 } from "../../lib/table/fragment-table.ts";
 import { SlowFragments } from "../model/fragments.ts";
@@ -144,6 +145,18 @@ test("the largest packet fits, and one byte more is refused", (t) => {
   t.is(table.count, 0);
 });
 
+test("the longest packet of the last chain has tailroom behind it", (t) => {
+  const table = new FragmentTable({ chains: 2, bytesMax: 64 });
+  const bytes = payload(64);
+  let end = 0;
+  for (const extId of [1, 2]) add(table, extId, bytes, 0, 8);
+  for (const extId of [1, 2]) {
+    t.is(add(table, extId, bytes, 8, 64), FRAGMENT_COMPLETE);
+    end = Math.max(end, table.offset + table.length);
+  }
+  t.is(table.bytes.length, end + FRAGMENT_TAILROOM);
+});
+
 test("headers and accumulator belong to their chain and stay with the complete packet, behind free headroom", (t) => {
   const table = new FragmentTable({ chains: 2, bytesMax: 64 });
   const bytes = payload(16);
@@ -161,8 +174,11 @@ test("headers and accumulator belong to their chain and stay with the complete p
     t.true(table.bytes.slice(table.offset - table.headerLength, table.offset).every((byte) => byte === extId));
     t.true(table.offset - table.headerLength >= FRAGMENT_HEADROOM);
     t.deepEqual(packet(table), bytes);
-    // The caller may write into the headroom without harm to the other chain.
+    // The caller may write behind the packet and into the headroom without harm to the other chain.
+    const end = table.offset + table.length;
+    t.true(end + FRAGMENT_TAILROOM <= table.bytes.length);
     table.bytes.fill(255, table.offset - table.headerLength - FRAGMENT_HEADROOM, table.offset);
+    table.bytes.fill(255, end, end + FRAGMENT_TAILROOM);
   }
   add(table, 3, bytes, 0, 8);
   t.is(table.accumulators[table.chain], 0);

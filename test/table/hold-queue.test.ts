@@ -55,14 +55,15 @@ test("a full queue, a key with its share and a frame too long are refused, and n
   t.true(queue.hold(3, frame(1), 0, 1, 5, 0));
 });
 
-test("each frame has its headroom in front, and writing there harms no other frame", (t) => {
+test("each frame has its headroom in front and tailroom behind, and writing there harms no other frame", (t) => {
   const queue = new HoldQueue({ slots: 4, slotBytes: 64 });
   for (let tag = 0; tag < 4; tag++) queue.hold(tag, frame(64, tag), 0, 64, tag, 0);
   for (let key = 3; key >= 0; key--) {
     const take = (bytes: Uint8Array, offset: number, length: number): void => {
       t.true(offset >= 512);
       t.deepEqual(bytes.slice(offset, offset + length), frame(64, key));
-      bytes.fill(255, offset - 512, offset + length);
+      t.true(offset + length + 64 <= bytes.length);
+      bytes.fill(255, offset - 512 + 64, offset + length + 64);
     };
     t.is(queue.release(key, take), 1);
   }
