@@ -70,6 +70,9 @@ export const TARGETS: readonly Target[] = [
     "known sessions' packets during a flood, saturated: beside a router that opens none",
   ),
   atMost("one-router.waymark-libpcap.idle-cpu", 1, "percent of a processor that an idle router takes"),
+  ...["sha256-128-sign", "sha256-128-verify", "aes-256-cbc-seal", "aes-256-cbc-open"].map((operation) =>
+    atLeast(`crypto.native-to-node.${operation}`, 2.5, `${operation} of 64 rows in the addon: beside node:crypto`),
+  ),
   atMost("deopt.steady", 0, "functions that V8 throws away once traffic has run"),
 ];
 
