@@ -36,6 +36,7 @@ import { pace } from "./engine/pace.ts";
 import { PacketSecurity } from "./engine/packet-security.ts";
 import { PayloadSecurity } from "./engine/payload-security.ts";
 import { Resolver } from "./engine/resolver.ts";
+import { SecurePath } from "./engine/secure-path.ts";
 import { Signals } from "./engine/signals.ts";
 import { SlowPath } from "./engine/slow-path.ts";
 import { Strays } from "./engine/strays.ts";
@@ -139,6 +140,7 @@ export function buildRouter(
   const metadata = new SessionMetadata(writer, table, policy, config.router);
   const security = new PacketSecurity({ crypto, random, wallMs, seed });
   const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security });
+  const payload = new PayloadSecurity({ sessions, policy, security });
   const slow = new SlowPath({
     interfaces,
     policy,
@@ -152,12 +154,25 @@ export function buildRouter(
     counters,
     strays,
     security,
-    payload: new PayloadSecurity({ sessions, policy, security }),
+    payload,
     keyRowWords: KEY_ROW_WORDS,
+  });
+  const secure = new SecurePath({
+    sessions,
+    interfaces,
+    egress,
+    slow,
+    counters,
+    crypto,
+    security,
+    payload,
+    batchFrames: BATCH_FRAMES,
+    frameBytesMax: frameBytes,
   });
   const engine = new Engine({
     ports,
-    fast: new FastPath({ flows, sessions: table, neighbors, queues, interfaces, batchFrames: BATCH_FRAMES }),
+    fast: new FastPath({ flows, sessions: table, neighbors, queues, interfaces, secure, batchFrames: BATCH_FRAMES }),
+    secure,
     slow,
     egress,
     resolver: new Resolver({ interfaces, neighbors, egress, generator, counters }),

@@ -10,7 +10,8 @@
 // neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout, and the copies of ARP messages in stray-ring-full.
 // Strays are 0 where there is one worker; over all workers as many are received as were sent.
 
-import { DROP, DROP_REASONS } from "../wire/verdict.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import { CONSUMED, DROP, DROP_REASONS } from "../wire/verdict.ts";
 
 const names = DROP_REASONS.map((reason) => ({ name: `drop.${reason.name}`, sentence: reason.sentence }));
 
@@ -29,7 +30,7 @@ export const FRAMES_CONSUMED = counter(
 );
 export const FRAMES_SPLIT = counter(
   "frames.split",
-  "Segments that super-frames from peers were cut to because metadata was in one of them.",
+  "Segments that super-frames were cut to: for metadata in one of them, or to be signed and encrypted each.",
 );
 export const FRAMES_HELD = counter("frames.held", "Frames that waited for a neighbor's address.");
 export const METADATA_RECEIVED = counter("metadata.received", "Packets that arrived with session metadata.");
@@ -62,6 +63,12 @@ export const SLOW_PATH_PACKETS = counter("slow-path.packets", "Packets that the 
 
 /** Name and sentence of every counter, in order. */
 export const COUNTERS: readonly { readonly name: string; readonly sentence: string }[] = names;
+
+/** Count what became of a frame that nobody has counted as forwarded: dropped, or taken in by the router itself. */
+export function countVerdict(counters: CounterSet, verdict: number): void {
+  if (verdict >= DROP) counters.increment(dropCounter(verdict));
+  else if (verdict === CONSUMED) counters.increment(FRAMES_CONSUMED);
+}
 
 /** The counter of a drop verdict. */
 export function dropCounter(verdict: number): number {

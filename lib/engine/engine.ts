@@ -14,7 +14,6 @@ import type { TimerWheel } from "../table/timer-wheel.ts";
 import { KEY_ROW_WORDS, KEY_SHIFT } from "../wire/flow-key.ts";
 import {
   CONSUMED,
-  DROP,
   DROP_FRAGMENT_TIMEOUT,
   DROP_ICMP_ERROR,
   DROP_SLOW_PATH_FULL,
@@ -24,10 +23,11 @@ import {
   PUNT_SESSION,
 } from "../wire/verdict.ts";
 import { Admission, TIMERS_PER_TICK } from "./admission.ts";
-import { dropCounter, FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_RECEIVED, SLOW_PATH_PACKETS } from "./counters.ts";
+import { countVerdict, dropCounter, FRAMES_FORWARDED, FRAMES_RECEIVED, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
 import type { Resolver } from "./resolver.ts";
+import type { SecurePath } from "./secure-path.ts";
 import type { SlowPath } from "./slow-path.ts";
 import type { Strays } from "./strays.ts";
 
@@ -37,6 +37,7 @@ const HOUSEKEEPING_MS = 100;
 export class Engine {
   readonly #ports: readonly Port[];
   readonly #fast: FastPath;
+  readonly #secure: SecurePath;
   readonly #slow: SlowPath;
   readonly #egress: Egress;
   readonly #resolver: Resolver;
@@ -57,6 +58,7 @@ export class Engine {
   constructor(parts: {
     ports: readonly Port[];
     fast: FastPath;
+    secure: SecurePath;
     slow: SlowPath;
     egress: Egress;
     resolver: Resolver;
@@ -70,6 +72,7 @@ export class Engine {
   }) {
     this.#ports = parts.ports;
     this.#fast = parts.fast;
+    this.#secure = parts.secure;
     this.#slow = parts.slow;
     this.#egress = parts.egress;
     this.#resolver = parts.resolver;
@@ -97,6 +100,7 @@ export class Engine {
     let others = 0;
     for (let i = 0; ; i++) {
       i = this.#fast.forward(batch, i, count, nowMs);
+      if (!this.#secure.isEmpty) others += this.#flushSecure(batch, nowMs);
       if (i === count) break;
       others++;
       this.#other(batch, i, port, nowMs);
@@ -134,6 +138,11 @@ export class Engine {
     }
     this.#egress.flush();
     return this.#wheel.isBehind(nowMs);
+  }
+
+  /** What waits goes on its way before any other packet that may be of the same flow. Returns how many. */
+  #flushSecure(batch: FrameBatch, nowMs: number): number {
+    return this.#secure.flush(batch, this.#fast.keys, this.#fast.found, nowMs);
   }
 
   /** Do with frame `i` what the fast path leaves to others. */
@@ -174,8 +183,10 @@ export class Engine {
 
   /** Frame `i`, found: by its flow, or as the first of one. */
   #openOrForward(batch: FrameBatch, i: number, nowMs: number): void {
-    if (this.#fast.forward(batch, i, i + 1, nowMs) > i) this.#counters.increment(FRAMES_FORWARDED);
-    else if (this.#fast.verdict === PUNT_SESSION)
+    if (this.#fast.forward(batch, i, i + 1, nowMs) > i) {
+      if (this.#secure.isEmpty) this.#counters.increment(FRAMES_FORWARDED);
+      else this.#flushSecure(batch, nowMs);
+    } else if (this.#fast.verdict === PUNT_SESSION)
       this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
     else if (this.#fast.verdict === PUNT_MISS) this.#finish(this.#slow.miss(batch, i, this.#keyOf(i), nowMs));
     else this.#finish(this.#fast.verdict);
@@ -214,7 +225,6 @@ export class Engine {
 
   /** Count what became of a frame that the fast path did not forward. The slow path counts what it sends. */
   #finish(verdict: number): void {
-    if (verdict >= DROP) this.#counters.increment(dropCounter(verdict));
-    else if (verdict === CONSUMED) this.#counters.increment(FRAMES_CONSUMED);
+    countVerdict(this.#counters, verdict);
   }
 }

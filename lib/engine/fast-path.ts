@@ -53,6 +53,7 @@ import {
 import { isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
 import { DROP_TRUNCATED, OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
 import { rewrite, writeMacs } from "./rewrite.ts";
+import type { SecurePath } from "./secure-path.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
 /** A receiver that asks for less gets what the path takes all the same: one frame must not become tens of thousands. */
@@ -71,6 +72,7 @@ const FLOW = FLOW_SHIFT;
 const PLAN = FLOW_PLAN;
 const NEXT_HOP = FLOW_NEXT_HOP;
 const READY = GENERATION_MASK | OP_SLOW | OP_SECURE;
+const SECURE = OP_SECURE;
 const EGRESS = EGRESS_SHIFT;
 const MAC = MAC_SHIFT;
 const TCP = PROTOCOL_TCP;
@@ -98,6 +100,7 @@ export class FastPath {
   readonly #queues: readonly TxQueue[];
   readonly #interfaces: readonly RouterInterface[];
   readonly #mtus: Int32Array;
+  readonly #secure: SecurePath;
   /** Key rows, as the decoder writes them. */
   readonly keys: Int32Array;
   /** What decode said. */
@@ -117,9 +120,11 @@ export class FastPath {
     neighbors: NeighborTable;
     queues: readonly TxQueue[];
     interfaces: readonly RouterInterface[];
+    secure: SecurePath;
     batchFrames: number;
   }) {
     this.#flows = parts.flows;
+    this.#secure = parts.secure;
     this.#words = parts.flows.words;
     this.#sessions = parts.sessions;
     this.#neighbors = parts.neighbors;
@@ -166,7 +171,7 @@ export class FastPath {
 
   /**
    * Forward the frames from..to-1, found before, as far as they need nothing else. Returns the first that does, as it
-   * was, with the reason in `verdict`; `to` when all of them are queued.
+   * was, with the reason in `verdict`; `to` when all of them are queued, or wait in the secure path.
    */
   forward(batch: FrameBatch, from: number, to: number, nowMs: number): number {
     if (this.#flows.removals !== this.#removals) this.#refresh(from, to);
@@ -199,6 +204,10 @@ export class FastPath {
       const hop = words[base + NEXT_HOP];
       const ready = (plan & READY) === generation && keys[key + KEY_TRAITS] === 0;
       if (!ready || view.getUint8(l3 + 8) < 2 || usable[hop] === 0) {
+        if ((plan & READY) === (generation | SECURE) && this.#isReady(view, keys, key, hop)) {
+          this.#secure.add(i);
+          continue;
+        }
         this.verdict = SESSION;
         break;
       }
@@ -243,6 +252,11 @@ export class FastPath {
     }
     if (leaving >= 0) out.count = n;
     return i;
+  }
+
+  /** Whether a packet of a flow with keys needs nothing else. */
+  #isReady(view: DataView, keys: Int32Array, key: number, hop: number): boolean {
+    return keys[key + KEY_TRAITS] === 0 && view.getUint8(keys[key + L3] + 8) >= 2 && this.#neighbors.usable[hop] !== 0;
   }
 
   /** Flows have gone since `found` was made: look the rest up anew. */

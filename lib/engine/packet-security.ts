@@ -5,7 +5,7 @@
 //
 // Whether a packet has a digest is agreed by configuration (`sign`), not told by the packet.
 
-import { getI32, setU16 } from "../base/bytes.ts";
+import { getI32, setU16, setU32 } from "../base/bytes.ts";
 import type { RandomSource } from "../base/random.ts";
 import type { Keys, Security } from "../crypto/key-ring.ts";
 import {
@@ -14,6 +14,7 @@ import {
   IV_LENGTH,
   NO_WINDOW,
   type PacketCrypto,
+  type PacketHmac,
   type PayloadCipher,
 } from "../crypto/packet-crypto.ts";
 import type { FrameBatch } from "../io/port.ts";
@@ -83,6 +84,52 @@ export class PacketSecurity {
     return path.security?.sign === "every-packet" ? path.security.ring.current.hmac!.length : 0;
   }
 
+  /** What signs packets for this peer now. Only where it signs. */
+  sendingHmac(path: PeerPath, nowMs: number): PacketHmac {
+    return path.security!.ring.sending(nowMs).hmac!;
+  }
+
+  /** Of digests toward and from this peer now (packet-crypto.ts); NO_WINDOW where they do not depend on time. */
+  window(path: PeerPath): number {
+    return path.security!.timeBased ? Math.floor(this.#wallMs() / WINDOW_MS) : NO_WINDOW;
+  }
+
+  /**
+   * Take the digests off payloads of packets from one peer that signs each, as `verify` does, but for what is wrong:
+   * result[i] is HMAC_RIGHT and to[i] the new end, or it is something else and nothing has changed.
+   */
+  verifyAll(
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    result: Int32Array,
+    path: PeerPath,
+    nowMs: number,
+  ): void {
+    const { ring } = path.security!;
+    const window = this.window(path);
+    const previous = ring.previous(nowMs);
+    ring.current.hmac!.verify(bytes, from, to, count, window, result);
+    for (let i = 0; i < count; i++) {
+      if (result[i] === HMAC_RIGHT) {
+        ring.heard(ring.current.version, nowMs);
+        continue;
+      }
+      if (previous === null) continue;
+      this.#from[0] = from[i];
+      this.#to[0] = to[i];
+      previous.hmac!.verify(bytes, this.#from, this.#to, 1, window, this.#outcome);
+      result[i] = this.#outcome[0];
+      to[i] = this.#to[0];
+    }
+  }
+
+  /** Fresh IVs for `count` rows. */
+  drawIvs(ivs: Uint8Array, count: number): void {
+    for (let at = 0; at < count * IV_LENGTH; at += 4) setU32(ivs, at, this.#random.nextI32());
+  }
+
   /** Encrypt what the writer has just ended, for this peer. Returns the metadata's length. */
   sealMetadata(writer: MetadataWriter, length: number, path: PeerPath, nowMs: number): number {
     const cipher = path.security?.ring.sending(nowMs).cipher ?? null;
@@ -98,7 +145,7 @@ export class PacketSecurity {
     if (key[AT_PAYLOAD] === key[AT_END]) return;
     this.#from[0] = key[AT_PAYLOAD];
     this.#to[0] = key[AT_END];
-    security.ring.sending(nowMs).hmac!.sign(batch.bytes, this.#from, this.#to, 1, this.#window(security));
+    security.ring.sending(nowMs).hmac!.sign(batch.bytes, this.#from, this.#to, 1, this.window(path));
     moveEnd(batch, i, key, this.#to[0]);
   }
 
@@ -110,7 +157,7 @@ export class PacketSecurity {
     endOfPayload(batch.bytes, key);
     if (key[AT_PAYLOAD] === key[AT_END]) return OK;
     const { ring } = security;
-    const window = this.#window(security);
+    const window = this.window(path);
     let keys: Keys | null = ring.current;
     let outcome = this.#check(keys, batch.bytes, key, window);
     if (outcome !== HMAC_RIGHT && outcome !== HMAC_MISSING) {
@@ -192,13 +239,7 @@ export class PacketSecurity {
   }
 
   #seal(cipher: PayloadCipher, bytes: Uint8Array, from: number, to: number): number {
-    for (let at = 0; at < IV_LENGTH; at += 4) {
-      const word = this.#random.nextI32();
-      this.#iv[at] = word >>> 24;
-      this.#iv[at + 1] = word >>> 16;
-      this.#iv[at + 2] = word >>> 8;
-      this.#iv[at + 3] = word;
-    }
+    this.drawIvs(this.#iv, 1);
     this.#from[0] = from;
     this.#to[0] = to;
     cipher.seal(bytes, this.#from, this.#to, 1, this.#iv);
@@ -210,10 +251,6 @@ export class PacketSecurity {
     this.#to[0] = to;
     cipher.open(bytes, this.#from, this.#to, 1);
     return this.#to[0];
-  }
-
-  #window(security: Security): number {
-    return security.timeBased ? Math.floor(this.#wallMs() / WINDOW_MS) : NO_WINDOW;
   }
 
   #check(keys: Keys, bytes: Uint8Array, key: Int32Array, window: number): number {

@@ -78,7 +78,7 @@ export class PayloadSecurity {
     }
     if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_PAYLOAD_CHECKSUM;
     if (!fromPeer) return OK;
-    const cipher = this.#cipher(session);
+    const cipher = this.cipher(session);
     return cipher === null ? DROP_KEY_VERSION : this.#security.openPayload(batch, i, key, cipher);
   }
 
@@ -89,7 +89,7 @@ export class PayloadSecurity {
       return OK;
     const tcp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP;
     if (!isEncrypted(table, session, direction, tcp ? getTcpSequence(batch.bytes, key[AT_L4]) : 0)) return OK;
-    const cipher = this.#cipher(session);
+    const cipher = this.cipher(session);
     if (cipher === null) return DROP_KEY_VERSION;
     this.#security.sealPayload(batch, i, key, cipher);
     return OK;
@@ -180,7 +180,8 @@ export class PayloadSecurity {
     setU16(bytes, l4 + TCP_CHECKSUM, applyDelta(getU16(bytes, l4 + TCP_CHECKSUM), deltaU16(old, old & ~FIN)));
   }
 
-  #cipher(session: number): PayloadCipher | null {
+  /** What its payload is encrypted with; null = a version of the keys that is not here. */
+  cipher(session: number): PayloadCipher | null {
     const { table } = this.#sessions;
     const { security } = this.#policy.services[table.service[session]];
     return security?.ring.remembered(table.payloadKeyVersion[session])?.cipher ?? null;

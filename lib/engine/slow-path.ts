@@ -105,7 +105,6 @@ import {
 import { getUdpLength } from "../wire/udp.ts";
 import {
   CONSUMED,
-  DROP,
   DROP_CONTROL_UNKNOWN,
   DROP_EXCEEDS_MTU,
   DROP_FRAGMENT_MALFORMED,
@@ -129,11 +128,10 @@ import {
   OK,
 } from "../wire/verdict.ts";
 import {
-  dropCounter,
+  countVerdict,
   ECHO_REPLIES_SENT,
   FABRIC_FRAGMENTS_SENT,
   FABRIC_REASSEMBLED,
-  FRAMES_CONSUMED,
   FRAMES_FORWARDED,
   FRAMES_SPLIT,
   ICMP_SENT,
@@ -455,6 +453,8 @@ export class SlowPath {
     }
     const superFrame = batch.segmentSize[i] !== 0;
     if (superFrame && !this.#canCut(batch, i, key)) return DROP_FRAME_TOO_LONG;
+    if (superFrame && (plan & OP_SECURE) !== 0 && (plan & OP_FROM_PEER) === 0)
+      return this.#arriveInSegments(batch, i, key, nowMs, this.#secureSize(batch, i, key, flow, session, direction));
     if (mayHideMetadata(batch, i, plan) && needsCut(batch, i, key, plan))
       return this.#arriveInSegments(batch, i, key, nowMs);
     if (!superFrame && isPartial(batch, i, key)) {
@@ -573,8 +573,7 @@ export class SlowPath {
       const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
       verdict = flow < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, flow, nowMs);
     }
-    if (verdict >= DROP) this.#counters.increment(dropCounter(verdict));
-    else if (verdict === CONSUMED) this.#counters.increment(FRAMES_CONSUMED);
+    countVerdict(this.#counters, verdict);
   }
 
   /** Forward metadata on a known flow: the peer has not heard us yet, or sends it again (4.2). */
@@ -702,12 +701,7 @@ export class SlowPath {
       const fits = canCut(batch, i, key, 0, mtu);
       const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, flow) : batch.segmentSize[i];
       batch.segmentSize[i] = size;
-      if (
-        attach ||
-        !fits ||
-        (plan & OP_SECURE) !== 0 ||
-        ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))
-      ) {
+      if (attach || !fits || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))) {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
@@ -772,13 +766,19 @@ export class SlowPath {
   }
 
   /**
-   * A super-frame that some kernel put together of packets from a peer, and that has metadata in it: every segment is a
-   * packet of its own again, and counted as one. CONSUMED, always.
+   * A super-frame that some kernel put together of packets from a peer, and that has metadata in it, or one whose packets
+   * are signed or encrypted: every segment is a packet of its own, and counted as one. CONSUMED, always.
    */
-  #arriveInSegments(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+  #arriveInSegments(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    nowMs: number,
+    segmentSize = batch.segmentSize[i],
+  ): number {
     const { bytes } = batch;
     const offset = batch.offset[i];
-    const size = Math.min(batch.segmentSize[i], segmentSizeMax(bytes, offset, this.#mtuMax));
+    const size = Math.min(segmentSize, segmentSizeMax(bytes, offset, this.#mtuMax));
     const error = superFrameError(bytes, offset, isPartial(batch, i, key));
     const segment = this.#arrived;
     segment.bytes = this.#generator.bytes;
@@ -791,6 +791,17 @@ export class SlowPath {
       this.#counters.increment(FRAMES_SPLIT);
       this.#takePiece(segment, this.#arrivedKey, key[KEY_PROTOCOL] >>> 8, nowMs);
     }
+  }
+
+  /** Payload bytes of each segment of a super-frame, so that what is added to them still fits where the egress takes it: a stream's alone can be chosen. */
+  #secureSize(batch: FrameBatch, i: number, key: Int32Array, flow: number, session: number, direction: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const { mtu } = this.#interfaces[planEgress(flows.words[(flow << FLOW_SHIFT) + FLOW_PLAN])];
+    const size = segmentSizeOf(batch, i, key, 0, mtu, table, session, flow);
+    if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return size;
+    const path = table.sides[1 - direction].path[session];
+    const growth = this.#payload.overhead(session) + (path < 0 ? 0 : this.#security.overhead(paths[path]));
+    return Math.min(size, segmentSizeMax(batch.bytes, batch.offset[i], mtu) - growth);
   }
 
   /** A super-frame that must carry metadata or a marker: segment it first, every segment is a packet of its own. */

@@ -127,14 +127,37 @@ export function moveEnd(batch: FrameBatch, i: number, key: Int32Array, to: numbe
 
 /** The L4 payload of a TCP or UDP packet is another one that ends at `to`, whose folded sum is `sum`: lengths, and the checksum made anew. */
 export function replacePayload(batch: FrameBatch, i: number, key: Int32Array, to: number, sum: number): void {
-  const { bytes } = batch;
-  setEnd(batch, i, key, to);
-  const l3 = key[AT_L3];
-  const l4 = key[AT_L4];
+  key[AT_END] = to;
+  batch.length[i] = to - batch.offset[i];
+  endPayload(batch.bytes, key, 0, sum);
+}
+
+/**
+ * Whether the checksum of the TCP or UDP packet decoded into the row at keys[at] is right, `sum` being the folded sum of
+ * its payload. UDP without a checksum is right.
+ */
+export function payloadIsRight(bytes: Uint8Array, keys: Int32Array, at: number, sum: number): boolean {
+  const l3 = keys[at + AT_L3];
+  const l4 = keys[at + AT_L4];
+  if (bytes[l3 + 9] === PROTOCOL_UDP && getU16(bytes, l4 + 6) === 0) return true;
+  const header = sumWords(bytes, l4, keys[at + AT_PAYLOAD], pseudoHeaderSum(bytes, l3, keys[at + AT_END] - l4));
+  return fold(header + sum) === 0xffff;
+}
+
+/**
+ * Make the IPv4 total length, the UDP length and the L4 checksum say what is there: a payload that ends at the row's
+ * AT_END and whose folded sum is `sum`. The IPv4 header checksum follows by the change.
+ */
+export function endPayload(bytes: Uint8Array, keys: Int32Array, at: number, sum: number): void {
+  const l3 = keys[at + AT_L3];
+  const l4 = keys[at + AT_L4];
+  const end = keys[at + AT_END];
   const protocol = bytes[l3 + 9];
+  setTotalLength(bytes, l3, end - l3);
+  if (protocol === PROTOCOL_UDP) setU16(bytes, l4 + 4, end - l4);
   const field = l4 + l4ChecksumOffset(protocol);
   setU16(bytes, field, 0);
-  const header = sumWords(bytes, l4, key[AT_PAYLOAD], pseudoHeaderSum(bytes, l3, to - l4));
+  const header = sumWords(bytes, l4, keys[at + AT_PAYLOAD], pseudoHeaderSum(bytes, l3, end - l4));
   const checksum = ~fold(header + sum) & 0xffff;
   setU16(bytes, field, checksum === 0 && protocol === PROTOCOL_UDP ? 0xffff : checksum);
 }

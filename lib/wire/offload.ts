@@ -5,6 +5,7 @@
 // lie inside the frame, and `offset` is where its Ethernet header starts. Memory is the caller's throughout.
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import { copyBytes } from "../base/copy.ts";
 import {
   applyDelta,
   deltaU16,
@@ -80,6 +81,52 @@ export function segmentFrame(
   target: Uint8Array,
   at: number,
 ): number {
+  const length = writeSegmentHeaders(source, offset, segmentSize, index, target, at);
+  if (length === 0) return 0;
+  const l3 = at + ETHERNET_HEADER;
+  const l4 = l3 + ((target[l3] & 15) << 2);
+  const payload = l4 + l4HeaderLength(target, l3, l4);
+  const end = at + length;
+  const from = offset + (payload - at) + index * segmentSize;
+  const isUdp = target[l3 + 9] === PROTOCOL_UDP;
+  const field = isUdp ? l4 + 6 : l4 + 16;
+  const none = isUdp && getU16(target, field) === 0;
+  setU16(target, field, 0);
+  const headerSum = sumWords(target, l4, payload, pseudoHeaderSum(target, l3, end - l4));
+  const sum = copyAndSum(source, from, from + end - payload, target, payload, headerSum);
+  const checksum = fold((~fold(sum) & 0xffff) + error);
+  if (!none) setU16(target, field, isUdp && checksum === 0 ? 0xffff : checksum);
+  return length;
+}
+
+/** segmentFrame for a caller who makes the L4 checksum anew: the super-frame's own stands in its field. */
+export function cutSegment(
+  source: Uint8Array,
+  offset: number,
+  segmentSize: number,
+  index: number,
+  target: Uint8Array,
+  at: number,
+): number {
+  const length = writeSegmentHeaders(source, offset, segmentSize, index, target, at);
+  if (length === 0) return 0;
+  const l3 = at + ETHERNET_HEADER;
+  const l4 = l3 + ((target[l3] & 15) << 2);
+  const headers = l4 + l4HeaderLength(target, l3, l4) - at;
+  const from = offset + headers + index * segmentSize;
+  copyBytes(source, from, from + length - headers, target, at + headers);
+  return length;
+}
+
+/** Everything of a segment but its payload and its L4 checksum. Returns the frame's length, 0 when there is no such segment. */
+function writeSegmentHeaders(
+  source: Uint8Array,
+  offset: number,
+  segmentSize: number,
+  index: number,
+  target: Uint8Array,
+  at: number,
+): number {
   const fromL3 = offset + ETHERNET_HEADER;
   const fromL4 = fromL3 + ((source[fromL3] & 15) << 2);
   const fromPayload = fromL4 + l4HeaderLength(source, fromL3, fromL4);
@@ -95,8 +142,7 @@ export function segmentFrame(
   for (let i = offset, j = at; i < fromPayload; i++, j++) target[j] = source[i];
   const l3 = at + ETHERNET_HEADER;
   const l4 = l3 + (fromL4 - fromL3);
-  const payload = l4 + (fromPayload - fromL4);
-  const end = payload + (to - from);
+  const end = l4 + (fromPayload - fromL4) + (to - from);
 
   const identification = getU16(source, fromL3 + 4);
   setU16(target, l3 + 2, end - l3);
@@ -105,20 +151,13 @@ export function segmentFrame(
   const delta = fold(lengthDelta + deltaU16(identification, identification + index));
   setU16(target, l3 + 10, applyDelta(getU16(source, fromL3 + 10), delta));
 
-  let field = l4 + 6;
   if (isUdp) {
     setU16(target, l4 + 4, end - l4);
   } else {
-    field = l4 + 16;
     setU32(target, l4 + 4, getI32(source, fromL4 + 4) + skip);
     if (!last) target[l4 + 13] &= ~(FIN | PSH);
     if (index > 0) target[l4 + 13] &= ~CWR;
   }
-  const none = isUdp && getU16(target, field) === 0;
-  setU16(target, field, 0);
-  const headerSum = sumWords(target, l4, payload, pseudoHeaderSum(target, l3, end - l4));
-  const checksum = fold((~fold(copyAndSum(source, from, to, target, payload, headerSum)) & 0xffff) + error);
-  if (!none) setU16(target, field, isUdp && checksum === 0 ? 0xffff : checksum);
   return end - at;
 }
 

@@ -2,10 +2,14 @@
 // done to frames on the wire between them, with every checksum right: nothing but the keys can tell.
 
 import test from "ava";
+import { setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
+import { readCounters } from "../../lib/control/metrics.ts";
 import type { Keys } from "../../lib/crypto/key-ring.ts";
 import { nodeCrypto } from "../../lib/crypto/node-crypto.ts";
+import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
 import { ACK, FIN, PSH, SYN } from "../../lib/wire/tcp.ts";
+import { unaccounted } from "../fuzz/fuzzed.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { spoil } from "./faults.ts";
 import { concat, echoFrame, pattern, protocolFrame, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
@@ -269,13 +273,14 @@ test("whatever the wire does, conversations complete byte by byte: signed, encry
 const HELLO = Uint8Array.of(22, 3, 1, 0, 60, 1, 0, 0, 56, 3, 3, ...pattern(54));
 
 /** A TCP connection by hand: what each end sends, and what the other end got of it. */
-function connection(net: TwoRouters) {
+function connection(net: TwoRouters, mss?: number) {
   const at = { client: 1000, server: 5000 };
   const send = (from: "client" | "server", flags: number, payload: Uint8Array | string = "", sequence = at[from]) => {
     const to = from === "client" ? "server" : "client";
     const before = net[to].received.length;
     const ends = from === "client" ? ENDS : swapEnds(ENDS);
-    net.world.send(net[from], tcpFrame(ends, { flags, sequence, acknowledgment: at[to] }, payload));
+    const option = mss !== undefined && (flags & SYN) !== 0 ? { mss } : {};
+    net.world.send(net[from], tcpFrame(ends, { flags, sequence, acknowledgment: at[to], ...option }, payload));
     net.world.run(2);
     const bytes = concat(payload).length;
     at[from] = Math.max(at[from], sequence + bytes + ((flags & (SYN | FIN)) !== 0 ? 1 : 0));
@@ -453,4 +458,57 @@ test("a datagram that is too long once encrypted and signed is cut between the r
   for (const { ipLength } of packetsOn(net.wan)) t.true(ipLength <= 1500);
   t.true(countOf(net.east, "fabric.reassembled") > 30);
   t.true(noDrops(net));
+});
+
+test("super-frames are signed and encrypted segment by segment, whole or with checksums left to hardware, and none is cut again", (t) => {
+  for (const [sign, payload] of [
+    ["every-packet", AES_256],
+    ["metadata", AES_128],
+    ["every-packet", undefined],
+    ["metadata", ADAPTIVE],
+  ] as const) {
+    for (const isPartial of [true, false]) {
+      const fabric = fabricText("sha256-128", "time-based", sign, "aes-cbc-256");
+      const net = twoRouters({
+        superFrames: true,
+        security: { fabric, ...(payload === undefined ? {} : { payload }) },
+      });
+      const { send } = connection(net, 1460);
+      const all: Uint8Array[] = [];
+      let said = 0;
+      for (const length of [1000, 20_001, 64_000, 3000]) {
+        const bytes = pattern(length, said);
+        const frame = tcpFrame(ENDS, { flags: ACK | PSH, sequence: 1001 + said, acknowledgment: 5001 }, bytes);
+        if (isPartial) setU16(frame, 34 + 16, fold(pseudoHeaderSum(frame, 14, frame.length - 34)));
+        net.world.send(net.client, frame);
+        net.world.run(2);
+        all.push(bytes);
+        said += length;
+      }
+      const what = `${sign} ${payload} ${isPartial}`;
+      const got = net.server.received.filter((packet) => packet.payload.length > 0);
+      t.deepEqual(Buffer.concat(got.map((packet) => packet.payload)), Buffer.concat(all), what);
+      t.true(
+        [...packetsOn(net.wan), ...got].every(({ ipLength, checksumsRight }) => ipLength <= 1500 && checksumsRight),
+        what,
+      );
+      // Of a session that is encrypted in its midst, the first segments tell of it besides.
+      t.is(countOf(net.west, "fabric.fragments-sent") > 0, payload === ADAPTIVE, what);
+      t.true(noDrops(net), JSON.stringify([dropsOf(net.west), dropsOf(net.east)]));
+      for (const router of [net.west, net.east]) t.is(unaccounted(readCounters(router)), 0, what);
+      t.is(send("server", ACK | PSH, "and back")[0].text, "and back");
+    }
+  }
+});
+
+test("a super-frame with a wrong checksum is not signed or encrypted into a right one", (t) => {
+  const fabric = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
+  const net = twoRouters({ superFrames: true, security: { fabric, payload: AES_256 } });
+  connection(net, 1460);
+  const frame = tcpFrame(ENDS, { flags: ACK | PSH, sequence: 1001, acknowledgment: 5001 }, pattern(5000));
+  frame[frame.length - 1] ^= 1;
+  net.world.send(net.client, frame);
+  net.world.run(2);
+  t.true(net.server.received.every((packet) => packet.payload.length === 0));
+  t.deepEqual(dropsOf(net.west), { "payload-checksum": 4 });
 });

@@ -1,0 +1,516 @@
+// HOT
+// The way of packets that need keys, once their session is established: what fast-path.ts is for all others. It takes
+// many at a time, because what computes lies behind the addon's boundary, and each step is one call for all of them:
+//
+//   sums → verify → decrypt → rewrite → encrypt → sign → sums → send
+//
+// A packet about which there is any doubt (a wrong digest, a wrong checksum, one that is too long with what is added)
+// goes the slow path, untouched and in its place in the order. What is done to a packet is packet-security.ts's and
+// payload-security.ts's; this is the same for many.
+
+import {
+  HMAC_RIGHT,
+  IV_LENGTH,
+  type PacketCrypto,
+  type PacketHmac,
+  type PayloadCipher,
+  sealedLength,
+} from "../crypto/packet-crypto.ts";
+import {
+  FRAME_CHECKSUM_KNOWN,
+  FRAME_CHECKSUM_PARTIAL,
+  FrameBatch,
+  HEADROOM,
+  SEGMENT_SIZE_UNKNOWN,
+  TAILROOM,
+} from "../io/port.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import type { Sessions } from "../session/open.ts";
+import { isEncrypted, isPayloadEnd } from "../session/payload.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import {
+  FLOW_BYTES_F64,
+  FLOW_LAST_SEEN,
+  FLOW_NEXT_HOP,
+  FLOW_PACKETS_F64,
+  FLOW_PLAN,
+  FLOW_SESSION,
+  FLOW_SHIFT,
+  OP_FROM_PEER,
+  OP_INSERT_UDP,
+  OP_REMOVE_UDP,
+  planEgress,
+} from "../table/flow-table.ts";
+import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, REVERSE } from "../table/session-table.ts";
+import {
+  AT_END,
+  AT_L3,
+  AT_L4,
+  AT_PAYLOAD,
+  KEY_DESTINATION,
+  KEY_PORTS,
+  KEY_PROTOCOL,
+  KEY_ROW_WORDS,
+  KEY_SHIFT,
+  KEY_SOURCE,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+} from "../wire/flow-key.ts";
+import { cutSegment, isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
+import { getTcpSequence } from "../wire/tcp.ts";
+import { getUdpLength } from "../wire/udp.ts";
+import { DROP_FRAME_TOO_LONG, DROP_PAYLOAD_CIPHER, OK, PUNT_SESSION } from "../wire/verdict.ts";
+import { countVerdict, FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_SPLIT, SLOW_PATH_PACKETS } from "./counters.ts";
+import type { Egress } from "./egress.ts";
+import { canCut, segmentSizeOf } from "./fast-path.ts";
+import type { PacketSecurity } from "./packet-security.ts";
+import type { PayloadSecurity } from "./payload-security.ts";
+import { rewrite } from "./rewrite.ts";
+import type { SlowPath } from "./slow-path.ts";
+import { endPayload, payloadIsRight } from "./splice.ts";
+
+/** Segments of a super-frame that are in work at a time. */
+const PIECES = 64;
+
+export class SecurePath {
+  readonly #sessions: Sessions;
+  readonly #interfaces: readonly RouterInterface[];
+  readonly #egress: Egress;
+  readonly #slow: SlowPath;
+  readonly #counters: CounterSet;
+  readonly #crypto: PacketCrypto;
+  readonly #security: PacketSecurity;
+  readonly #payload: PayloadSecurity;
+  /** Rows of the batch that wait for `flush`, in order. */
+  readonly #waiting: Int32Array;
+  #waitingCount = 0;
+  // A row for each packet in work: where it is in its batch, its flow, and what became of it (OK so far, PUNT_SESSION for
+  // the slow path, or a drop). The four columns behind it say what is to be done with it; a step that is done is null.
+  #count = 0;
+  readonly #row: Int32Array;
+  readonly #flow: Int32Array;
+  readonly #verdict: Int32Array;
+  readonly #verifies: (PeerPath | null)[];
+  readonly #opens: (PayloadCipher | null)[];
+  readonly #seals: (PayloadCipher | null)[];
+  readonly #signs: (PacketHmac | null)[];
+  readonly #windows: Float64Array;
+  // The rows of one call, and which packet in work each is.
+  readonly #from: Int32Array;
+  readonly #to: Int32Array;
+  readonly #result: Int32Array;
+  readonly #of: Int32Array;
+  readonly #ivs: Uint8Array;
+  // Segments that super-frames are cut to.
+  readonly #pieces: FrameBatch;
+  readonly #pieceBytes: number;
+  readonly #pieceKeys = new Int32Array(PIECES << KEY_SHIFT);
+  readonly #pieceFlows = new Int32Array(PIECES);
+  readonly #pieceRows = new Int32Array(PIECES);
+  #piecesInUse = false;
+  readonly #key = new Int32Array(KEY_ROW_WORDS);
+
+  constructor(parts: {
+    sessions: Sessions;
+    interfaces: readonly RouterInterface[];
+    egress: Egress;
+    slow: SlowPath;
+    counters: CounterSet;
+    crypto: PacketCrypto;
+    security: PacketSecurity;
+    payload: PayloadSecurity;
+    batchFrames: number;
+    /** Length of the longest frame that leaves. */
+    frameBytesMax: number;
+  }) {
+    this.#sessions = parts.sessions;
+    this.#interfaces = parts.interfaces;
+    this.#egress = parts.egress;
+    this.#slow = parts.slow;
+    this.#counters = parts.counters;
+    this.#crypto = parts.crypto;
+    this.#security = parts.security;
+    this.#payload = parts.payload;
+    const rows = Math.max(parts.batchFrames, PIECES);
+    this.#waiting = new Int32Array(parts.batchFrames);
+    this.#row = new Int32Array(rows);
+    this.#flow = new Int32Array(rows);
+    this.#verdict = new Int32Array(rows);
+    this.#verifies = new Array<PeerPath | null>(rows).fill(null);
+    this.#opens = new Array<PayloadCipher | null>(rows).fill(null);
+    this.#seals = new Array<PayloadCipher | null>(rows).fill(null);
+    this.#signs = new Array<PacketHmac | null>(rows).fill(null);
+    this.#windows = new Float64Array(rows);
+    this.#from = new Int32Array(rows);
+    this.#to = new Int32Array(rows);
+    this.#result = new Int32Array(rows);
+    this.#of = new Int32Array(rows);
+    this.#ivs = new Uint8Array(rows * IV_LENGTH);
+    this.#pieceBytes = (HEADROOM + parts.frameBytesMax + 63) & ~63;
+    this.#pieces = new FrameBatch(new Uint8Array(PIECES * this.#pieceBytes + TAILROOM), PIECES);
+    for (let n = 0; n < PIECES; n++) this.#pieceRows[n] = n;
+  }
+
+  get isEmpty(): boolean {
+    return this.#waitingCount === 0;
+  }
+
+  /** Row `i` of the batch, of a known flow and ready but for its keys, waits for `flush`. */
+  add(i: number): void {
+    this.#waiting[this.#waitingCount++] = i;
+  }
+
+  /**
+   * Take on every packet that waits. `keys` and `found` are the fast path's columns of this batch. Call before another
+   * packet of the batch takes the slow path, and at the batch's end. Returns how many waited.
+   */
+  flush(batch: FrameBatch, keys: Int32Array, found: Int32Array, nowMs: number): number {
+    const count = this.#waitingCount;
+    this.#waitingCount = 0;
+    let from = 0;
+    for (let n = 0; n < count; n++) {
+      const i = this.#waiting[n];
+      if (batch.segmentSize[i] === 0) continue;
+      this.#run(batch, keys, found, this.#waiting, from, n, nowMs);
+      this.#cut(batch, i, keys, found[i], nowMs);
+      from = n + 1;
+    }
+    this.#run(batch, keys, found, this.#waiting, from, count, nowMs);
+    return count;
+  }
+
+  /** A super-frame: every segment is a packet of its own, and counted as one. */
+  #cut(batch: FrameBatch, i: number, keys: Int32Array, flow: number, nowMs: number): void {
+    const at = i << KEY_SHIFT;
+    const size = this.#segmentSize(batch, i, keys, at, flow);
+    if (size === 0) {
+      this.#toSlowPath(batch, i, keys, nowMs);
+      return;
+    }
+    const pieces = this.#pieces;
+    const from = batch.offset[i];
+    const headers = keys[at + AT_PAYLOAD] - from;
+    let index = 0;
+    for (;;) {
+      // What is queued may lie where the next pieces go.
+      if (this.#piecesInUse) this.#egress.flush();
+      this.#piecesInUse = true;
+      let count = 0;
+      for (; count < PIECES; count++) {
+        const to = count * this.#pieceBytes + HEADROOM;
+        const length = cutSegment(batch.bytes, from, size, index, pieces.bytes, to);
+        if (length === 0) break;
+        index++;
+        pieces.offset[count] = to;
+        pieces.length[count] = length;
+        // Its checksum is yet to be made: as good as partial.
+        pieces.flags[count] = FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL;
+        const key = count << KEY_SHIFT;
+        for (let word = 0; word < KEY_ROW_WORDS; word++) this.#pieceKeys[key + word] = keys[at + word];
+        this.#pieceKeys[key + AT_L3] += to - from;
+        this.#pieceKeys[key + AT_L4] += to - from;
+        this.#pieceKeys[key + AT_PAYLOAD] = to + headers;
+        this.#pieceKeys[key + AT_END] = to + length;
+        this.#pieceFlows[count] = flow;
+      }
+      this.#counters.add(FRAMES_SPLIT, count);
+      this.#run(pieces, this.#pieceKeys, this.#pieceFlows, this.#pieceRows, 0, count, nowMs);
+      if (count < PIECES) break;
+    }
+    this.#counters.increment(FRAMES_CONSUMED);
+  }
+
+  /** Payload bytes of each segment of super-frame `i`; 0 = not here: it cannot be cut, or its checksum is wrong. */
+  #segmentSize(batch: FrameBatch, i: number, keys: Int32Array, at: number, flow: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const words = flows.words;
+    const base = flow << FLOW_SHIFT;
+    const plan = words[base + FLOW_PLAN];
+    const session = words[base + FLOW_SESSION];
+    const { mtu } = this.#interfaces[planEgress(plan)];
+    if (!canCut(batch, i, keys, at, mtu)) return 0;
+    if (!this.#isPartial(batch, i, keys, at) && !this.#hasRightSum(batch, keys, at)) return 0;
+    // What came from a peer is cut to the packets that the peer sent.
+    if ((plan & OP_FROM_PEER) !== 0) return batch.segmentSize[i] === SEGMENT_SIZE_UNKNOWN ? 0 : batch.segmentSize[i];
+    const direction = table.forwardFlow[session] === flow ? FORWARD : REVERSE;
+    const path = table.sides[1 - direction].path[session];
+    const growth = this.#payload.overhead(session) + (path < 0 ? 0 : this.#security.overhead(paths[path]));
+    const room = segmentSizeMax(batch.bytes, batch.offset[i], mtu) - growth;
+    const size = segmentSizeOf(batch, i, keys, at, mtu, table, session, flow);
+    if (size <= room) return size;
+    return (keys[at + KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP ? room : 0;
+  }
+
+  /** The packets list[from..to) of one batch, none of them a super-frame. */
+  #run(
+    batch: FrameBatch,
+    keys: Int32Array,
+    found: Int32Array,
+    list: Int32Array,
+    from: number,
+    to: number,
+    nowMs: number,
+  ): void {
+    if (from === to) return;
+    this.#count = to - from;
+    for (let n = from; n < to; n++) {
+      const i = list[n];
+      this.#row[n - from] = i;
+      this.#flow[n - from] = found[i];
+      this.#verdict[n - from] = this.#prepare(batch, i, keys, found[i], n - from, nowMs);
+    }
+    this.#checkSums(batch, keys);
+    this.#verify(batch, keys, nowMs);
+    this.#open(batch, keys);
+    this.#rewrite(batch, keys, nowMs);
+    this.#seal(batch, keys);
+    this.#sign(batch, keys);
+    this.#makeSums(batch, keys);
+    this.#send(batch, keys, nowMs);
+  }
+
+  /** What has to be done with packet `i`, into row `r`. OK, or PUNT_SESSION: the slow path knows. */
+  #prepare(batch: FrameBatch, i: number, keys: Int32Array, flow: number, r: number, nowMs: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const at = i << KEY_SHIFT;
+    const base = flow << FLOW_SHIFT;
+    const plan = flows.words[base + FLOW_PLAN];
+    const session = flows.words[base + FLOW_SESSION];
+    const l4 = keys[at + AT_L4];
+    const end = keys[at + AT_END];
+    const length = end - keys[at + AT_PAYLOAD];
+    const protocol = keys[at + KEY_PROTOCOL] & 0xff;
+    this.#verifies[r] = null;
+    this.#opens[r] = null;
+    this.#seals[r] = null;
+    this.#signs[r] = null;
+    if ((plan & (OP_INSERT_UDP | OP_REMOVE_UDP)) !== 0) return PUNT_SESSION;
+    if (length === 0) return OK;
+    if (protocol === PROTOCOL_UDP && l4 + getUdpLength(batch.bytes, l4) !== end) return PUNT_SESSION;
+    const direction = table.forwardFlow[session] === flow ? FORWARD : REVERSE;
+    const before = table.sides[direction].path[session];
+    const behind = table.sides[1 - direction].path[session];
+    let growth = 0;
+    if (before >= 0 && this.#security.overhead(paths[before]) > 0) {
+      this.#verifies[r] = paths[before];
+      growth -= this.#security.overhead(paths[before]);
+    }
+    if (table.payload[session] !== PAYLOAD_CLEAR && isPayloadEnd(table, session)) {
+      if (table.payload[session] !== PAYLOAD_ENCRYPTED) return PUNT_SESSION;
+      const sequence = protocol === PROTOCOL_TCP ? getTcpSequence(batch.bytes, l4) : 0;
+      if (!isEncrypted(table, session, direction, sequence)) return PUNT_SESSION;
+      const cipher = this.#payload.cipher(session);
+      if (cipher === null) return PUNT_SESSION;
+      if (before >= 0) this.#opens[r] = cipher;
+      else {
+        this.#seals[r] = cipher;
+        growth += sealedLength(length) - length;
+      }
+    }
+    if (behind >= 0 && this.#security.overhead(paths[behind]) > 0) {
+      const hmac = this.#security.sendingHmac(paths[behind], nowMs);
+      this.#signs[r] = hmac;
+      this.#windows[r] = this.#security.window(paths[behind]);
+      growth += hmac.length;
+    }
+    return end - keys[at + AT_L3] + growth > this.#interfaces[planEgress(plan)].mtu ? PUNT_SESSION : OK;
+  }
+
+  /** Packets whose checksum is wrong go the slow path, which says why. */
+  #checkSums(batch: FrameBatch, keys: Int32Array): void {
+    let count = 0;
+    for (let r = 0; r < this.#count; r++) {
+      const i = this.#row[r];
+      const at = i << KEY_SHIFT;
+      if (this.#verdict[r] !== OK || keys[at + AT_PAYLOAD] === keys[at + AT_END]) continue;
+      if (this.#isPartial(batch, i, keys, at)) continue;
+      this.#from[count] = keys[at + AT_PAYLOAD];
+      this.#to[count] = keys[at + AT_END];
+      this.#of[count++] = r;
+    }
+    if (count === 0) return;
+    this.#crypto.sums(batch.bytes, this.#from, this.#to, count, this.#result);
+    for (let n = 0; n < count; n++) {
+      const r = this.#of[n];
+      const at = this.#row[r] << KEY_SHIFT;
+      if (!payloadIsRight(batch.bytes, keys, at, this.#result[n])) this.#verdict[r] = PUNT_SESSION;
+    }
+  }
+
+  /** Digests are taken off, peer by peer. A wrong one goes the slow path, which looks farther. */
+  #verify(batch: FrameBatch, keys: Int32Array, nowMs: number): void {
+    for (let first = 0; first < this.#count; first++) {
+      const path = this.#verifies[first];
+      if (path === null) continue;
+      let count = 0;
+      for (let r = first; r < this.#count; r++) {
+        if (this.#verifies[r] !== path) continue;
+        this.#verifies[r] = null;
+        if (this.#verdict[r] === OK) count = this.#collect(keys, r, count);
+      }
+      if (count > 0) this.#verifyAll(batch, keys, path, count, nowMs);
+    }
+  }
+
+  #verifyAll(batch: FrameBatch, keys: Int32Array, path: PeerPath, count: number, nowMs: number): void {
+    this.#security.verifyAll(batch.bytes, this.#from, this.#to, count, this.#result, path, nowMs);
+    for (let n = 0; n < count; n++) {
+      const r = this.#of[n];
+      if (this.#result[n] === HMAC_RIGHT) keys[(this.#row[r] << KEY_SHIFT) + AT_END] = this.#to[n];
+      else this.#verdict[r] = PUNT_SESSION;
+    }
+  }
+
+  #open(batch: FrameBatch, keys: Int32Array): void {
+    for (let first = 0; first < this.#count; first++) {
+      const cipher = this.#opens[first];
+      if (cipher === null) continue;
+      let count = 0;
+      for (let r = first; r < this.#count; r++) {
+        if (this.#opens[r] !== cipher) continue;
+        this.#opens[r] = null;
+        if (this.#verdict[r] === OK) count = this.#collect(keys, r, count);
+      }
+      if (count === 0) continue;
+      cipher.open(batch.bytes, this.#from, this.#to, count);
+      this.#take(keys, count, DROP_PAYLOAD_CIPHER);
+    }
+  }
+
+  #seal(batch: FrameBatch, keys: Int32Array): void {
+    for (let first = 0; first < this.#count; first++) {
+      const cipher = this.#seals[first];
+      if (cipher === null) continue;
+      let count = 0;
+      for (let r = first; r < this.#count; r++) {
+        if (this.#seals[r] !== cipher) continue;
+        this.#seals[r] = null;
+        if (this.#verdict[r] === OK) count = this.#collect(keys, r, count);
+      }
+      if (count === 0) continue;
+      this.#security.drawIvs(this.#ivs, count);
+      cipher.seal(batch.bytes, this.#from, this.#to, count, this.#ivs);
+      this.#take(keys, count, DROP_FRAME_TOO_LONG);
+    }
+  }
+
+  #sign(batch: FrameBatch, keys: Int32Array): void {
+    for (let first = 0; first < this.#count; first++) {
+      const hmac = this.#signs[first];
+      if (hmac === null) continue;
+      const window = this.#windows[first];
+      let count = 0;
+      for (let r = first; r < this.#count; r++) {
+        if (this.#signs[r] !== hmac) continue;
+        this.#signs[r] = null;
+        if (this.#verdict[r] === OK) count = this.#collect(keys, r, count);
+      }
+      if (count === 0) continue;
+      hmac.sign(batch.bytes, this.#from, this.#to, count, window);
+      this.#take(keys, count, DROP_FRAME_TOO_LONG);
+    }
+  }
+
+  /** The payload of packet `r` is row `count` of the next call. Returns the count then. */
+  #collect(keys: Int32Array, r: number, count: number): number {
+    const at = this.#row[r] << KEY_SHIFT;
+    this.#from[count] = keys[at + AT_PAYLOAD];
+    this.#to[count] = keys[at + AT_END];
+    this.#of[count] = r;
+    return count + 1;
+  }
+
+  /** Payloads end where the call left them; where it could not do them, the packet is dropped. */
+  #take(keys: Int32Array, count: number, drop: number): void {
+    for (let n = 0; n < count; n++) {
+      const r = this.#of[n];
+      if (this.#to[n] < 0) this.#verdict[r] = drop;
+      else keys[(this.#row[r] << KEY_SHIFT) + AT_END] = this.#to[n];
+    }
+  }
+
+  #rewrite(batch: FrameBatch, keys: Int32Array, nowMs: number): void {
+    const { words, doubles } = this.#sessions.flows;
+    for (let r = 0; r < this.#count; r++) {
+      if (this.#verdict[r] !== OK) continue;
+      const i = this.#row[r];
+      const at = i << KEY_SHIFT;
+      const flow = this.#flow[r];
+      const base = flow << FLOW_SHIFT;
+      const l3 = keys[at + AT_L3];
+      const isBare = keys[at + AT_PAYLOAD] === keys[at + AT_END];
+      rewrite(batch.view, l3, keys[at + AT_L4], words, base, isBare && this.#isPartial(batch, i, keys, at));
+      words[base + FLOW_LAST_SEEN] = nowMs;
+      const counts = flow << (FLOW_SHIFT - 1);
+      doubles[counts + FLOW_PACKETS_F64]++;
+      doubles[counts + FLOW_BYTES_F64] += keys[at + AT_END] - l3;
+    }
+  }
+
+  /** Lengths and checksums of all that has a payload. */
+  #makeSums(batch: FrameBatch, keys: Int32Array): void {
+    let count = 0;
+    for (let r = 0; r < this.#count; r++) {
+      const at = this.#row[r] << KEY_SHIFT;
+      if (this.#verdict[r] === OK && keys[at + AT_PAYLOAD] !== keys[at + AT_END]) count = this.#collect(keys, r, count);
+    }
+    if (count === 0) return;
+    this.#crypto.sums(batch.bytes, this.#from, this.#to, count, this.#result);
+    for (let n = 0; n < count; n++) {
+      endPayload(batch.bytes, keys, this.#row[this.#of[n]] << KEY_SHIFT, this.#result[n]);
+    }
+  }
+
+  #send(batch: FrameBatch, keys: Int32Array, nowMs: number): void {
+    const { words } = this.#sessions.flows;
+    for (let r = 0; r < this.#count; r++) {
+      const i = this.#row[r];
+      const verdict = this.#verdict[r];
+      if (verdict === PUNT_SESSION) {
+        this.#toSlowPath(batch, i, keys, nowMs);
+        continue;
+      }
+      if (verdict !== OK) {
+        countVerdict(this.#counters, verdict);
+        continue;
+      }
+      const at = i << KEY_SHIFT;
+      const base = this.#flow[r] << FLOW_SHIFT;
+      const offset = batch.offset[i];
+      const isBare = keys[at + AT_PAYLOAD] === keys[at + AT_END];
+      const flags = isBare && this.#isPartial(batch, i, keys, at) ? FRAME_CHECKSUM_PARTIAL : 0;
+      const length = keys[at + AT_END] - offset;
+      const egress = planEgress(words[base + FLOW_PLAN]);
+      this.#egress.send(egress, words[base + FLOW_NEXT_HOP], batch.bytes, offset, length, flags, 0, nowMs);
+      this.#counters.increment(FRAMES_FORWARDED);
+    }
+  }
+
+  /** A packet before it may have ended its session. */
+  #toSlowPath(batch: FrameBatch, i: number, keys: Int32Array, nowMs: number): void {
+    const key = this.#key;
+    const at = i << KEY_SHIFT;
+    for (let word = 0; word < KEY_ROW_WORDS; word++) key[word] = keys[at + word];
+    const { flows } = this.#sessions;
+    const flow = flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
+    this.#counters.increment(SLOW_PATH_PACKETS);
+    countVerdict(
+      this.#counters,
+      flow < 0 ? this.#slow.miss(batch, i, key, nowMs) : this.#slow.session(batch, i, key, flow, nowMs),
+    );
+  }
+
+  #hasRightSum(batch: FrameBatch, keys: Int32Array, at: number): boolean {
+    this.#from[0] = keys[at + AT_PAYLOAD];
+    this.#to[0] = keys[at + AT_END];
+    this.#crypto.sums(batch.bytes, this.#from, this.#to, 1, this.#result);
+    return payloadIsRight(batch.bytes, keys, at, this.#result[0]);
+  }
+
+  #isPartial(batch: FrameBatch, i: number, keys: Int32Array, at: number): boolean {
+    const flags = batch.flags[i];
+    if ((flags & FRAME_CHECKSUM_KNOWN) !== 0) return (flags & FRAME_CHECKSUM_PARTIAL) !== 0;
+    return isChecksumPartial(batch.bytes, keys[at + AT_L3], keys[at + AT_L4], keys[at + AT_END]);
+  }
+}
