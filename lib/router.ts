@@ -265,7 +265,7 @@ export async function startRouter(
       clock,
       random: new SystemRandom(),
       acceptAnyMac: false,
-      wallMs: Date.now,
+      ...live(),
     });
     await listen(config, undo, (resource) => answer(router, resource));
     const stopTime = pace(router.engine, ports, clock);

@@ -8,7 +8,7 @@ import { stop } from "../namespaces.ts";
 const BACKENDS = ["libpcap", "af-packet"];
 const PROTECTIONS = ["-metadata-signed", "-signed", "-signed-encrypted"];
 const TUNNELS = ["wireguard-go", "nebula"];
-const ALL = [
+const ALL = process.env.SEC_ONLY?.split(",") ?? [
   ...BACKENDS.flatMap((backend) => ["", ...PROTECTIONS].map((protection) => `waymark-${backend}${protection}`)),
   ...TUNNELS,
 ];
