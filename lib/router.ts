@@ -166,6 +166,7 @@ export function buildRouter(
     crypto,
     security,
     payload,
+    ports,
     batchFrames: BATCH_FRAMES,
     frameBytesMax: frameBytes,
   });

@@ -2,7 +2,7 @@
 // The way of packets that need keys, once their session is established: what fast-path.ts is for all others. It takes
 // many at a time, because what computes lies behind the addon's boundary, and each step is one call for all of them:
 //
-//   sums → verify → decrypt → rewrite → encrypt → sign → sums → send
+//   sums → verify → decrypt → rewrite → encrypt → sign → join → sums → send
 //
 // A packet about which there is any doubt (a wrong digest, a wrong checksum, one that is too long with what is added)
 // goes the slow path, untouched and in its place in the order. What is done to a packet is packet-security.ts's and
@@ -21,6 +21,7 @@ import {
   FRAME_CHECKSUM_PARTIAL,
   FrameBatch,
   HEADROOM,
+  type Port,
   SEGMENT_SIZE_UNKNOWN,
   TAILROOM,
 } from "../io/port.ts";
@@ -40,6 +41,7 @@ import {
   OP_FROM_PEER,
   OP_INSERT_UDP,
   OP_REMOVE_UDP,
+  OP_TO_PEER,
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, REVERSE } from "../table/session-table.ts";
@@ -64,6 +66,7 @@ import { DROP_FRAME_TOO_LONG, DROP_PAYLOAD_CIPHER, OK, PUNT_SESSION } from "../w
 import { countVerdict, FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_SPLIT, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import { canCut, segmentSizeOf } from "./fast-path.ts";
+import { endSuperFrame, joinSegment } from "./join-segments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
 import { rewrite } from "./rewrite.ts";
@@ -72,6 +75,8 @@ import { endPayload, payloadIsRight } from "./splice.ts";
 
 /** Segments of a super-frame that are in work at a time. */
 const PIECES = 64;
+/** The segment is in the super-frame of a row before it. */
+const JOINED = -1;
 
 export class SecurePath {
   readonly #sessions: Sessions;
@@ -82,6 +87,8 @@ export class SecurePath {
   readonly #crypto: PacketCrypto;
   readonly #security: PacketSecurity;
   readonly #payload: PayloadSecurity;
+  /** By interface: 1 = its port takes super-frames as they are. */
+  readonly #takesSuperFrames: Uint8Array;
   /** Rows of the batch that wait for `flush`, in order. */
   readonly #waiting: Int32Array;
   #waitingCount = 0;
@@ -96,6 +103,8 @@ export class SecurePath {
   readonly #seals: (PayloadCipher | null)[];
   readonly #signs: (PacketHmac | null)[];
   readonly #windows: Float64Array;
+  /** Payload bytes of each segment where this row has become a super-frame, else 0; JOINED where it is part of one. */
+  readonly #joined: Int32Array;
   // The rows of one call, and which packet in work each is.
   readonly #from: Int32Array;
   readonly #to: Int32Array;
@@ -120,6 +129,7 @@ export class SecurePath {
     crypto: PacketCrypto;
     security: PacketSecurity;
     payload: PayloadSecurity;
+    ports: readonly Port[];
     batchFrames: number;
     /** Length of the longest frame that leaves. */
     frameBytesMax: number;
@@ -132,6 +142,9 @@ export class SecurePath {
     this.#crypto = parts.crypto;
     this.#security = parts.security;
     this.#payload = parts.payload;
+    this.#takesSuperFrames = Uint8Array.from(parts.ports, ({ takesSuperFrames }) =>
+      takesSuperFrames === true ? 1 : 0,
+    );
     const rows = Math.max(parts.batchFrames, PIECES);
     this.#waiting = new Int32Array(parts.batchFrames);
     this.#row = new Int32Array(rows);
@@ -142,6 +155,7 @@ export class SecurePath {
     this.#seals = new Array<PayloadCipher | null>(rows).fill(null);
     this.#signs = new Array<PacketHmac | null>(rows).fill(null);
     this.#windows = new Float64Array(rows);
+    this.#joined = new Int32Array(rows);
     this.#from = new Int32Array(rows);
     this.#to = new Int32Array(rows);
     this.#result = new Int32Array(rows);
@@ -266,6 +280,7 @@ export class SecurePath {
     this.#rewrite(batch, keys, nowMs);
     this.#seal(batch, keys);
     this.#sign(batch, keys);
+    this.#join(batch, keys);
     this.#makeSums(batch, keys);
     this.#send(batch, keys, nowMs);
   }
@@ -285,6 +300,7 @@ export class SecurePath {
     this.#opens[r] = null;
     this.#seals[r] = null;
     this.#signs[r] = null;
+    this.#joined[r] = 0;
     if ((plan & (OP_INSERT_UDP | OP_REMOVE_UDP)) !== 0) return PUNT_SESSION;
     if (length === 0) return OK;
     if (protocol === PROTOCOL_UDP && l4 + getUdpLength(batch.bytes, l4) !== end) return PUNT_SESSION;
@@ -448,12 +464,42 @@ export class SecurePath {
     }
   }
 
+  /** Segments of one stream that are done with and leave by a port that takes super-frames become one. */
+  #join(batch: FrameBatch, keys: Int32Array): void {
+    const { words } = this.#sessions.flows;
+    let head = -1;
+    let size = 0;
+    for (let r = 0; r < this.#count; r++) {
+      const at = this.#row[r] << KEY_SHIFT;
+      if (head >= 0 && this.#verdict[r] === OK && this.#flow[r] === this.#flow[head]) {
+        const first = this.#row[head] << KEY_SHIFT;
+        if (joinSegment(batch.bytes, keys, first, at, size)) {
+          this.#joined[head] = size;
+          this.#joined[r] = JOINED;
+          continue;
+        }
+      }
+      if (head >= 0 && this.#joined[head] > 0) endSuperFrame(batch, keys, this.#row[head] << KEY_SHIFT);
+      size = keys[at + AT_END] - keys[at + AT_PAYLOAD];
+      const plan = words[(this.#flow[r] << FLOW_SHIFT) + FLOW_PLAN];
+      const isHead =
+        this.#verdict[r] === OK &&
+        size > 0 &&
+        (plan & OP_TO_PEER) === 0 &&
+        (keys[at + KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP &&
+        this.#takesSuperFrames[planEgress(plan)] !== 0;
+      head = isHead ? r : -1;
+    }
+    if (head >= 0 && this.#joined[head] > 0) endSuperFrame(batch, keys, this.#row[head] << KEY_SHIFT);
+  }
+
   /** Lengths and checksums of all that has a payload. */
   #makeSums(batch: FrameBatch, keys: Int32Array): void {
     let count = 0;
     for (let r = 0; r < this.#count; r++) {
       const at = this.#row[r] << KEY_SHIFT;
-      if (this.#verdict[r] === OK && keys[at + AT_PAYLOAD] !== keys[at + AT_END]) count = this.#collect(keys, r, count);
+      if (this.#verdict[r] !== OK || this.#joined[r] !== 0) continue;
+      if (keys[at + AT_PAYLOAD] !== keys[at + AT_END]) count = this.#collect(keys, r, count);
     }
     if (count === 0) return;
     this.#crypto.sums(batch.bytes, this.#from, this.#to, count, this.#result);
@@ -475,15 +521,18 @@ export class SecurePath {
         countVerdict(this.#counters, verdict);
         continue;
       }
+      this.#counters.increment(FRAMES_FORWARDED);
+      if (this.#joined[r] === JOINED) continue;
       const at = i << KEY_SHIFT;
       const base = this.#flow[r] << FLOW_SHIFT;
       const offset = batch.offset[i];
       const isBare = keys[at + AT_PAYLOAD] === keys[at + AT_END];
-      const flags = isBare && this.#isPartial(batch, i, keys, at) ? FRAME_CHECKSUM_PARTIAL : 0;
+      const isPartial = this.#joined[r] > 0 || (isBare && this.#isPartial(batch, i, keys, at));
+      const flags = isPartial ? FRAME_CHECKSUM_PARTIAL : 0;
       const length = keys[at + AT_END] - offset;
       const egress = planEgress(words[base + FLOW_PLAN]);
-      this.#egress.send(egress, words[base + FLOW_NEXT_HOP], batch.bytes, offset, length, flags, 0, nowMs);
-      this.#counters.increment(FRAMES_FORWARDED);
+      const hop = words[base + FLOW_NEXT_HOP];
+      this.#egress.send(egress, hop, batch.bytes, offset, length, flags, this.#joined[r], nowMs);
     }
   }
 

@@ -172,7 +172,7 @@ function setEnd(batch: FrameBatch, i: number, key: Int32Array, to: number): void
 }
 
 /** Store a new IPv4 total length and update the header checksum by the change. */
-function setTotalLength(bytes: Uint8Array, l3: number, total: number): void {
+export function setTotalLength(bytes: Uint8Array, l3: number, total: number): void {
   const old = getU16(bytes, l3 + 2);
   setU16(bytes, l3 + 2, total);
   setU16(bytes, l3 + 10, applyDelta(getU16(bytes, l3 + 10), deltaU16(old, total)));

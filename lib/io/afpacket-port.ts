@@ -24,6 +24,7 @@ const SLOTS = 64;
 
 export class AfPacketPort extends NativePort {
   readonly framesMax = SLOTS;
+  readonly takesSuperFrames = true;
   readonly #wire: WireFrames;
   /** Where portTxOffload stopped, and whether the kernel had refused that row. */
   readonly #stopped = new Int32Array(2);

@@ -96,6 +96,9 @@ export interface PortStats {
 }
 
 export interface Port {
+  /** It sends super-frames as they are, so it is worth while to make some; absent: it cuts them. */
+  readonly takesSuperFrames?: boolean;
+
   /** The most frames that one call of rx gives; absent: as many as the batch holds. */
   readonly framesMax?: number;
 
