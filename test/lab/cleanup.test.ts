@@ -67,12 +67,18 @@ labTest("A second start on a running router's devices is refused, and the first 
 
 labTest("A router whose terminal goes away stops as cleanly as by Ctrl-C", async (t) => {
   await withLab(async (lab) => {
-    await lab.startRouters();
-    const [{ name }] = lab.routers;
-    const router = lab.routerProcess(name);
-    const ended = once(router, "exit");
-    router.kill("SIGHUP");
-    t.deepEqual(await ended, [0, null]);
+    const [{ name, configPath, socketPath }] = lab.routers;
+    // A terminal of its own, which goes away with the program that made it.
+    const command = `exec ${process.execPath} ${MAIN} run -c ${configPath}`;
+    const terminal = lab.spawn(name, "script", ["-q", "-c", command, "/dev/null"], {
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    t.true(await until(APPEAR_MS_MAX, () => existsSync(socketPath)));
+    const ended = once(terminal, "exit");
+    terminal.kill("SIGKILL");
+    await ended;
+    t.true(await until(VANISH_MS_MAX, () => processes(lab.namespace(name)).length === 0));
+    t.false(existsSync(socketPath));
     t.is(await tables(lab, name), "");
   });
 });

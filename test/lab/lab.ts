@@ -43,6 +43,8 @@ export interface LabOptions {
   readonly plainWires?: boolean;
   /** A router's name → how many workers it has; 1 where nothing is said. */
   readonly workers?: Readonly<Record<string, number>>;
+  /** Peers and services have keys, from the file `keys` of the lab's directory, which the test makes. */
+  readonly protection?: { readonly sign: "metadata" | "every-packet"; readonly adaptive: boolean };
 }
 
 export interface Router {
@@ -164,7 +166,10 @@ export class Lab {
     });
     if (this.#options.plainWires === true) {
       for (const name of names)
-        this.#shell(name, "for device in lan0 wan0; do ethtool -K $device tx off tso off >/dev/null; done");
+        this.#shell(
+          name,
+          "for device in lan0 wan0 wan1; do [ ! -e /sys/class/net/$device ] || ethtool -K $device tx off tso off >/dev/null; done",
+        );
     }
     this.#shell("client", `ip address add ${CLIENT}/24 dev eth0; ip route add default via 10.1.0.1`);
     this.#shell("server", `ip address add ${SERVER}/24 dev eth0; ip route add default via 10.2.0.1`);
@@ -212,6 +217,11 @@ export class Lab {
   /** The process of a running router. */
   routerProcess(name: string): ChildProcess {
     return this.#running.get(name)!.child;
+  }
+
+  /** What a running router has written to standard error. */
+  routerLog(name: string): string {
+    return this.#running.get(name)!.stderr.join("");
   }
 
   /** Stop every router as an operator would (SIGTERM). Throws unless each exits with 0. */
@@ -306,6 +316,8 @@ export class Lab {
       "interfaces:",
     ];
     const { lan, wan } = this.#options.backends?.[this.routers[at].name] ?? { lan: "libpcap", wan: "libpcap" };
+    const { protection } = this.#options;
+    const [fabric, payload] = protection === undefined ? ["none", "none"] : ["fabric", "payload"];
     const onLan = (address: string) =>
       `  - { name: lan0, device: lan0, addresses: [${address}/24], tenant: corp, backend: ${lan} }`;
     const onWire = (device: string, address: string) =>
@@ -317,17 +329,25 @@ export class Lab {
     lines.push(
       "tenants: [{ name: corp }]",
       "services:",
-      "  - { name: app, addresses: [10.2.0.0/24], transports: [tcp, udp, icmp], access: [corp], security: none }",
-      "  - { name: branch, addresses: [10.1.0.0/24], transports: [tcp, udp, icmp], access: [corp], security: none }",
+      `  - { name: app, addresses: [10.2.0.0/24], transports: [tcp, udp, icmp], access: [corp], security: ${payload} }`,
+      `  - { name: branch, addresses: [10.1.0.0/24], transports: [tcp, udp, icmp], access: [corp], security: ${payload} }`,
       "service-routes:",
       `  - { service: app, ${last ? "interface: lan0" : `peer: ${this.routers[at + 1].name}`} }`,
       `  - { service: branch, ${first ? "interface: lan0" : `peer: ${this.routers[at - 1].name}`} }`,
       "peers:",
     );
     const peer = (name: string, device: string, wire: Wire, end: 0 | 1) =>
-      `  - { name: ${name}, paths: [{ interface: ${device}, address: ${wire.addresses[end]} }] }`;
+      `  - { name: ${name}, paths: [{ interface: ${device}, address: ${wire.addresses[end]} }], security: ${fabric} }`;
     if (left) lines.push(peer(this.routers[at - 1].name, "wan0", left, 0));
     if (right) lines.push(peer(this.routers[at + 1].name, rightDevice, right, 1));
+    if (protection !== undefined) {
+      const keys = "keys: { file: keys }, encryption: aes-cbc-256";
+      lines.push(
+        "security-policies:",
+        `  - { name: fabric, ${keys}, hmac: sha256-128, sign: ${protection.sign} }`,
+        `  - { name: payload, ${keys}, adaptive: ${protection.adaptive} }`,
+      );
+    }
     return `${lines.join("\n")}\n`;
   }
 }
