@@ -14,7 +14,8 @@
         "native/interface_info.cc",
         "native/memory.cc",
         "native/clock.cc",
-        "native/crypto.cc"
+        "native/crypto.cc",
+        "native/privileges.cc"
       ],
       "defines": ["NAPI_VERSION=8"],
       "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions"],

@@ -73,6 +73,7 @@ tuneCompiler();
 
 /** Of routers on live ports. */
 const live = () => ({ crypto: nativeCrypto(native()), wallMs: Date.now });
+const CAP_NET_ADMIN = 12;
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
@@ -284,6 +285,15 @@ export async function startRouter(
     await close().catch((second: unknown) => log.error({ error: String(second) }, "not everything was put back"));
     throw error;
   }
+}
+
+/**
+ * Give up every privilege but what closing takes: CAP_NET_ADMIN, to remove the guard and put device settings back. Call
+ * when everything is open. Where it is not permitted a warning is logged, and the router goes on as it is.
+ */
+export function dropPrivileges(log: Log): void {
+  const left = native().keepCapabilities(2 ** CAP_NET_ADMIN);
+  if (left > 0) log.warn({ threads: left }, "some threads keep all of their capabilities");
 }
 
 function takeKeys(router: Router, policies: readonly SecurityPolicyConfig[]): KeyRotation {

@@ -12,6 +12,7 @@ void registerInterfaceInfo(napi_env env, napi_value exports);
 void registerMemory(napi_env env, napi_value exports);
 void registerClock(napi_env env, napi_value exports);
 void registerCrypto(napi_env env, napi_value exports);
+void registerPrivileges(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   setProperty(env, exports, "headroom", giveInt(env, HEADROOM));
@@ -27,5 +28,6 @@ NAPI_MODULE_INIT() {
   registerMemory(env, exports);
   registerClock(env, exports);
   registerCrypto(env, exports);
+  registerPrivileges(env, exports);
   return exports;
 }

@@ -29,6 +29,7 @@ export interface RunningRouter {
 /** The part of router.ts that commands use. */
 export interface RouterModule {
   startRouter(config: Config, options: { guard: boolean; log: Log }): Promise<RunningRouter>;
+  dropPrivileges(log: Log): void;
   replayCaptures(
     config: Config,
     options: { rx: { interface: string; file: string }[]; txDir: string; seed: number },

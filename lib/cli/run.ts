@@ -9,7 +9,8 @@ Runs until SIGINT or SIGTERM, then removes the guard, puts device settings back 
 SIGHUP reads the configuration and its key files again and takes up keys of a newer version, nothing else; with a
 terminal as standard input it means that the terminal went away, and stops the router.
 When a worker fails it stops, leaves the guard in place (fail closed), and exits 1.
-Logs JSON lines to standard error. Needs root, or CAP_NET_RAW and CAP_NET_ADMIN.
+Logs JSON lines to standard error. Needs root, or CAP_NET_RAW and CAP_NET_ADMIN; once everything is open it keeps
+CAP_NET_ADMIN alone.
 
 Examples:
   waymark run -c /etc/waymark/west.yaml
@@ -41,7 +42,7 @@ export function runCommand(context: Context): Command {
       requireCapabilities(guard);
       requireDevices(config);
       const { createLog } = await import("../base/log.ts");
-      const { startRouter } = await context.loadRouter();
+      const { startRouter, dropPrivileges } = await context.loadRouter();
       const stopped = nextSignal();
       const log = createLog(logLevel ?? config.log.level);
       // From the first moment: what nobody takes ends the process, the guard left behind.
@@ -51,6 +52,7 @@ export function runCommand(context: Context): Command {
       };
       if (process.stdin.isTTY !== true) process.on("SIGHUP", hangup);
       router = await startRouter(config, { guard, log });
+      dropPrivileges(log);
       const failure = await Promise.race([stopped, router.failed]);
       await router.close();
       process.off("SIGHUP", hangup);

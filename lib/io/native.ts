@@ -145,6 +145,9 @@ export interface NativeAddon {
   writerFlush(writer: WriterHandle): void;
   writerClose(writer: WriterHandle): void;
 
+  /** In every thread, give up all capabilities whose bits are not in `mask`. Returns how many threads did not. */
+  keepCapabilities(mask: number): number;
+
   // Rows in one memory, bytes[from[i]..to[i]): crypto/packet-crypto.ts says what becomes of them.
   hmacKey(algorithm: string, key: Uint8Array): HmacHandle;
   hmacSign(hmac: HmacHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void;

@@ -306,6 +306,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   rootTest(`run starts the router, reads its keys again at SIGHUP, and closes it at ${signal}`, async (t) => {
     const story: string[] = [];
     const router: Partial<RouterModule> = {
+      dropPrivileges: () => void story.push("drop privileges"),
       startRouter: async (config, { guard, log }) => {
         story.push(`start ${config.router} guard=${guard} log=${log.level}`);
         setTimeout(() => process.emit("SIGHUP"), 10);
@@ -329,9 +330,11 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     t.deepEqual(await waymark(["run", "-c", LIVE], router), { code: 0, out: "", err: "" });
     t.deepEqual(story, [
       "start west guard=false log=error",
+      "drop privileges",
       "reload west",
       "close",
       "start west guard=true log=info",
+      "drop privileges",
       "reload west",
       "close",
     ]);
@@ -341,6 +344,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 rootTest("run closes the router and exits 1 when a part of it fails", async (t) => {
   const story: string[] = [];
   const router: Partial<RouterModule> = {
+    dropPrivileges: () => {},
     startRouter: async () => ({
       failed: Promise.resolve(new Error("worker 1 failed, so the router stops: out of luck")),
       reloadKeys: async () => {},

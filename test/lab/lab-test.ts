@@ -9,3 +9,8 @@ export function labTest(title: string, body: (t: ExecutionContext) => Promise<vo
   if (missing === undefined) test.serial(title, body);
   else test.skip(`${title} (skipped: ${missing})`, body);
 }
+
+/** A test that is not run, for the reason that its title gives. */
+labTest.skip = (title: string, body: (t: ExecutionContext) => Promise<void>): void => {
+  test.skip(title, body);
+};

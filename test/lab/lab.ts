@@ -45,6 +45,8 @@ export interface LabOptions {
   readonly workers?: Readonly<Record<string, number>>;
   /** Peers and services have keys, from the file `keys` of the lab's directory, which the test makes. */
   readonly protection?: { readonly sign: "metadata" | "every-packet"; readonly adaptive: boolean };
+  /** The words in front of a router's command; it runs as that program then. */
+  readonly wrapper?: (router: Router) => readonly string[];
 }
 
 export interface Router {
@@ -76,7 +78,7 @@ process.env.PATH = (process.env.PATH ?? "")
 
 const TOOLS = ["ip", "nft", "tcpdump", "tshark", "curl", "ping", "ethtool", "setpriv"];
 const DIRECTORY = "/tmp";
-const READY_MS_MAX = 15_000;
+const READY_MS_MAX = 60_000;
 const STOP_MS_MAX = 10_000;
 /** tcpdump hands over what it has at least once a second; a capture is complete this long after the last frame. */
 const CAPTURE_SETTLE_MS = 1_200;
@@ -145,8 +147,9 @@ export class Lab {
     this.routers = names.map((name) => ({
       name,
       configPath: join(this.directory, `${name}.yaml`),
-      socketPath: join(this.directory, `${name}.sock`),
+      socketPath: join(this.directory, name, "waymark.sock"),
     }));
+    for (const name of names) mkdirSync(join(this.directory, name));
   }
 
   /** Build namespaces, links, host addresses and configuration files, and start the hosts' servers. */
@@ -206,9 +209,9 @@ export class Lab {
   /** Start every router and wait until each answers on its control socket. Throws with what a router wrote otherwise. */
   async startRouters(): Promise<void> {
     for (const router of this.routers) {
-      const child = this.spawn(router.name, process.execPath, [MAIN, "run", "-c", router.configPath], {
-        stdio: ["ignore", "ignore", "pipe"],
-      });
+      const run = [process.execPath, MAIN, "run", "-c", router.configPath];
+      const [command, ...args] = [...(this.#options.wrapper?.(router) ?? []), ...run];
+      const child = this.spawn(router.name, command, args, { stdio: ["ignore", "ignore", "pipe"] });
       this.#running.set(router.name, { child, stderr: collect(child) });
     }
     for (const router of this.routers) await this.#untilReady(router);

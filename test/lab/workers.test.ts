@@ -18,8 +18,11 @@ import { labTest } from "./lab-test.ts";
 import { converse } from "./workload.ts";
 
 /** Loaded by every thread of a router in place of a fault of ours. */
-const BREAK_WORKER_1 = `const { workerData } = require("node:worker_threads");
-if (workerData?.worker === 1) setTimeout(() => { throw new Error("out of luck"); }, 2000);`;
+/** Worker 1 fails once all of them forward, however long that takes. */
+const BREAK_WORKER_1 = `const { workerData, parentPort } = require("node:worker_threads");
+if (workerData?.worker === 1) parentPort.on("message", ({ question }) => {
+  if (question?.ask === "start") setTimeout(() => { throw new Error("out of luck"); }, 2000);
+});`;
 
 const suite = hostSuite("two-routers", { workers: { west: 2, east: 2 } });
 
