@@ -36,6 +36,7 @@ import { pace } from "./engine/pace.ts";
 import { PacketSecurity } from "./engine/packet-security.ts";
 import { PayloadSecurity } from "./engine/payload-security.ts";
 import { Resolver } from "./engine/resolver.ts";
+import { Retrigger } from "./engine/retrigger.ts";
 import { SecurePath } from "./engine/secure-path.ts";
 import { Signals } from "./engine/signals.ts";
 import { SlowPath } from "./engine/slow-path.ts";
@@ -52,6 +53,7 @@ import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
 import { Sessions } from "./session/open.ts";
+import { Reroute } from "./session/reroute.ts";
 import { SessionMetadata } from "./session/session-metadata.ts";
 import { CounterSet } from "./table/counter-set.ts";
 import { FlowTable } from "./table/flow-table.ts";
@@ -129,6 +131,7 @@ export function buildRouter(
     interfaces,
     paths,
     random,
+    seed,
     tenants: policy.tenants,
     halfOpenMax: limits.halfOpen ?? Number.POSITIVE_INFINITY,
   });
@@ -142,6 +145,8 @@ export function buildRouter(
   const security = new PacketSecurity({ crypto, random, wallMs, seed });
   const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security });
   const payload = new PayloadSecurity({ sessions, policy, security });
+  const reroute = new Reroute(sessions);
+  const retrigger = new Retrigger(sessions, signals);
   const slow = new SlowPath({
     interfaces,
     policy,
@@ -156,6 +161,7 @@ export function buildRouter(
     strays,
     security,
     payload,
+    reroute,
     keyRowWords: KEY_ROW_WORDS,
   });
   const secure = new SecurePath({
@@ -182,6 +188,7 @@ export function buildRouter(
     wheel,
     counters,
     strays,
+    retrigger,
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
@@ -194,6 +201,8 @@ export function buildRouter(
     policy,
     securities,
     sessions,
+    reroute,
+    retrigger,
     egress,
     slow,
     engine,

@@ -59,6 +59,10 @@ export const STRAYS_SENT = counter(
   "Frames that a worker handed to the next one, because they are not its own.",
 );
 export const STRAYS_RECEIVED = counter("strays.received", "Frames that a worker took over from the one before it.");
+export const SESSIONS_RECOVERED = counter(
+  "sessions.recovered",
+  "Sessions that a peer told this router again after it had lost them.",
+);
 export const SLOW_PATH_PACKETS = counter("slow-path.packets", "Packets that the fast path handed to the slow path.");
 
 /** Name and sentence of every counter, in order. */

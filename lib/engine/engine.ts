@@ -27,6 +27,7 @@ import { countVerdict, dropCounter, FRAMES_FORWARDED, FRAMES_RECEIVED, SLOW_PATH
 import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
 import type { Resolver } from "./resolver.ts";
+import type { Retrigger } from "./retrigger.ts";
 import type { SecurePath } from "./secure-path.ts";
 import type { SlowPath } from "./slow-path.ts";
 import type { Strays } from "./strays.ts";
@@ -45,6 +46,7 @@ export class Engine {
   readonly #wheel: TimerWheel;
   readonly #counters: CounterSet;
   readonly #strays: Strays | null;
+  readonly #retrigger: Retrigger;
   /** One a port: a port's memory stays with it. */
   readonly #batches: readonly FrameBatch[];
   readonly #key: Int32Array;
@@ -67,6 +69,7 @@ export class Engine {
     counters: CounterSet;
     /** The way to the other workers; null where there are none. */
     strays: Strays | null;
+    retrigger: Retrigger;
     batchFrames: number;
     slowPathPerTurn: number;
   }) {
@@ -80,6 +83,7 @@ export class Engine {
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
     this.#strays = parts.strays;
+    this.#retrigger = parts.retrigger;
     this.#batches = parts.ports.map(
       ({ framesMax = parts.batchFrames }) => new FrameBatch(new Uint8Array(0), Math.min(framesMax, parts.batchFrames)),
     );
@@ -128,6 +132,7 @@ export class Engine {
   tick(nowMs: number): boolean {
     const fired = this.#wheel.advance(nowMs, this.#admission.timers(nowMs), this.#fired);
     for (let i = 0; i < fired; i++) this.#slow.timer(this.#fired[i], nowMs);
+    const telling = this.#retrigger.tick(nowMs);
     if (nowMs >= this.#housekeepingMs) {
       this.#housekeepingMs = nowMs + HOUSEKEEPING_MS;
       this.#resolver.tick(nowMs);
@@ -137,7 +142,7 @@ export class Engine {
       }
     }
     this.#egress.flush();
-    return this.#wheel.isBehind(nowMs);
+    return this.#wheel.isBehind(nowMs) || telling;
   }
 
   /** What waits goes on its way before any other packet that may be of the same flow. Returns how many. */

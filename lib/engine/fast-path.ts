@@ -30,6 +30,7 @@ import {
   OP_SECURE,
   OP_SLOW,
   OP_TO_PEER,
+  planDirection,
 } from "../table/flow-table.ts";
 import type { SessionTable } from "../table/session-table.ts";
 import { pseudoSum } from "../wire/checksum.ts";
@@ -273,7 +274,16 @@ export class FastPath {
     const words = this.#words;
     const base = flow << FLOW_SHIFT;
     const plan = words[base + FLOW_PLAN];
-    const size = segmentSizeOf(batch, i, keys, key, mtu, this.#sessions, words[base + FLOW_SESSION], flow);
+    const size = segmentSizeOf(
+      batch,
+      i,
+      keys,
+      key,
+      mtu,
+      this.#sessions,
+      words[base + FLOW_SESSION],
+      planDirection(plan),
+    );
     const mayHide = (plan & OP_TO_PEER) !== 0 || mayHideMetadata(batch, i, plan);
     return mayHide && hidesCookie(batch.bytes, keys, key, size) ? 0 : size;
   }
@@ -319,12 +329,11 @@ export function segmentSizeOf(
   mtu: number,
   sessions: SessionTable,
   session: number,
-  flow: number,
+  direction: number,
 ): number {
   const largest = segmentSizeMax(batch.bytes, batch.offset[i], mtu);
   let size = batch.segmentSize[i];
   if (size === SEGMENT_SIZE_UNKNOWN) {
-    const direction = sessions.forwardFlow[session] === flow ? 0 : 1;
     const maximum = sessions.segmentSize[session * 2 + direction];
     if (maximum >= MSS_MIN) size = maximum - (keys[at + AT_PAYLOAD] - keys[at + AT_L4]) + 20;
   }

@@ -42,9 +42,10 @@ import {
   OP_INSERT_UDP,
   OP_REMOVE_UDP,
   OP_TO_PEER,
+  planDirection,
   planEgress,
 } from "../table/flow-table.ts";
-import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, REVERSE } from "../table/session-table.ts";
+import { PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED } from "../table/session-table.ts";
 import {
   AT_END,
   AT_L3,
@@ -247,11 +248,11 @@ export class SecurePath {
     if (!this.#isPartial(batch, i, keys, at) && !this.#hasRightSum(batch, keys, at)) return 0;
     // What came from a peer is cut to the packets that the peer sent.
     if ((plan & OP_FROM_PEER) !== 0) return batch.segmentSize[i] === SEGMENT_SIZE_UNKNOWN ? 0 : batch.segmentSize[i];
-    const direction = table.forwardFlow[session] === flow ? FORWARD : REVERSE;
+    const direction = planDirection(plan);
     const path = table.sides[1 - direction].path[session];
     const growth = this.#payload.overhead(session) + (path < 0 ? 0 : this.#security.overhead(paths[path]));
     const room = segmentSizeMax(batch.bytes, batch.offset[i], mtu) - growth;
-    const size = segmentSizeOf(batch, i, keys, at, mtu, table, session, flow);
+    const size = segmentSizeOf(batch, i, keys, at, mtu, table, session, direction);
     if (size <= room) return size;
     return (keys[at + KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP ? room : 0;
   }
@@ -304,7 +305,7 @@ export class SecurePath {
     if ((plan & (OP_INSERT_UDP | OP_REMOVE_UDP)) !== 0) return PUNT_SESSION;
     if (length === 0) return OK;
     if (protocol === PROTOCOL_UDP && l4 + getUdpLength(batch.bytes, l4) !== end) return PUNT_SESSION;
-    const direction = table.forwardFlow[session] === flow ? FORWARD : REVERSE;
+    const direction = planDirection(plan);
     const before = table.sides[direction].path[session];
     const behind = table.sides[1 - direction].path[session];
     let growth = 0;

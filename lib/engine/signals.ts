@@ -5,7 +5,7 @@
 import { elapsedMs } from "../base/clock.ts";
 import { FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
-import { silentMs } from "../session/expire.ts";
+import { remainingS, silentMs } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import type { SessionMetadata } from "../session/session-metadata.ts";
@@ -90,6 +90,15 @@ export class Signals {
     this.#control(session, 1 - direction, CONTROL_SESSION_EXISTS, nowMs);
   }
 
+  /** Tell the peer that packets in `direction` go to of the session, which it may have lost. */
+  tellAgain(session: number, direction: number, nowMs: number): void {
+    const { paths, table } = this.#sessions;
+    const path = paths[table.sides[1 - direction].path[session]];
+    const version = this.#security.version(path, nowMs);
+    const remaining = remainingS(this.#sessions, session, nowMs);
+    this.#send(session, direction, this.#metadata.writeAgain(session, direction, path, version, remaining), nowMs);
+  }
+
   #control(session: number, direction: number, reason: number, nowMs: number): void {
     const { paths, table } = this.#sessions;
     const version = this.#security.version(paths[table.sides[1 - direction].path[session]], nowMs);
@@ -102,6 +111,7 @@ export class Signals {
     const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA, this.#security.version(path, nowMs));
     const protocol = key[KEY_PROTOCOL] & 0xff;
     const ports = swapPorts(key[KEY_PORTS]);
+    path.hasAsked(ports, nowMs);
     this.#generator.carrier(protocol, path.local, path.remote, ports, 0, 0, this.#writer.buffer, length);
     this.#transmit(path, path.interfaceId, path.nextHop, nowMs);
   }

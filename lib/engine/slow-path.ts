@@ -3,16 +3,18 @@
 // packet's way: miss → open → session packet → metadata → TCP → send. Each returns OK (the frame is on its way out) or
 // the drop reason to count. Frames are borrowed and changed in place.
 
+import { getI32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
-import { isOwnAddress } from "../peer/router-interface.ts";
+import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
 import { Classification, classifyMetadata, classifyPacket } from "../session/classify.ts";
-import { armTimer, holdBackClock, isExpired, watchSilence } from "../session/expire.ts";
+import { armTimer, holdBackClock, isExpired, remainingS, watchSilence } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import { firstPayload } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
+import type { Reroute } from "../session/reroute.ts";
 import {
   ForwardMetadata,
   NO_POLICY_NAME,
@@ -35,6 +37,7 @@ import {
   OP_REMOVE_UDP,
   OP_SECURE,
   OP_TO_PEER,
+  planDirection,
   planEgress,
 } from "../table/flow-table.ts";
 import {
@@ -80,7 +83,10 @@ import {
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_FRAGMENT,
   ATTRIBUTE_HEALTH_CHECK,
+  ATTRIBUTE_PAYLOAD_KEY_VERSION,
+  ATTRIBUTE_REMAINING_TIME,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
+  ATTRIBUTE_SESSION_ENCRYPTED,
   ATTRIBUTE_UUID,
   CONTROL_DELETE_SESSION,
   CONTROL_DISABLE_METADATA,
@@ -117,8 +123,11 @@ import {
   DROP_METADATA_CONTEXT,
   DROP_METADATA_MISSING,
   DROP_METADATA_UNEXPECTED,
+  DROP_NO_RETURN_ROUTE,
   DROP_NOT_A_PEER,
+  DROP_RECOVERING,
   DROP_REPLAY,
+  DROP_ROUTE_LOOP,
   DROP_SECURITY_POLICY,
   DROP_TCP_MID_FLOW,
   DROP_TTL,
@@ -139,6 +148,7 @@ import {
   METADATA_RECEIVED,
   METADATA_SENT,
   METADATA_UNMARKED,
+  SESSIONS_RECOVERED,
   TCP_RESETS_SENT,
 } from "./counters.ts";
 import type { Egress } from "./egress.ts";
@@ -180,6 +190,7 @@ export class SlowPath {
   readonly #strays: Strays | null;
   readonly #security: PacketSecurity;
   readonly #payload: PayloadSecurity;
+  readonly #reroute: Reroute;
   readonly #parsed = new ParsedMetadata();
   readonly #forward = new ForwardMetadata();
   readonly #request = new OpenRequest();
@@ -197,6 +208,8 @@ export class SlowPath {
   observer: Observer | null = null;
   /** For the next call of session(): the packet's digest is off and its metadata parsed, for it has just opened the session. */
   #isRead = false;
+  /** For the next call of session(): the packet comes by a tuple that the session does not have, or has no more. */
+  #isLate = false;
 
   constructor(parts: {
     interfaces: readonly RouterInterface[];
@@ -213,6 +226,7 @@ export class SlowPath {
     strays: Strays | null;
     security: PacketSecurity;
     payload: PayloadSecurity;
+    reroute: Reroute;
     keyRowWords: number;
   }) {
     this.#interfaces = parts.interfaces;
@@ -228,6 +242,7 @@ export class SlowPath {
     this.#strays = parts.strays;
     this.#security = parts.security;
     this.#payload = parts.payload;
+    this.#reroute = parts.reroute;
     this.#pieceKey = new Int32Array(parts.keyRowWords);
     this.#arrivedKey = new Int32Array(parts.keyRowWords);
     this.#mtuMax = Math.max(...parts.interfaces.map(({ mtu }) => mtu));
@@ -249,13 +264,13 @@ export class SlowPath {
 
   /** Open the session of a lead packet from a plain network (protocol sheet 2.4). */
   #openFromPlain(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
-    const verdict = this.#mayOpen(batch, i, key);
+    const verdict = this.#mayOpen(batch, i, key, nowMs);
     const outcome = verdict !== OK ? verdict : this.#openSession(key, nowMs);
     this.observer?.("open", outcome, this.#classification, outcome === OK ? this.#sessions.opened : -1);
     return outcome;
   }
 
-  #mayOpen(batch: FrameBatch, i: number, key: Int32Array): number {
+  #mayOpen(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const { bytes } = batch;
     const protocol = key[KEY_PROTOCOL] & 0xff;
     const verdict = classifyPacket(this.#policy, key, this.#classification);
@@ -263,9 +278,22 @@ export class SlowPath {
     // Under destination NAT the session may live with another worker: this need not be its first packet.
     if (this.#strays !== null && !this.#isOwn(key)) return this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
     if (!ipv4HeaderIsRight(bytes, key[AT_L3])) return DROP_IP_CHECKSUM;
-    if (protocol === PROTOCOL_TCP && (getTcpFlags(bytes, key[AT_L4]) & OPENING_FLAGS) !== SYN) return DROP_TCP_MID_FLOW;
+    const begins = protocol === PROTOCOL_TCP && (getTcpFlags(bytes, key[AT_L4]) & OPENING_FLAGS) === SYN;
+    if (!begins && this.#mayComeBack(nowMs)) return DROP_RECOVERING;
+    if (protocol === PROTOCOL_TCP && !begins) return DROP_TCP_MID_FLOW;
     if (protocol === PROTOCOL_ICMP && getIcmpType(bytes, key[AT_L4]) !== ICMP_ECHO) return DROP_ICMP_TYPE;
     return OK;
+  }
+
+  /**
+   * Whether a packet of no session, just classified, may be one of a session that a peer is about to give back, because
+   * this router has just started (protocol sheet 7.3): then it is neither refused nor the begin of another one.
+   */
+  #mayComeBack(nowMs: number): boolean {
+    const { route } = this.#classification;
+    const { paths } = this.#sessions;
+    if (route?.kind === "peer") return route.paths.some((row) => paths[row].isGivingBack(nowMs));
+    return paths.some((path) => path.isGivingBack(nowMs));
   }
 
   /** Whether the session of this 5-tuple, just classified, is this worker's: the server's replies come here. */
@@ -287,6 +315,7 @@ export class SlowPath {
     this.#sessions.newUuid(request.uuid);
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = -1;
+    request.downstreamPath = -1;
     request.replaces = -1;
     request.sourceRouter = 0;
     this.#beginPayload(request, nowMs);
@@ -351,17 +380,110 @@ export class SlowPath {
     const verdict = this.#readMetadata(batch, i, key, path, nowMs);
     if (verdict !== OK) return verdict;
     const parsed = this.#parsed;
-    if (this.#strays !== null && !this.#strays.isBack && !parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) {
+    const known = this.#sessionTold();
+    if (known >= 0) return this.#elsewhere(batch, i, key, path, known, nowMs);
+    const forward = parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4);
+    if (this.#strays !== null && !this.#strays.isBack && !forward) {
       this.#security.restore(batch, i, key);
       return this.#strays.handOver(batch, i, ingress.id);
     }
     if (isFalsePositiveMarker(parsed)) return DROP_UNKNOWN_SESSION;
+    if (forward) return this.#openFromPeer(batch, i, key, path, nowMs);
+    const backward = parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_UUID);
+    if (backward && this.#sessions.paths[path].mayGiveBack(swapPorts(key[KEY_PORTS]), nowMs))
+      return this.#takeBack(batch, i, key, path, nowMs);
     if (parsed.has(ATTRIBUTE_CONTROL)) return DROP_UNKNOWN_SESSION;
-    if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_HEALTH_CHECK)) {
-      this.#signals.askForMetadata(key, this.#sessions.paths[path], nowMs);
-      return DROP_UNKNOWN_SESSION;
-    }
-    return this.#openFromPeer(batch, i, key, path, nowMs);
+    if (!parsed.has(ATTRIBUTE_HEALTH_CHECK)) return DROP_METADATA_CONTEXT;
+    this.#signals.askForMetadata(key, this.#sessions.paths[path], nowMs);
+    return DROP_UNKNOWN_SESSION;
+  }
+
+  /** The session whose identifier the parsed metadata has; -1 = none. */
+  #sessionTold(): number {
+    if (!this.#parsed.has(ATTRIBUTE_UUID)) return -1;
+    readUuid(this.#security.told, this.#parsed, this.#words);
+    return this.#sessions.withUuid(this.#words);
+  }
+
+  /** Metadata of a known session on a tuple that is not the session's: its peer has moved it, or a NAT between us has (7.2). */
+  #elsewhere(batch: FrameBatch, i: number, key: Int32Array, path: number, session: number, nowMs: number): number {
+    const parsed = this.#parsed;
+    const { table, paths } = this.#sessions;
+    const direction = parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) ? FORWARD : REVERSE;
+    if (direction === REVERSE && !parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) return DROP_UNKNOWN_SESSION;
+    // What we sent has come back to us, in a circle.
+    if (table.sides[direction].path[session] < 0) return DROP_ROUTE_LOOP;
+    if (!this.#hasContext(session, direction)) return DROP_METADATA_UNEXPECTED;
+    if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
+    const isOurs = this.#reroute.isOurMove(session, direction);
+    const adopted = isOurs ? OK : this.#reroute.adopt(session, direction, paths[path], key, nowMs);
+    if (adopted !== OK) return adopted;
+    this.#security.remember(nowMs);
+    this.#isRead = true;
+    this.#isLate = isOurs;
+    return this.session(batch, i, key, table.flow(session, direction), nowMs);
+  }
+
+  /** Whether the parsed metadata's context, of packets in `direction`, is the session's. */
+  #hasContext(session: number, direction: number): boolean {
+    if (direction === REVERSE) return this.#isMirror(session);
+    readContext(this.#security.told, this.#parsed.offsetOf(ATTRIBUTE_FORWARD_CONTEXT_IPV4), this.#words);
+    const { context } = this.#sessions.table;
+    return this.#words.every((word, k) => word === context[session * 4 + k]);
+  }
+
+  /**
+   * Reverse metadata of a session that began here and is not known any more: this router was started anew, or has asked,
+   * and the peer toward the server gives it back (protocol sheet 4.6, 7.3). Opened as its lead packet opened it, on the tuple it has.
+   */
+  #takeBack(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
+    const verdict = this.#acceptBack(key, path, nowMs);
+    this.observer?.("metadata", verdict, this.#classification, verdict === OK ? this.#sessions.opened : -1);
+    if (verdict !== OK) return verdict;
+    const session = this.#sessions.opened;
+    this.#security.remember(nowMs);
+    this.#counters.increment(SESSIONS_RECOVERED);
+    this.#isRead = true;
+    return this.session(batch, i, key, this.#sessions.table.reverseFlow[session], nowMs);
+  }
+
+  #acceptBack(key: Int32Array, path: number, nowMs: number): number {
+    const request = this.#request;
+    const { context } = request;
+    const parsed = this.#parsed;
+    readContext(this.#security.told, parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), this.#words);
+    const [source, destination, ports, protocol] = this.#words;
+    context.set([destination, source, swapPorts(ports), protocol]);
+    if (wireProtocol(protocol) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
+    const ingress = this.#plainInterfaceOf(context[0]);
+    if (ingress < 0) return DROP_NO_RETURN_ROUTE;
+    request.key.set([context[0], context[1], context[2], (ingress << 8) | protocol]);
+    const classified = classifyPacket(this.#policy, request.key, this.#classification);
+    if (classified !== OK) return classified;
+    if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
+    readUuid(this.#security.told, parsed, request.uuid);
+    request.interfaceId = ingress;
+    request.upstreamPath = -1;
+    request.downstreamPath = path;
+    request.downstreamPorts = swapPorts(key[KEY_PORTS]);
+    request.replaces = -1;
+    request.sourceRouter = 0;
+    this.#beginPayload(request, nowMs);
+    request.payload = parsed.has(ATTRIBUTE_SESSION_ENCRYPTED) ? PAYLOAD_ENCRYPTED : PAYLOAD_CLEAR;
+    if (parsed.has(ATTRIBUTE_PAYLOAD_KEY_VERSION))
+      request.payloadKeyVersion = getI32(this.#security.told, parsed.offsetOf(ATTRIBUTE_PAYLOAD_KEY_VERSION));
+    const opened = this.#openClassified(nowMs);
+    if (opened === OK && protocol === PROTOCOL_TCP) this.#sessions.resumeTcp(this.#sessions.opened);
+    return opened;
+  }
+
+  /** The interface that a host is behind: the one it is on-link of, else a gateway's that no peer is on; -1 = none. */
+  #plainInterfaceOf(address: number): number {
+    const isPlain = ({ id }: RouterInterface) => !this.#sessions.paths.some((path) => path.interfaceId === id);
+    const at =
+      this.#interfaces.find((near) => isOnLink(near, address)) ??
+      this.#interfaces.find((far) => far.gateway !== null && isPlain(far));
+    return at?.id ?? -1;
   }
 
   /** A bare packet from a peer: another worker may have its session. */
@@ -423,29 +545,38 @@ export class SlowPath {
     request.uuid.set(forward.uuid);
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = path;
+    request.downstreamPath = -1;
     request.replaces = replaced;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
     const payload = this.#takePayload(request);
     if (payload !== OK) return payload;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
     const opened = this.#openClassified(nowMs);
-    if (opened === OK) this.#security.remember(nowMs);
-    return opened;
+    if (opened !== OK) return opened;
+    this.#security.remember(nowMs);
+    // Told alone or late: its hosts are past their handshake.
+    if (this.#parsed.has(ATTRIBUTE_REMAINING_TIME)) {
+      this.#counters.increment(SESSIONS_RECOVERED);
+      if (request.context[3] === PROTOCOL_TCP) this.#sessions.resumeTcp(this.#sessions.opened);
+    }
+    return OK;
   }
 
   /** A packet of a known flow that the fast path would not take. */
   session(batch: FrameBatch, i: number, key: Int32Array, flow: number, nowMs: number): number {
     const { flows, table } = this.#sessions;
     const isRead = this.#isRead;
+    const isLate = this.#isLate;
     this.#isRead = false;
+    this.#isLate = false;
     const base = flow << FLOW_SHIFT;
-    const plan = flows.words[base + FLOW_PLAN];
     const session = flows.words[base + FLOW_SESSION];
-    const direction = table.forwardFlow[session] === flow ? FORWARD : REVERSE;
-    if ((plan & GENERATION_MASK) !== flows.generation) {
-      const verdict = this.#sessions.recheck(session);
+    const direction = planDirection(flows.words[base + FLOW_PLAN]);
+    if ((flows.words[base + FLOW_PLAN] & GENERATION_MASK) !== flows.generation) {
+      const verdict = this.#reroute.recheck(session, direction, nowMs);
       if (verdict !== OK) return verdict;
     }
+    const plan = flows.words[base + FLOW_PLAN];
     if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
     if (direction === FORWARD && this.#isNewConversation(batch, key, session)) {
       this.#sessions.close(session, nowMs);
@@ -463,12 +594,13 @@ export class SlowPath {
     }
 
     if ((plan & OP_FROM_PEER) !== 0) {
-      const verdict = this.#arrive(batch, i, key, session, direction, isRead, nowMs);
+      const isBehind = isLate || flow !== table.flow(session, direction);
+      const verdict = this.#arrive(batch, i, key, session, direction, isRead, isBehind, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
-    if (direction === REVERSE) table.healthCheck[session] = 0;
+    table.healthCheck[session] &= ~(1 << (1 - direction));
     if ((plan & OP_SECURE) !== 0) this.#lowerMss(batch.bytes, key, session);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
 
@@ -489,7 +621,10 @@ export class SlowPath {
     );
   }
 
-  /** What a packet from a peer brings: take its metadata off, or note that it has none. OK = go on with the bare packet. */
+  /**
+   * What a packet from a peer brings: take its metadata off, or note that it has none. OK = go on with the bare packet.
+   * `isBehind`: it comes by a tuple that the session had before it was moved, and says nothing about the handshake of now.
+   */
   #arrive(
     batch: FrameBatch,
     i: number,
@@ -497,10 +632,14 @@ export class SlowPath {
     session: number,
     direction: number,
     isRead: boolean,
+    isBehind: boolean,
     nowMs: number,
   ): number {
     const { table, paths } = this.#sessions;
-    const path = table.sides[direction].path[session];
+    const path = isBehind
+      ? this.#pathFrom(key[KEY_PROTOCOL] >>> 8, key[KEY_SOURCE], key[KEY_DESTINATION])
+      : table.sides[direction].path[session];
+    if (path < 0) return DROP_NOT_A_PEER;
     if ((key[TRAITS] & TRAIT_COOKIE) !== 0) {
       const verdict = isRead ? OK : this.#readMetadata(batch, i, key, path, nowMs);
       if (verdict !== OK) return verdict;
@@ -510,6 +649,11 @@ export class SlowPath {
         removeBeforePayload(batch, i, key, parsed.totalLength);
       } else {
         this.#counters.increment(METADATA_RECEIVED);
+        if (isBehind) {
+          if (parsed.has(ATTRIBUTE_CONTROL)) return CONSUMED;
+          removeBeforePayload(batch, i, key, parsed.totalLength);
+          return OK;
+        }
         if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
           return this.#control(batch.bytes, key, session, direction, nowMs);
         const meant =
@@ -525,6 +669,7 @@ export class SlowPath {
       const verdict = this.#security.verify(batch, i, key, paths[path], false, nowMs);
       if (verdict !== OK) return verdict;
     }
+    if (isBehind) return OK;
     // Without metadata: the responder has been heard; an initiator that still waits believes nothing.
     if (direction === FORWARD) {
       if (table.upstream.state[session] === SIDE_SENDING && this.#payload.isKnown(batch.bytes, key, session))
@@ -643,6 +788,13 @@ export class SlowPath {
     const { told } = this.#security;
     if (!this.#speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     const reason = told[parsed.offsetOf(ATTRIBUTE_CONTROL)];
+    if (parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) {
+      // Metadata alone, of a session that the peer tells us of again: answered as on any packet.
+      handshake.heardForwardMetadata(table.upstream, session, nowMs);
+      this.#signals.generateIfDue(session, nowMs);
+    } else if (direction === REVERSE && parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) {
+      handshake.heardReverseMetadata(table.downstream, session, nowMs);
+    }
     if (reason === CONTROL_DELETE_SESSION) {
       this.#sessions.close(session, nowMs);
       return CONSUMED;
@@ -691,15 +843,16 @@ export class SlowPath {
   ): number {
     const { flows, table, paths } = this.#sessions;
     const side = table.sides[1 - direction];
+    const path = side.path[session] < 0 ? null : paths[side.path[session]];
     const sending = side.state[session] === SIDE_SENDING;
-    const attach = sending || (direction === FORWARD && table.healthCheck[session] === 1);
+    const attach = sending || (path !== null && (table.healthCheck[session] & (1 << direction)) !== 0);
     const base = flow << FLOW_SHIFT;
     const plan = flows.words[base + FLOW_PLAN];
     const { bytes } = batch;
     if (batch.segmentSize[i] !== 0) {
       const { mtu } = this.#interfaces[planEgress(plan)];
       const fits = canCut(batch, i, key, 0, mtu);
-      const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, flow) : batch.segmentSize[i];
+      const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, direction) : batch.segmentSize[i];
       batch.segmentSize[i] = size;
       if (attach || !fits || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))) {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
@@ -716,7 +869,6 @@ export class SlowPath {
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
     if (sealed !== OK) return sealed;
-    const path = side.path[session] < 0 ? null : paths[side.path[session]];
     if (attach) {
       const length = this.#writeMetadata(session, direction, sending, path!, nowMs);
       insertBeforePayload(batch, i, key, this.#writer.buffer, length);
@@ -751,11 +903,11 @@ export class SlowPath {
   /** What a packet carries in this direction: the session's metadata while the peer has not heard us, else a health check. */
   #writeMetadata(session: number, direction: number, sending: boolean, path: PeerPath, nowMs: number): number {
     const version = this.#security.version(path, nowMs);
-    if (direction === FORWARD) this.#sessions.table.healthCheck[session] = 0;
+    this.#sessions.table.healthCheck[session] &= ~(1 << direction);
     if (!sending) return this.#metadata.writeHealthCheck(version);
     const length =
       direction === FORWARD
-        ? this.#metadata.writeForward(session, path, version)
+        ? this.#metadata.writeForward(session, path, version, remainingS(this.#sessions, session, nowMs))
         : this.#metadata.writeReverse(session, path, version);
     return this.#security.sealMetadata(this.#writer, length, path, nowMs);
   }
@@ -797,7 +949,7 @@ export class SlowPath {
   #secureSize(batch: FrameBatch, i: number, key: Int32Array, flow: number, session: number, direction: number): number {
     const { flows, table, paths } = this.#sessions;
     const { mtu } = this.#interfaces[planEgress(flows.words[(flow << FLOW_SHIFT) + FLOW_PLAN])];
-    const size = segmentSizeOf(batch, i, key, 0, mtu, table, session, flow);
+    const size = segmentSizeOf(batch, i, key, 0, mtu, table, session, direction);
     if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return size;
     const path = table.sides[1 - direction].path[session];
     const growth = this.#payload.overhead(session) + (path < 0 ? 0 : this.#security.overhead(paths[path]));
@@ -900,6 +1052,7 @@ export class SlowPath {
       this.#sessions.close(session, nowMs);
       return;
     }
+    this.#reroute.endLingerIfDue(session, nowMs);
     holdBackClock(this.#sessions, session, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     watchSilence(this.#sessions, session, nowMs);

@@ -9,6 +9,9 @@ import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 const CONTROL_ANSWERS_PER_SECOND = 10;
 /** A port pair rests this long between two sessions: late packets of one must not meet the other. */
 const QUARANTINE_MS = 10_000;
+/** For how long after we asked for a session's metadata it may come. */
+const ASKED_MS = 5000;
+const ASKED_MAX = CONTROL_ANSWERS_PER_SECOND * (ASKED_MS / 1000);
 
 export class PeerPath {
   /** Row number in the router's list of paths. */
@@ -32,8 +35,14 @@ export class PeerPath {
   readonly udpPorts: ShardedPortPool;
   /** Taken as up until paths are monitored. Who changes it bumps the flow table's generation. */
   up = true;
+  /** Until then the peer may give back sessions that this router had before it started. */
+  givingBackUntilMs = Number.NEGATIVE_INFINITY;
   /** Live sessions over this path. */
   sessions = 0;
+  /** Waypoint ports, as we send them, of sessions whose metadata was asked for, and when; the oldest makes room. */
+  readonly #asked = new Int32Array(ASKED_MAX);
+  readonly #askedMs = new Float64Array(ASKED_MAX).fill(Number.NEGATIVE_INFINITY);
+  #askedNext = 0;
   #answersLeft = CONTROL_ANSWERS_PER_SECOND;
   #answersSinceMs = 0;
 
@@ -69,6 +78,23 @@ export class PeerPath {
   /** The pairs for sessions of `protocol` on the wire. */
   ports(protocol: number): ShardedPortPool {
     return protocol === PROTOCOL_TCP ? this.tcpPorts : this.udpPorts;
+  }
+
+  isGivingBack(nowMs: number): boolean {
+    return nowMs < this.givingBackUntilMs;
+  }
+
+  /** A session with these ports is not known here, and the peer was asked for its metadata. */
+  hasAsked(ports: number, nowMs: number): void {
+    this.#asked[this.#askedNext] = ports;
+    this.#askedMs[this.#askedNext] = nowMs;
+    this.#askedNext = (this.#askedNext + 1) % ASKED_MAX;
+  }
+
+  /** Whether reverse metadata on these ports may bring a session back that is not known here. */
+  mayGiveBack(ports: number, nowMs: number): boolean {
+    if (this.isGivingBack(nowMs)) return true;
+    return this.#asked.some((asked, at) => asked === ports && nowMs - this.#askedMs[at] < ASKED_MS);
   }
 
   /** True when one more control message may be answered in this second. */

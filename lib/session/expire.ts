@@ -3,7 +3,7 @@
 
 import { elapsedMs } from "../base/clock.ts";
 import { FLOW_LAST_SEEN, FLOW_SHIFT } from "../table/flow-table.ts";
-import { FORWARD, REVERSE, SIDE_ESTABLISHED } from "../table/session-table.ts";
+import { FORWARD, type HandshakeColumns, REVERSE, SIDE_ESTABLISHED } from "../table/session-table.ts";
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { answerDueInMs, stopDueInMs } from "./metadata-handshake.ts";
 import type { Sessions } from "./open.ts";
@@ -20,6 +20,10 @@ export const TCP_CLOSING_MS = 10_000;
 export const TCP_RESET_MS = 2_000;
 /** The peer of a session that we send on is asked after this much silence at the latest (7.4; half the idle timeout where that is less). */
 const INACTIVITY_MS_MAX = 30_000;
+/** For how long after a session has moved packets are taken that come by its old tuple (protocol sheet 7.2 step 6). */
+export const LINGER_MS = 5000;
+/** Metadata of a session older than this is told again, not for the first time. */
+const TOLD_AGAIN_MS = 5000;
 const FORTNIGHT_MS = 14 * 24 * 3_600_000;
 
 /** Milliseconds a session may be idle in its present state. */
@@ -46,21 +50,32 @@ export function idleMs(sessions: Sessions, session: number, nowMs: number): numb
   return Math.min(silentMs(sessions, session, FORWARD, nowMs), silentMs(sessions, session, REVERSE, nowMs));
 }
 
+/** Of a session that has been told before, the seconds until it expires (attribute 42); 0 = this is its begin. */
+export function remainingS(sessions: Sessions, session: number, nowMs: number): number {
+  const isLater = sessions.table.moves[session] > 0 || sessions.table.ageMs(session, nowMs) >= TOLD_AGAIN_MS;
+  if (!isLater) return 0;
+  return Math.max(1, Math.ceil((idleTimeoutMs(sessions, session) - idleMs(sessions, session, nowMs)) / 1000));
+}
+
 /** True when the session has been idle for its timeout. */
 export function isExpired(sessions: Sessions, session: number, nowMs: number): boolean {
   return idleMs(sessions, session, nowMs) >= idleTimeoutMs(sessions, session);
 }
 
 /**
- * Decide whether the server side's peer must be asked if it still knows the session: we went on sending for so long
- * after its last packet. It may have expired the session while a packet of ours was lost, and would drop our bare
- * packets for ever (protocol sheet 7.4). Call it when the session's timer fires.
+ * Decide which peer must be asked if it still knows the session: we went on sending to it for so long after its last
+ * packet. It may have lost the session, or expired it while a packet of ours was lost, and would drop our bare packets
+ * for ever (protocol sheet 7.4). Call it when the session's timer fires.
  */
 export function watchSilence(sessions: Sessions, session: number, nowMs: number): void {
   const { table } = sessions;
-  if (table.downstream.state[session] !== SIDE_ESTABLISHED) return;
-  const unheardMs = silentMs(sessions, session, REVERSE, nowMs) - silentMs(sessions, session, FORWARD, nowMs);
-  table.healthCheck[session] = unheardMs >= patienceMs(sessions, session) ? 1 : 0;
+  const aheadMs = silentMs(sessions, session, REVERSE, nowMs) - silentMs(sessions, session, FORWARD, nowMs);
+  table.healthCheck[session] = 0;
+  for (const direction of [FORWARD, REVERSE]) {
+    if (table.sides[1 - direction].state[session] !== SIDE_ESTABLISHED) continue;
+    const unheardMs = direction === FORWARD ? aheadMs : -aheadMs;
+    if (unheardMs >= patienceMs(sessions, session)) table.healthCheck[session] |= 1 << direction;
+  }
 }
 
 /** For how long we send to a silent peer. */
@@ -74,13 +89,20 @@ function patienceMs(sessions: Sessions, session: number): number {
  */
 export function armTimer(sessions: Sessions, session: number, nowMs: number): void {
   const { upstream, downstream } = sessions.table;
+  const isWatched = upstream.state[session] === SIDE_ESTABLISHED || downstream.state[session] === SIDE_ESTABLISHED;
   const dueIn = Math.min(
     idleTimeoutMs(sessions, session) - idleMs(sessions, session, nowMs),
     answerDueInMs(upstream, session, nowMs),
     stopDueInMs(downstream, session, nowMs),
-    downstream.state[session] === SIDE_ESTABLISHED ? patienceMs(sessions, session) : Number.POSITIVE_INFINITY,
+    isWatched ? patienceMs(sessions, session) : Number.POSITIVE_INFINITY,
+    lingerDueInMs(upstream, session, nowMs),
+    lingerDueInMs(downstream, session, nowMs),
   );
   sessions.wheel.expedite(session, nowMs + Math.max(0, dueIn));
+}
+
+function lingerDueInMs(side: HandshakeColumns, session: number, nowMs: number): number {
+  return side.lingering[session] < 0 ? Number.POSITIVE_INFINITY : LINGER_MS - elapsedMs(nowMs, side.movedMs[session]);
 }
 
 /** A direction silent for weeks is as silent as one silent for a fortnight: keep its time stamp from coming round again. */

@@ -23,15 +23,22 @@ import {
   FLOW_SESSION,
   FLOW_SHIFT,
   type FlowTable,
-  GENERATION_MASK,
   OP_FROM_PEER,
   OP_INSERT_UDP,
   OP_REMOVE_UDP,
+  OP_REVERSE,
   OP_SECURE,
   OP_SLOW,
   OP_TO_PEER,
 } from "../table/flow-table.ts";
-import { FORWARD, PAYLOAD_CLEAR, type SessionTable, SIDE_SENDING } from "../table/session-table.ts";
+import { HashIndex } from "../table/hash-index.ts";
+import {
+  FORWARD,
+  type HandshakeColumns,
+  PAYLOAD_CLEAR,
+  type SessionTable,
+  SIDE_SENDING,
+} from "../table/session-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { addDelta, deltaI32 } from "../wire/checksum.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
@@ -54,13 +61,16 @@ import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
 import { encryptFrom, isPayloadEnd } from "./payload.ts";
 import type { ServiceRoute, Tenant } from "./policy.ts";
-import { isTcpHalfOpen, isTcpOver, isTcpSteady } from "./tcp-state.ts";
+import { isTcpHalfOpen, isTcpOver, isTcpSteady, TCP_ESTABLISHED } from "./tcp-state.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
 const TTL_DELTA = 0xfeff;
 
 /** The ops that `settle` decides anew. */
 const CHANGING_OPS = OP_SLOW | OP_SECURE;
+
+/** Port pairs that are looked at for one session: a pair may be a session's that came back from before a restart. */
+const PAIRS_TRIED = 16;
 
 /** What a session is opened from; the owner reuses one. */
 export class OpenRequest {
@@ -72,6 +82,9 @@ export class OpenRequest {
   interfaceId = 0;
   /** Row of the peer path it arrived by, -1 from a plain network. */
   upstreamPath = -1;
+  /** Of a session that a peer gives back: row of the peer path toward the server, and the ports as we send them; -1 = ours to choose. */
+  downstreamPath = -1;
+  downstreamPorts = 0;
   /** The session that has this waypoint tuple now and goes when this one can be opened, -1 = none. */
   replaces = -1;
   tenant = -1;
@@ -115,6 +128,7 @@ export class Sessions {
   readonly #tenantSessions: Int32Array;
   readonly #tenantHalfOpen: Int32Array;
   readonly #random: RandomSource;
+  readonly #byUuid: HashIndex;
   readonly #way = new Way();
   /** The session opened last, valid after open returned OK. */
   opened = -1;
@@ -131,6 +145,8 @@ export class Sessions {
     interfaces: readonly RouterInterface[];
     paths: readonly PeerPath[];
     random: RandomSource;
+    /** Of hashes. */
+    seed: number;
     tenants: readonly Tenant[];
     /** Half-open sessions of all tenants; Infinity = as many as there is room for. */
     halfOpenMax: number;
@@ -143,6 +159,7 @@ export class Sessions {
     this.paths = parts.paths;
     this.#halfOpen = new HalfOpenList(parts.table.capacity);
     this.#random = parts.random;
+    this.#byUuid = new HashIndex(parts.table.capacity, parts.seed, 4, parts.table.uuid, 4);
     this.#tenants = parts.tenants;
     this.#halfOpenMax = parts.halfOpenMax;
     this.#tenantSessions = new Int32Array(parts.tenants.length);
@@ -160,6 +177,11 @@ export class Sessions {
 
   tenantHalfOpen(tenant: number): number {
     return this.#tenantHalfOpen[tenant];
+  }
+
+  /** The session with this identifier, -1 = none. */
+  withUuid(uuid: Int32Array): number {
+    return this.#byUuid.find4(uuid[0], uuid[1], uuid[2], uuid[3]);
   }
 
   /** Fill `uuid` with a fresh RFC 4122 version 4 identifier (122 random bits). */
@@ -182,16 +204,21 @@ export class Sessions {
     if (refused !== OK) return refused;
     const { downstream, protocol } = this.#way;
     const { context } = request;
-    const shard = shardOf(context[0], context[1], context[2], context[3]);
-    const portRow = downstream === null ? -1 : downstream.ports(protocol).allocate(shard, nowMs);
-    if (downstream !== null && portRow < 0) return DROP_WAYPOINT_PORTS;
+    const isGivenBack = request.downstreamPath >= 0;
+    let portRow = -1;
+    if (downstream !== null) {
+      portRow = isGivenBack
+        ? downstream.ports(protocol).reserve(request.downstreamPorts)
+        : this.allocatePair(downstream, context, nowMs);
+      if (portRow < 0 && !isGivenBack) return DROP_WAYPOINT_PORTS;
+    }
     if (predecessor >= 0) this.close(predecessor, nowMs);
     if (request.replaces >= 0 && request.replaces !== predecessor) this.close(request.replaces, nowMs);
     const session = this.#allocate(nowMs);
     const placed = session < 0 ? DROP_SESSION_TABLE_FULL : this.#place(session, request, portRow, nowMs);
     if (placed !== OK) {
       if (session >= 0) this.table.free(session);
-      if (downstream !== null) downstream.ports(protocol).release(portRow, nowMs);
+      if (downstream !== null && portRow >= 0) downstream.ports(protocol).release(portRow, nowMs);
       return placed;
     }
     this.#tenantSessions[request.tenant]++;
@@ -200,6 +227,21 @@ export class Sessions {
     this.openedTotal++;
     this.opened = session;
     return OK;
+  }
+
+  /** A free pair of the path for a session with this context, whose tuple no flow has; its row, or -1. */
+  allocatePair(path: PeerPath, context: Int32Array, nowMs: number): number {
+    const protocol = wireProtocol(context[3]);
+    const pool = path.ports(protocol);
+    const shard = shardOf(context[0], context[1], context[2], context[3]);
+    for (let tries = 0; tries < PAIRS_TRIED; tries++) {
+      const row = pool.allocate(shard, nowMs);
+      if (row < 0) return -1;
+      const key = (path.interfaceId << 8) | protocol;
+      if (this.flows.find(path.remote, path.local, swapPorts(pool.ports(row)), key) < 0) return row;
+      pool.release(row, nowMs);
+    }
+    return -1;
   }
 
   /** Where packets go next, both ways, into #way. Asks neighbors, changes nothing else. */
@@ -214,7 +256,10 @@ export class Sessions {
     way.protocol = context[3];
     if (route === null) return DROP_NO_ROUTE;
     if (route.kind === "peer") {
-      const row = route.paths.find((candidate) => this.paths[candidate].up);
+      const row =
+        request.downstreamPath >= 0
+          ? route.paths.find((candidate) => candidate === request.downstreamPath)
+          : route.paths.find((candidate) => this.paths[candidate].up);
       if (row === undefined) return DROP_PATH_DOWN;
       if (row === request.upstreamPath) return DROP_ROUTE_LOOP;
       const path = this.paths[row];
@@ -288,7 +333,8 @@ export class Sessions {
     const way = this.#way;
     const { key, context } = request;
     const { upstream, downstream } = way;
-    if (downstream !== null) way.ports = downstream.ports(way.protocol).ports(portRow);
+    if (downstream !== null)
+      way.ports = portRow < 0 ? request.downstreamPorts : downstream.ports(way.protocol).ports(portRow);
     const forward = this.flows.insert(key[0], key[1], key[2], key[3]);
     const reverseProtocol = (way.egress << 8) | way.protocol;
     const reverse = this.flows.insert(way.destination, way.source, swapPorts(way.ports), reverseProtocol);
@@ -298,63 +344,82 @@ export class Sessions {
       if (reverse >= 0) this.flows.remove(reverse);
       return DROP_FLOW_CONFLICT;
     }
+    this.table.uuid.set(request.uuid, session * 4);
+    if (!this.#byUuid.insert(session)) {
+      // An identifier is one session's: this packet has come by here before.
+      this.flows.remove(forward);
+      this.flows.remove(reverse);
+      return DROP_ROUTE_LOOP;
+    }
     const carried = context[3] !== wireProtocol(context[3]);
     const forwardOps = flowOps(upstream !== null, downstream !== null, carried);
     const reverseOps = flowOps(downstream !== null, upstream !== null, carried);
-    this.#plan(forward, session, way.source, way.destination, way.ports, way.egress, way.forwardHop, forwardOps, nowMs);
-    this.#plan(
-      reverse,
-      session,
-      key[1],
-      key[0],
-      swapPorts(key[2]),
-      request.interfaceId,
-      way.reverseHop,
-      reverseOps,
-      nowMs,
-    );
+    this.plan(forward, way.source, way.destination, way.ports, way.egress, way.forwardHop, forwardOps);
+    const { interfaceId } = request;
+    this.plan(reverse, key[1], key[0], swapPorts(key[2]), interfaceId, way.reverseHop, reverseOps | OP_REVERSE);
+    for (const flow of [forward, reverse]) {
+      const base = flow << FLOW_SHIFT;
+      this.flows.words[base + FLOW_SESSION] = session;
+      this.flows.words[base + FLOW_LAST_SEEN] = nowMs;
+    }
 
     const { table } = this;
     table.tenant[session] = request.tenant;
     table.service[session] = request.service;
     table.forwardFlow[session] = forward;
     table.reverseFlow[session] = reverse;
-    table.portRow[session] = portRow;
-    table.uuid.set(request.uuid, session * 4);
     table.context.set(context, session * 4);
     table.sourceRouter[session] = request.sourceRouter;
     table.payload[session] = request.payload;
     table.payloadPolicy[session] = request.payloadPolicy;
     table.payloadKeyVersion[session] = request.payloadKeyVersion;
     if (request.hasEncryptedFrom) encryptFrom(table, session, FORWARD, request.encryptedFrom);
-    table.upstream.start(session, request.upstreamPath);
-    table.downstream.start(session, downstream === null ? -1 : downstream.row);
+    table.upstream.start(session, request.upstreamPath, -1);
+    table.downstream.start(session, downstream === null ? -1 : downstream.row, portRow);
     if (upstream !== null) upstream.sessions++;
     if (downstream !== null) downstream.sessions++;
     return OK;
   }
 
-  /** End a session: both flows go, its port pair goes to quarantine, its neighbors are released. */
+  /** End a session: its flows go, its port pairs go to quarantine, its neighbors are released. */
   close(session: number, nowMs: number): void {
-    const { table, flows } = this;
-    for (const flow of [table.forwardFlow[session], table.reverseFlow[session]]) {
-      this.neighbors.release(flows.words[(flow << FLOW_SHIFT) + FLOW_NEXT_HOP]);
-      flows.remove(flow);
+    const { table } = this;
+    for (const side of table.sides) {
+      this.endLinger(side, session);
+      if (side.path[session] >= 0) this.leavePath(side, session, nowMs);
     }
-    const downstream = table.downstream.path[session];
-    if (downstream >= 0) {
-      const path = this.paths[downstream];
-      path.ports(wireProtocol(table.context[session * 4 + 3])).release(table.portRow[session], nowMs);
-      path.sessions--;
-    }
-    const upstream = table.upstream.path[session];
-    if (upstream >= 0) this.paths[upstream].sessions--;
+    this.removeFlow(table.forwardFlow[session]);
+    this.removeFlow(table.reverseFlow[session]);
     this.wheel.cancel(session);
     const tenant = table.tenant[session];
     this.#tenantSessions[tenant]--;
     if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
+    this.#byUuid.remove(session);
     table.free(session);
     this.closedTotal++;
+  }
+
+  removeFlow(flow: number): void {
+    this.neighbors.release(this.flows.words[(flow << FLOW_SHIFT) + FLOW_NEXT_HOP]);
+    this.flows.remove(flow);
+  }
+
+  /** The session goes no longer over the path on this side; the pair that was picked for it goes to quarantine. */
+  leavePath(side: HandshakeColumns, session: number, nowMs: number): void {
+    const path = this.paths[side.path[session]];
+    const row = side.portRow[session];
+    if (row >= 0) path.ports(wireProtocol(this.table.context[session * 4 + 3])).release(row, nowMs);
+    path.sessions--;
+  }
+
+  /** What came by the flow from before the session moved counts as the session's; nothing comes by it any more. */
+  endLinger(side: HandshakeColumns, session: number): void {
+    const { flows, table } = this;
+    const old = side.lingering[session];
+    if (old < 0) return;
+    side.lingering[session] = -1;
+    flows.addCounts(old, side === table.upstream ? table.forwardFlow[session] : table.reverseFlow[session]);
+    this.removeFlow(old);
   }
 
   /**
@@ -371,7 +436,7 @@ export class Sessions {
       (!tcp && protocol !== PROTOCOL_UDP) ||
       table.upstream.state[session] === SIDE_SENDING ||
       table.downstream.state[session] === SIDE_SENDING ||
-      table.healthCheck[session] === 1;
+      table.healthCheck[session] !== 0;
     const ops = (slow ? OP_SLOW : 0) | (this.#isSecure(session) ? OP_SECURE : 0);
     const reverseFlow = table.reverseFlow[session];
     const halfOpen = tcp ? isTcpHalfOpen(state) : this.flows.packets(reverseFlow) === 0;
@@ -398,21 +463,10 @@ export class Sessions {
     return path >= 0 && this.paths[path].security?.sign === "every-packet";
   }
 
-  /**
-   * A flow of the session carries an old generation: something about paths changed. Returns OK with both flows
-   * current, or DROP_PATH_DOWN while its path is down (the session stays, protocol sheet 7.1 "none").
-   */
-  recheck(session: number): number {
-    const { table, flows } = this;
-    const downstream = table.downstream.path[session];
-    const upstream = table.upstream.path[session];
-    if ((downstream >= 0 && !this.paths[downstream].up) || (upstream >= 0 && !this.paths[upstream].up))
-      return DROP_PATH_DOWN;
-    for (const flow of [table.forwardFlow[session], table.reverseFlow[session]]) {
-      const at = (flow << FLOW_SHIFT) + FLOW_PLAN;
-      flows.words[at] = (flows.words[at] & ~GENERATION_MASK) | flows.generation;
-    }
-    return OK;
+  /** A TCP session that came back in its midst: its hosts are past their handshake. */
+  resumeTcp(session: number): void {
+    this.table.tcpState[session] = TCP_ESTABLISHED;
+    this.settle(session);
   }
 
   /** A free row; when there is none, the oldest half-open session makes room. */
@@ -426,17 +480,15 @@ export class Sessions {
     return this.table.allocate(nowMs);
   }
 
-  /** The rewrite of one flow: its packets leave with these addresses and ports, by this interface and next hop. */
-  #plan(
+  /** The rewrite of one flow, whose key stands: its packets leave with these addresses and ports, by this interface and next hop. */
+  plan(
     flow: number,
-    session: number,
     source: number,
     destination: number,
     ports: number,
     egress: number,
     hop: number,
     ops: number,
-    nowMs: number,
   ): void {
     const words = this.flows.words;
     const base = flow << FLOW_SHIFT;
@@ -449,8 +501,6 @@ export class Sessions {
     words[base + FLOW_DELTAS] = (l3 << 16) | l4;
     words[base + FLOW_PLAN] = ops | this.flows.generation | (egress << EGRESS_SHIFT);
     words[base + FLOW_NEXT_HOP] = hop;
-    words[base + FLOW_SESSION] = session;
-    words[base + FLOW_LAST_SEEN] = nowMs;
     this.neighbors.acquire(hop);
   }
 }

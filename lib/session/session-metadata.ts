@@ -14,6 +14,7 @@ import {
   ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_PATH_ID,
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
+  ATTRIBUTE_REMAINING_TIME,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
   ATTRIBUTE_SECURITY_ID,
   ATTRIBUTE_SECURITY_POLICY,
@@ -23,6 +24,7 @@ import {
   ATTRIBUTE_TENANT,
   ATTRIBUTE_UUID,
   CONTROL_DISABLE_METADATA,
+  CONTROL_KEEP_ALIVE,
 } from "../wire/metadata-attributes.ts";
 import { DROP_METADATA_CONTEXT, OK } from "../wire/verdict.ts";
 import { NameTable } from "./name-table.ts";
@@ -51,14 +53,15 @@ export class SessionMetadata {
     this.names = new NameTable(1024, routerName);
   }
 
-  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none. */
-  writeForward(session: number, path: PeerPath, version: number): number {
+  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none; `remainingS` as expire.ts has it. */
+  writeForward(session: number, path: PeerPath, version: number, remainingS = 0, alone = false): number {
     const writer = this.#writer;
     const table = this.#table;
     const at = session * 4;
     const { context } = table;
     writer.begin();
     writer.u32(ATTRIBUTE_SECURITY_ID, version);
+    if (alone) writer.u8(ATTRIBUTE_CONTROL, CONTROL_KEEP_ALIVE);
     writer.contextIpv4(ATTRIBUTE_FORWARD_CONTEXT_IPV4, context[at], context[at + 1], context[at + 2], context[at + 3]);
     writer.uuid(ATTRIBUTE_UUID, table.uuid, at);
     writer.text(ATTRIBUTE_TENANT, this.#policy.tenants[table.tenant[session]].nameBytes);
@@ -69,6 +72,7 @@ export class SessionMetadata {
     if (policy !== 0) writer.u32(ATTRIBUTE_PAYLOAD_KEY_VERSION, table.payloadKeyVersion[session]);
     this.#encrypted(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
+    if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
     return writer.end();
   }
 
@@ -88,6 +92,21 @@ export class SessionMetadata {
     this.#writer.u8(ATTRIBUTE_CONTROL, CONTROL_DISABLE_METADATA);
     this.#reversePayload(session, path);
     return this.#writer.end();
+  }
+
+  /**
+   * The session told again, alone in a packet, to a peer that may have lost it: what the peer toward the server or toward
+   * the initiator is always told, and "keep alive", so that it goes no further.
+   */
+  writeAgain(session: number, direction: number, path: PeerPath, version: number, remainingS: number): number {
+    if (direction === REVERSE) {
+      this.#writer.begin();
+      this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+      this.#writer.u8(ATTRIBUTE_CONTROL, CONTROL_KEEP_ALIVE);
+      this.#reversePayload(session, path);
+      return this.#writer.end();
+    }
+    return this.writeForward(session, path, version, Math.max(1, remainingS), true);
   }
 
   /** A control message (attribute 24) with nothing else. */
@@ -120,6 +139,8 @@ export class SessionMetadata {
     writer.uuid(ATTRIBUTE_UUID, uuid, at);
     writer.text(ATTRIBUTE_DESTINATION_ROUTER, this.names.bytes(0));
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
+    if (this.#table.payload[session] === PAYLOAD_ENCRYPTED)
+      writer.u32(ATTRIBUTE_PAYLOAD_KEY_VERSION, this.#table.payloadKeyVersion[session]);
     this.#encrypted(session, REVERSE);
   }
 

@@ -44,6 +44,8 @@ export const OP_INSERT_UDP = 8;
 export const OP_REMOVE_UDP = 16;
 /** The packets of the flow are signed, verified, encrypted or decrypted. */
 export const OP_SECURE = 32;
+/** The flow's packets go toward their session's initiator. */
+export const OP_REVERSE = 64;
 export const GENERATION_SHIFT = 8;
 export const GENERATION_MASK = 0xff00;
 export const EGRESS_SHIFT = 16;
@@ -126,6 +128,17 @@ export class FlowTable {
     this.doubles[base + FLOW_BYTES_F64] += length;
   }
 
+  /** What row `from` has counted counts as row `to`'s, and no more as its own. */
+  addCounts(from: number, to: number): void {
+    const { doubles } = this;
+    const source = from << 3;
+    const target = to << 3;
+    doubles[target + FLOW_PACKETS_F64] += doubles[source + FLOW_PACKETS_F64];
+    doubles[target + FLOW_BYTES_F64] += doubles[source + FLOW_BYTES_F64];
+    doubles[source + FLOW_PACKETS_F64] = 0;
+    doubles[source + FLOW_BYTES_F64] = 0;
+  }
+
   packets(row: number): number {
     return this.doubles[(row << 3) + FLOW_PACKETS_F64];
   }
@@ -133,6 +146,11 @@ export class FlowTable {
   bytes(row: number): number {
     return this.doubles[(row << 3) + FLOW_BYTES_F64];
   }
+}
+
+/** FORWARD or REVERSE (session-table.ts), by a plan word. */
+export function planDirection(plan: number): number {
+  return (plan & OP_REVERSE) === 0 ? 0 : 1;
 }
 
 /** The egress interface in a plan word. */

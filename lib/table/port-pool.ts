@@ -11,6 +11,9 @@
 // Free pairs queue up first in, first out, and a released pair stays at least the quarantine in the queue: late
 // packets of the old session must not meet a new one. Workers share the numbering: each has the stripes of its own
 // shards. All memory (8 bytes a pair) is taken at construction. Exhausted: allocate returns -1, nothing changes.
+//
+// A router that has lost its sessions and gets them back from its peers reserves their pairs. It begins with a fresh
+// pool, so they are nearly always pairs that it has not come to yet; those it passes over when it does.
 
 import { invariant } from "../base/invariant.ts";
 
@@ -22,8 +25,12 @@ const REMOTE_PORTS = 24575;
 export const PAIRS_DEFAULT = 50_000;
 export const PAIRS_MAX = 1_000_000;
 
-/** In the place of a release time: the pair is in use. */
+/** 1 / 2 modulo REMOTE_PORTS. */
+const HALF = (REMOTE_PORTS + 1) / 2;
+
+/** In the place of a release time: the pair is in use, or was never. */
 const IN_USE = -1;
+const FRESH = 0;
 const TIME_BITS = 0x7fffffff;
 
 /** Rows r with the same r modulo 64 have even ports with the same shard (wire/shard.ts): LOCAL_PORTS is a multiple. */
@@ -42,6 +49,8 @@ export class PortPool {
   #head = 0;
   #queued = 0;
   #fresh = 0;
+  /** Pairs from #fresh on that were reserved: in use, or in the queue since. */
+  #ahead = 0;
 
   /** Rows firstRow, firstRow + stride, … below `capacity`. */
   constructor(capacity = PAIRS_DEFAULT, quarantineMs = 10_000, firstRow = 0, stride = 1) {
@@ -57,12 +66,13 @@ export class PortPool {
 
   /** Pairs in use. */
   get inUse(): number {
-    return this.#fresh - this.#queued;
+    return this.#fresh - this.#queued + this.#ahead;
   }
 
   /** Returns the row of a free pair, or -1 when every pair is in use or in quarantine. A fresh pool starts with 16384/16385. */
   allocate(nowMs: number): number {
     let index: number;
+    this.#passReserved();
     if (this.#fresh < this.#size) {
       index = this.#fresh++;
     } else {
@@ -77,11 +87,30 @@ export class PortPool {
     return this.#firstRow + index * this.#stride;
   }
 
+  /** Pairs that were reserved are no longer fresh when their turn comes. */
+  #passReserved(): void {
+    for (; this.#fresh < this.#size && this.#releasedMs[this.#fresh] !== FRESH; this.#fresh++) this.#ahead--;
+  }
+
+  /**
+   * Take the pair with these ports (localPort << 16 | remotePort), which a session had before a restart. Returns its
+   * row, or -1 when it is not this stripe's, or has been given out since the start.
+   */
+  reserve(ports: number): number {
+    const row = rowOf(ports);
+    if (row < 0 || (row - this.#firstRow) % this.#stride !== 0) return -1;
+    const index = (row - this.#firstRow) / this.#stride;
+    if (index < this.#fresh || index >= this.#size || this.#releasedMs[index] !== FRESH) return -1;
+    this.#releasedMs[index] = IN_USE;
+    this.#ahead++;
+    return row;
+  }
+
   /** Give a pair back; its quarantine begins at `nowMs`. Releasing a pair that is not in use is an InvariantError. */
   release(row: number, nowMs: number): void {
     invariant(this.isInUse(row), "port pool: released a pair that is not in use");
     const index = (row - this.#firstRow) / this.#stride;
-    this.#releasedMs[index] = nowMs & TIME_BITS;
+    this.#releasedMs[index] = nowMs & TIME_BITS || 1;
     this.#queue[(this.#head + this.#queued) % this.#size] = index;
     this.#queued++;
   }
@@ -89,7 +118,7 @@ export class PortPool {
   /** False for rows of other stripes too. */
   isInUse(row: number): boolean {
     const index = (row - this.#firstRow) / this.#stride;
-    return index < this.#fresh && this.#releasedMs[index] === IN_USE;
+    return index >= 0 && index < this.#size && this.#releasedMs[index] === IN_USE;
   }
 
   localPort(row: number): number {
@@ -104,6 +133,18 @@ export class PortPool {
   ports(row: number): number {
     return (this.localPort(row) << 16) | this.remotePort(row);
   }
+}
+
+/** The row of a pair, by the figure above; -1 = a pair that this numbering does not have below PAIRS_MAX. */
+function rowOf(ports: number): number {
+  const local = ((ports >>> 16) - PORT_FIRST) / 2;
+  const remote = ((ports & 0xffff) - PORT_FIRST - 1) / 2;
+  if (!Number.isInteger(local) || local < 0 || local >= LOCAL_PORTS) return -1;
+  if (!Number.isInteger(remote) || remote < 0 || remote >= REMOTE_PORTS) return -1;
+  // row = local + k * LOCAL_PORTS, and remote = row + k = local + 2k modulo REMOTE_PORTS.
+  const twice = (remote - (local % REMOTE_PORTS) + REMOTE_PORTS) % REMOTE_PORTS;
+  const row = local + ((twice * HALF) % REMOTE_PORTS) * LOCAL_PORTS;
+  return row < PAIRS_MAX ? row : -1;
 }
 
 /**
@@ -139,6 +180,12 @@ export class ShardedPortPool {
       if (other >= 0) return other;
     }
     return -1;
+  }
+
+  /** Take the pair with these ports again; its row, or -1: see PortPool. */
+  reserve(ports: number): number {
+    const shard = (((ports >>> 16) - PORT_FIRST) >> 1) & (STRIPES - 1);
+    return this.#stripes[shard]?.reserve(ports) ?? -1;
   }
 
   release(row: number, nowMs: number): void {

@@ -37,6 +37,12 @@ export class HandshakeColumns {
   readonly unansweredSinceMs: Int32Array;
   /** When a packet was last generated toward that peer; 0 = never. */
   readonly generatedMs: Int32Array;
+  /** Row in the path's port pool of the waypoint pair that this router picked for that side, -1 where the peer did. */
+  readonly portRow: Int32Array;
+  /** The flow that packets from that peer came by before the session moved, still taken for a while; -1 = none. */
+  readonly lingering: Int32Array;
+  /** When it moved. */
+  readonly movedMs: Int32Array;
 
   constructor(capacity: number) {
     this.state = new Uint8Array(capacity);
@@ -44,11 +50,16 @@ export class HandshakeColumns {
     this.unanswered = new Uint8Array(capacity);
     this.unansweredSinceMs = new Int32Array(capacity);
     this.generatedMs = new Int32Array(capacity);
+    this.portRow = new Int32Array(capacity);
+    this.lingering = new Int32Array(capacity);
+    this.movedMs = new Int32Array(capacity);
   }
 
-  start(row: number, path: number): void {
+  /** The session begins, or goes on, over this path with the pair that is row `portRow` of its pool. */
+  start(row: number, path: number, portRow: number): void {
     this.state[row] = path < 0 ? SIDE_PLAIN : SIDE_SENDING;
     this.path[row] = path;
+    this.portRow[row] = portRow;
     this.unanswered[row] = 0;
     this.unansweredSinceMs[row] = 0;
     this.generatedMs[row] = 0;
@@ -68,8 +79,6 @@ export class SessionTable {
   readonly downstream: HandshakeColumns;
   /** The same two: a packet arrives from sides[direction] and leaves by sides[1 - direction]. */
   readonly sides: readonly [HandshakeColumns, HandshakeColumns];
-  /** Row in the downstream path's port pool, -1 without a downstream peer. */
-  readonly portRow: Int32Array;
   /** RFC 4122 bytes as four big-endian words per row. */
   readonly uuid: Int32Array;
   /** The original 5-tuple as four words per row: source, destination, ports, protocol. */
@@ -82,8 +91,10 @@ export class SessionTable {
   readonly tcpState: Uint8Array;
   /** TCP numbers a generated packet needs: per direction the next sequence number and the last acknowledgment (RFC 9293). */
   readonly tcpNumbers: Int32Array;
-  /** 1 = the server side's peer has been silent while we send: the next forward packet asks whether it still knows the session. */
+  /** Bit d: the peer that packets in direction d go to has been silent; the next of them asks whether it still knows the session. */
   readonly healthCheck: Uint8Array;
+  /** How often the session was moved to another path, by us or by a peer; 255 = as often or more. */
+  readonly moves: Uint8Array;
   /** TCP payload bytes per segment that may go in each direction: forward in [2r], reverse in [2r+1]; 0 = unknown. */
   readonly segmentSize: Uint16Array;
   /** PAYLOAD_*. */
@@ -106,7 +117,6 @@ export class SessionTable {
     this.upstream = new HandshakeColumns(capacity);
     this.downstream = new HandshakeColumns(capacity);
     this.sides = [this.upstream, this.downstream];
-    this.portRow = new Int32Array(capacity);
     this.uuid = new Int32Array(capacity * 4);
     this.context = new Int32Array(capacity * 4);
     this.sourceRouter = new Int32Array(capacity);
@@ -114,6 +124,7 @@ export class SessionTable {
     this.tcpState = new Uint8Array(capacity);
     this.tcpNumbers = new Int32Array(capacity * 4);
     this.healthCheck = new Uint8Array(capacity);
+    this.moves = new Uint8Array(capacity);
     this.segmentSize = new Uint16Array(capacity * 2);
     this.payload = new Uint8Array(capacity);
     this.payloadPolicy = new Int32Array(capacity);
@@ -133,6 +144,9 @@ export class SessionTable {
     this.#opened[row] = Math.floor(nowMs / OPENED_MS);
     this.tcpState[row] = 0;
     this.healthCheck[row] = 0;
+    this.moves[row] = 0;
+    this.upstream.lingering[row] = -1;
+    this.downstream.lingering[row] = -1;
     this.tcpNumbers.fill(0, row * 4, row * 4 + 4);
     this.segmentSize.fill(0, row * 2, row * 2 + 2);
     this.payload[row] = PAYLOAD_CLEAR;

@@ -105,6 +105,10 @@ export const DROP_TCP_MID_FLOW = reason(
   "tcp-mid-flow",
   "A TCP segment of no known session and not a SYN; answered with a reset.",
 );
+export const DROP_RECOVERING = reason(
+  "recovering",
+  "A packet of no known session just after the start: it may be one of a session that a peer is about to give back.",
+);
 export const DROP_SESSION_TABLE_FULL = reason(
   "session-table-full",
   "sessions.max is reached and no half-open session could make room.",

@@ -364,7 +364,7 @@ def peer_refusals():
     wan = [(10 * n, frame) for n, frame in enumerate(frames)]
     message = bytes(ICMP(type=8, id=7, seq=1) / Raw(b"echo"))
     wan += [
-        (170, from_west(forward(ping) + message, 16402, 16403)),
+        (170, from_west(forward(ping, uuid=UUID[1:] + UUID[:1]) + message, 16402, 16403)),
         (180, inverted(from_west(message, 16402, 16403), UDP)),
         (210, udp(WEST, theirs, EAST, ours, b"before the answer")),
         (220, udp(WEST, theirs, EAST, ours, reverse(far, UUID) + b"of another session")),

@@ -66,6 +66,11 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
     world.send(client, lead());
     world.run(1);
   },
+  recovering: ({ world, client, west }) => {
+    west.sessions.paths[0].givingBackUntilMs = world.clock.nowMs() + 1000;
+    world.send(client, lead());
+    world.run(1);
+  },
   "route-loop": ({ world, client }) => {
     world.send(client, lead());
     world.run(1);

@@ -16,6 +16,15 @@ export class SlowPortPool {
     return row;
   }
 
+  /** Only a pair that was never given out. */
+  reserve(row: number): number {
+    const at = this.#free.findIndex((free) => free.row === row && free.fromMs === Number.NEGATIVE_INFINITY);
+    if (at < 0) return -1;
+    this.#free.splice(at, 1);
+    this.used.add(row);
+    return row;
+  }
+
   release(row: number, nowMs: number): void {
     this.used.delete(row);
     this.#free.push({ row, fromMs: nowMs + this.#quarantineMs });

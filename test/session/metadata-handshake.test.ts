@@ -9,14 +9,14 @@ const DAY_MS = 24 * 3_600_000;
 /** One side toward a peer, as it is when a session opens. */
 function side(): HandshakeColumns {
   const columns = new HandshakeColumns(4);
-  columns.start(ROW, 0);
+  columns.start(ROW, 0, -1);
   return columns;
 }
 
 test("a side toward a peer begins by sending, one toward a plain network has no handshake", (t) => {
   const columns = side();
   t.is(columns.state[ROW], SIDE_SENDING);
-  columns.start(ROW, -1);
+  columns.start(ROW, -1, -1);
   t.is(columns.state[ROW], SIDE_PLAIN);
 });
 
@@ -100,7 +100,7 @@ test("one packet is enough for the responder to answer, but for the initiator it
   const columns = side();
   handshake.heardForwardMetadata(columns, ROW, 5000);
   t.is(handshake.answerDueInMs(columns, ROW, 5000), 1000);
-  columns.start(ROW, 0);
+  columns.start(ROW, 0, -1);
   handshake.heardReverseMetadata(columns, ROW, 5000);
   t.is(handshake.stopDueInMs(columns, ROW, 9999), NEVER);
   handshake.heardReverseMetadata(columns, ROW, 5300);

@@ -63,10 +63,12 @@ export function routerYaml({
   else if (fabric) policies.push(...Object.entries(fabric));
   if (payload) policies.push(["payload", payload]);
   const policyOf = (peer: string) => (typeof fabric === "string" ? "fabric" : fabric?.[peer] ? peer : "none");
-  const peers = Object.entries(wans).map(
-    ([wan, [, peer, address]]) =>
-      `  - { name: ${peer}, paths: [{ interface: ${wan}, address: ${address} }], security: ${policyOf(peer)} }`,
-  );
+  const peers = [...new Set(Object.values(wans).map(([, peer]) => peer))].map((peer) => {
+    const paths = Object.entries(wans).flatMap(([wan, [, name, address]]) =>
+      name === peer ? [`{ interface: ${wan}, address: ${address} }`] : [],
+    );
+    return `  - { name: ${peer}, paths: [${paths.join(", ")}], security: ${policyOf(peer)} }`;
+  });
   return `authority: acme
 router: ${name}
 sessions: { max: ${sessions} }
@@ -107,6 +109,8 @@ export interface Options {
   /** Of all routers, or of those not named in `protections`. */
   security?: Protection;
   protections?: Record<string, Protection>;
+  /** More lines of every router's configuration. */
+  extra?: string;
 }
 
 const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
@@ -190,6 +194,49 @@ export function threeRouters(options: Options = {}): ThreeRouters {
   const wan2 = world.join("wan2", "middle.wan1", "east.wan0");
   const far = world.join("far", "east.lan0", "server");
   return { world, client, server, west, middle, east, lan, wan, wan2, far };
+}
+
+export interface TwoPaths extends TwoRouters {
+  /** The second way between the two, west.wan1 ─ east.wan1. */
+  wan2: Link;
+}
+
+/** client ─lan─ west ═ east ─far─ server, with two paths between the routers: wan and wan2. */
+export function twoPaths(options: Options = {}): TwoPaths {
+  const world = new World(options.seed, options.superFrames);
+  const both = (peer: string, own: number): Record<string, [string, string, string]> => ({
+    wan0: [`198.18.0.${own}`, peer, `198.18.0.${3 - own}`],
+    wan1: [`198.18.1.${own}`, peer, `198.18.1.${3 - own}`],
+  });
+  const west = world.addRouter(
+    "west",
+    routerYaml({
+      name: "west",
+      ...protectionOf("west", options),
+      lan: WEST_LAN,
+      wans: both("east", 1),
+      route: "peer: east",
+      extra: options.extra ?? "",
+    }),
+  );
+  const east = world.addRouter(
+    "east",
+    routerYaml({
+      name: "east",
+      ...protectionOf("east", options),
+      lan: EAST_LAN,
+      wans: both("west", 2),
+      route: "interface: lan0",
+      extra: options.extra ?? "",
+    }),
+  );
+  const client = world.addHost("client", CLIENT, "10.1.0.1");
+  const server = world.addHost("server", SERVER, "10.2.0.1");
+  const lan = world.join("lan", "client", "west.lan0");
+  const wan = world.join("wan", "west.wan0", "east.wan0");
+  const wan2 = world.join("wan2", "west.wan1", "east.wan1");
+  const far = world.join("far", "east.lan0", "server");
+  return { world, client, server, west, east, lan, wan, wan2, far };
 }
 
 export const WEST_WAYPOINT = "198.18.0.1";

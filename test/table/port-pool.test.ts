@@ -100,8 +100,18 @@ for (const [firstRow, stride] of [
     const pool = new PortPool(40, 100, firstRow, stride);
     const slow = new SlowPortPool(40, 100, firstRow, stride);
     let nowMs = 0;
+    for (let n = 0; n < 10; n++) {
+      // Before the pool is used up once, pairs can be reserved; later none is.
+      const row = random.below(41);
+      const ports = pool.ports(row);
+      t.is(pool.reserve(ports), slow.reserve(row));
+    }
     for (let step = 0; step < 20_000; step++) {
       nowMs += random.below(8);
+      if (random.below(10) === 0) {
+        const row = random.below(40);
+        t.is(pool.reserve(pool.ports(row)), slow.reserve(row));
+      }
       if (random.below(100) < (step % 1000 < 500 ? 60 : 40)) {
         t.is(pool.allocate(nowMs), slow.allocate(nowMs));
       } else if (slow.used.size > 0) {
@@ -115,6 +125,25 @@ for (const [firstRow, stride] of [
     }
   });
 }
+
+test("a pair is found by its ports wherever the numbering has it, and other ports are nobody's", (t) => {
+  const pool = new PortPool(1_000_000);
+  for (const row of [0, 1, 24_575, 24_576, 49_152, 614_399, 999_999]) t.is(pool.reserve(pool.ports(row)), row);
+  t.is(pool.inUse, 7);
+  t.is(pool.reserve(pool.ports(24_576)), -1, "in use already");
+  for (const [local, remote] of [
+    [16_385, 16_386],
+    [16_384, 16_386],
+    [16_382, 16_385],
+    [16_384, 65_535],
+    [16_384, 16_387],
+  ]) {
+    t.is(pool.reserve((local << 16) | remote), -1);
+  }
+  const sharded = new ShardedPortPool(1000, 10_000, 1, 2);
+  t.is(sharded.reserve(sharded.ports(65)), 65);
+  t.is(sharded.reserve(sharded.ports(66)), -1, "another worker's");
+});
 
 test("a session's pair has the session's shard in its even port, on every worker that owns the shard", (t) => {
   for (const workers of [1, 2, 3, 64]) {

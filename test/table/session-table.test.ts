@@ -73,12 +73,12 @@ test("a session's age is right to a hundredth of a second, also for those older 
 
 test("a handshake side that starts again remembers nothing", (t) => {
   const { upstream } = new SessionTable(2);
-  upstream.start(1, 5);
+  upstream.start(1, 5, -1);
   upstream.unanswered[1] = 3;
   upstream.generatedMs[1] = 99;
   upstream.unansweredSinceMs[1] = 98;
   t.deepEqual([upstream.state[1], upstream.path[1]], [SIDE_SENDING, 5]);
-  upstream.start(1, -1);
+  upstream.start(1, -1, -1);
   t.deepEqual(
     [
       upstream.state[1],

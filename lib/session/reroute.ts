@@ -1,0 +1,206 @@
+// Moving a live session to another path, or to another waypoint tuple of the same path (protocol sheet 7.2). Its
+// identifier, its plain side, what is known of TCP and its counts stay; on the side that moves it gets another flow for what
+// arrives and another rewrite for what leaves, and the metadata handshake of that side begins anew. Either router of a hop
+// may move it: whoever does picks the port pair, the other adopts the tuple that it sees metadata on. When both do
+// at once the initiator's choice wins (isOurMove).
+//
+//                    arrives by                          leaves with
+//   upstream side    forward flow (key: their tuple)     the reverse flow's rewrite
+//   downstream side  reverse flow (key: their tuple)     the forward flow's rewrite
+//
+// What is still on its way by the old tuple is taken for LINGER_MS more, by the flow that was there before.
+
+import { elapsedMs } from "../base/clock.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import {
+  FLOW_LAST_SEEN,
+  FLOW_NEW_DESTINATION,
+  FLOW_NEW_PORTS,
+  FLOW_NEW_SOURCE,
+  FLOW_NEXT_HOP,
+  FLOW_PLAN,
+  FLOW_SESSION,
+  FLOW_SHIFT,
+  GENERATION_MASK,
+  OP_SECURE,
+  OP_SLOW,
+  planEgress,
+} from "../table/flow-table.ts";
+import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
+import { DROP_FLOW_CONFLICT, DROP_PATH_DOWN, DROP_WAYPOINT_PORTS, OK } from "../wire/verdict.ts";
+import { armTimer, LINGER_MS } from "./expire.ts";
+import { type Sessions, swapPorts, wireProtocol } from "./open.ts";
+import { nextDownstream, nextUpstream } from "./path-choice.ts";
+
+/** Ops of a plan: the bits below the generation. */
+const OPS = 0xff;
+
+/** Why a session was moved. */
+export type MoveReason = "path-down" | "better-path" | "peer" | "nat";
+
+/** Told of each move: who shows events, and nobody on a packet's way. */
+export type MoveObserver = (session: number, from: PeerPath, to: PeerPath, reason: MoveReason) => void;
+
+export class Reroute {
+  readonly #sessions: Sessions;
+  /** Since start. */
+  movedTotal = 0;
+  observer: MoveObserver | null = null;
+
+  constructor(sessions: Sessions) {
+    this.#sessions = sessions;
+  }
+
+  /**
+   * A flow of the session carries an old generation: something about paths has changed. Each side whose path can be used
+   * no longer, or is no longer the best, is moved. Returns OK when a packet in `direction` may go on, or DROP_PATH_DOWN:
+   * the session stays, and is looked at again with its next packet.
+   */
+  recheck(session: number, direction: number, nowMs: number): number {
+    const { table, flows, paths } = this.#sessions;
+    const down = table.downstream.path[session];
+    if (down >= 0) {
+      const next = nextDownstream(this.#sessions, session);
+      if (next >= 0 && next !== down) this.#choose(session, REVERSE, paths[next], nowMs);
+    }
+    const up = table.upstream.path[session];
+    if (up >= 0 && !paths[up].up) {
+      const next = nextUpstream(this.#sessions, session);
+      if (next >= 0 && next !== up) this.#choose(session, FORWARD, paths[next], nowMs);
+    }
+    for (const way of [FORWARD, REVERSE]) {
+      const leaving = table.sides[1 - way].path[session];
+      if (leaving >= 0 && !paths[leaving].up) continue;
+      const old = table.sides[way].lingering[session];
+      for (const flow of old < 0 ? [table.flow(session, way)] : [table.flow(session, way), old]) {
+        const at = (flow << FLOW_SHIFT) + FLOW_PLAN;
+        flows.words[at] = (flows.words[at] & ~GENERATION_MASK) | flows.generation;
+      }
+    }
+    const leaving = table.sides[1 - direction].path[session];
+    return leaving >= 0 && !paths[leaving].up ? DROP_PATH_DOWN : OK;
+  }
+
+  /**
+   * The peer has moved the session, or something between us has: its metadata came from `path` with this flow key, in
+   * `direction`. Returns OK, or DROP_FLOW_CONFLICT when the tuple is another session's.
+   */
+  adopt(session: number, direction: number, path: PeerPath, key: Int32Array, nowMs: number): number {
+    const from = this.#sessions.paths[this.#sessions.table.sides[direction].path[session]];
+    const placed = this.#place(session, direction, path, key[0], key[1], key[2], -1, nowMs);
+    if (placed === OK) this.#moved(session, from, path, from === path ? "nat" : "peer");
+    return placed;
+  }
+
+  /** Whether this router has moved the session on that side and its peer has not answered yet: then our choice stands. */
+  isOurMove(session: number, direction: number): boolean {
+    const { table } = this.#sessions;
+    const side = table.sides[direction];
+    return direction === REVERSE && side.state[session] === SIDE_SENDING && side.lingering[session] >= 0;
+  }
+
+  /** Move the side that packets in `direction` come from to `path`, with a pair of ours. */
+  #choose(session: number, direction: number, path: PeerPath, nowMs: number): number {
+    const { table } = this.#sessions;
+    const at = session * 4;
+    const row = this.#sessions.allocatePair(path, table.context.subarray(at, at + 4), nowMs);
+    if (row < 0) return DROP_WAYPOINT_PORTS;
+    const protocol = wireProtocol(table.context[at + 3]);
+    const ports = path.ports(protocol).ports(row);
+    const from = this.#sessions.paths[table.sides[direction].path[session]];
+    const placed = this.#place(session, direction, path, path.remote, path.local, swapPorts(ports), row, nowMs);
+    if (placed === OK) this.#moved(session, from, path, from.up ? "better-path" : "path-down");
+    else path.ports(protocol).release(row, nowMs);
+    return placed;
+  }
+
+  /** The side goes over `path` from now on; what arrives has this source, destination and ports. */
+  #place(
+    session: number,
+    direction: number,
+    path: PeerPath,
+    source: number,
+    destination: number,
+    ports: number,
+    portRow: number,
+    nowMs: number,
+  ): number {
+    const { table, flows } = this.#sessions;
+    const side = table.sides[direction];
+    const protocol = (path.interfaceId << 8) | wireProtocol(table.context[session * 4 + 3]);
+    const old = table.flow(session, direction);
+    const known = flows.find(source, destination, ports, protocol);
+    if (known >= 0 && known !== side.lingering[session]) return known === old ? OK : DROP_FLOW_CONFLICT;
+    this.#sessions.endLinger(side, session);
+    const flow = flows.insert(source, destination, ports, protocol);
+    if (flow < 0) return DROP_FLOW_CONFLICT;
+    this.#continue(old, flow, session);
+    if (direction === FORWARD) table.forwardFlow[session] = flow;
+    else table.reverseFlow[session] = flow;
+    this.#sessions.leavePath(side, session, nowMs);
+    path.sessions++;
+    side.start(session, path.row, portRow);
+    this.#linger(side, session, old, nowMs);
+    for (const leaving of [table.flow(session, 1 - direction), table.sides[1 - direction].lingering[session]]) {
+      if (leaving < 0) continue;
+      this.#replan(leaving, destination, source, swapPorts(ports), path.interfaceId, path.nextHop);
+    }
+    this.#sessions.settle(session);
+    armTimer(this.#sessions, session, nowMs);
+    return OK;
+  }
+
+  /** The new flow rewrites as the old one did, and goes on counting. */
+  #continue(old: number, flow: number, session: number): void {
+    const { flows } = this.#sessions;
+    const { words } = flows;
+    const from = old << FLOW_SHIFT;
+    const to = flow << FLOW_SHIFT;
+    const plan = words[from + FLOW_PLAN];
+    this.#sessions.plan(
+      flow,
+      words[from + FLOW_NEW_SOURCE],
+      words[from + FLOW_NEW_DESTINATION],
+      words[from + FLOW_NEW_PORTS],
+      planEgress(plan),
+      words[from + FLOW_NEXT_HOP],
+      plan & OPS,
+    );
+    words[to + FLOW_SESSION] = session;
+    words[to + FLOW_LAST_SEEN] = words[from + FLOW_LAST_SEEN];
+    flows.addCounts(old, flow);
+  }
+
+  /** A flow that leaves by the side that has moved. */
+  #replan(flow: number, source: number, destination: number, ports: number, egress: number, hop: number): void {
+    const { flows, neighbors } = this.#sessions;
+    const at = flow << FLOW_SHIFT;
+    const before = flows.words[at + FLOW_NEXT_HOP];
+    this.#sessions.plan(flow, source, destination, ports, egress, hop, flows.words[at + FLOW_PLAN] & OPS);
+    neighbors.release(before);
+  }
+
+  #linger(side: HandshakeColumns, session: number, old: number, nowMs: number): void {
+    const { words } = this.#sessions.flows;
+    const at = (old << FLOW_SHIFT) + FLOW_PLAN;
+    // With keys it needs those of the path it came by: one packet at a time.
+    words[at] = (words[at] & OP_SECURE) === 0 ? words[at] & ~OP_SLOW : words[at] | OP_SLOW;
+    side.lingering[session] = old;
+    side.movedMs[session] = nowMs;
+  }
+
+  #moved(session: number, from: PeerPath, to: PeerPath, reason: MoveReason): void {
+    const { moves } = this.#sessions.table;
+    if (moves[session] < 255) moves[session]++;
+    this.movedTotal++;
+    this.observer?.(session, from, to, reason);
+  }
+
+  /** Give up the flow from before the session moved, once its time is over. Call it when the session's timer fires. */
+  endLingerIfDue(session: number, nowMs: number): void {
+    for (const side of this.#sessions.table.sides) {
+      if (side.lingering[session] >= 0 && elapsedMs(nowMs, side.movedMs[session]) >= LINGER_MS)
+        this.#sessions.endLinger(side, session);
+    }
+  }
+}
