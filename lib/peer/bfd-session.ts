@@ -12,14 +12,7 @@
 
 import { invariant } from "../base/invariant.ts";
 import type { RandomSource } from "../base/random.ts";
-import {
-  BFD_ADMIN_DOWN,
-  BFD_DOWN,
-  BFD_STATE_NAMES,
-  BFD_UP,
-  type BfdPacket,
-  DIAGNOSTIC_NONE,
-} from "../wire/bfd.ts";
+import { BFD_ADMIN_DOWN, BFD_DOWN, BFD_STATE_NAMES, BFD_UP, type BfdPacket, DIAGNOSTIC_NONE } from "../wire/bfd.ts";
 import { DROP_BFD_ADMIN_DOWN, DROP_BFD_SEQUENCE, DROP_BFD_SESSION, OK } from "../wire/verdict.ts";
 import { DETECTION_TIME_PASSED, DIAGNOSTIC_KEPT, DISABLED, ENABLED, nextBfdState } from "./bfd-machine.ts";
 

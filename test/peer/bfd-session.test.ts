@@ -93,7 +93,12 @@ test("two ends come up by the three-way handshake, one Down, Init, Up, the other
 });
 
 test("until it is Up an end sends once a second whatever is configured, and then as fast as both ends allow", (t) => {
-  const link = new BfdLink({ seed: 2, west: FAST, east: { desiredMinTxMs: 20, requiredMinRxMs: 80 }, loses: () => true });
+  const link = new BfdLink({
+    seed: 2,
+    west: FAST,
+    east: { desiredMinTxMs: 20, requiredMinRxMs: 80 },
+    loses: () => true,
+  });
   link.run(60_000);
   t.is(link.west.delivered.length, 0);
   for (const ms of intervals(link.west, 0)) t.true(ms >= 750 && ms <= 1000, `${ms}`);
@@ -206,7 +211,12 @@ for (const [seed, settings, loss] of [
 
 test("a slower rate is not used before the poll that tells of it was answered", (t) => {
   let losesFinal = true;
-  const link = new BfdLink({ seed: 11, west: FAST, east: FAST, loses: (_from, _at, packet) => losesFinal && packet.final });
+  const link = new BfdLink({
+    seed: 11,
+    west: FAST,
+    east: FAST,
+    loses: (_from, _at, packet) => losesFinal && packet.final,
+  });
   losesFinal = false;
   link.run(10_000);
   losesFinal = true;
@@ -387,12 +397,17 @@ test("sequence numbers go on past 2^32", (t) => {
 });
 
 test("a disabled end says so for the detection time and is silent then, and the other neither comes up nor flaps", (t) => {
-  const link = new BfdLink({ seed: 16, loses: (from, atMs) => from.address === WEST && atMs > 10_000 && atMs < 11_500 });
+  const link = new BfdLink({
+    seed: 16,
+    loses: (from, atMs) => from.address === WEST && atMs > 10_000 && atMs < 11_500,
+  });
   link.run(10_001);
   link.west.session.disable(link.nowMs);
   link.run(60_000);
   const farewell = link.west.sent.filter(({ atMs }) => atMs > 10_000);
-  t.true(farewell.every(({ packet }) => packet.state === BFD_ADMIN_DOWN && packet.diagnostic === DIAGNOSTIC_ADMIN_DOWN));
+  t.true(
+    farewell.every(({ packet }) => packet.state === BFD_ADMIN_DOWN && packet.diagnostic === DIAGNOSTIC_ADMIN_DOWN),
+  );
   t.true(farewell.length >= 4);
   const lastMs = farewell.at(-1)!.atMs;
   t.true(lastMs >= 10_001 + 3000 && lastMs <= 10_001 + 4000);
