@@ -154,6 +154,38 @@ test("a dead link takes each end down exactly at the detection time after its la
   }
 });
 
+test("it is the other end's multiplier that counts, at each end", (t) => {
+  let isCut = false;
+  const link = new BfdLink({ seed: 20, west: { detectMult: 3 }, east: { detectMult: 10 }, loses: () => isCut });
+  link.run(20_000);
+  isCut = true;
+  link.run(40_000);
+  for (const [end, detection] of [
+    [link.west, 10_000],
+    [link.east, 3000],
+  ] as const) {
+    t.deepEqual(end.times(BFD_EVENT_DOWN), [end.delivered.at(-1)!.atMs + detection]);
+  }
+});
+
+test("an end that went down sends once a second again, without Poll, and knows nothing of the other any more", (t) => {
+  let isCut = false;
+  const link = new BfdLink({ seed: 21, west: FAST, east: FAST, loses: () => isCut });
+  link.run(20_000);
+  isCut = true;
+  link.west.configure({ ...link.west.settings, desiredMinTxMs: 60 });
+  link.run(21_000);
+  t.is(link.west.session.state, BFD_DOWN);
+  t.true(link.west.sent.some(({ atMs, packet }) => atMs >= 20_000 && packet.poll));
+  link.run(60_000);
+  for (const ms of intervals(link.west, 21_000)) t.true(ms >= 750 && ms <= 1000, `${ms}`);
+  for (const { packet } of link.west.sent.filter(({ atMs }) => atMs >= 21_000)) {
+    t.false(packet.poll);
+    t.is(packet.yourDiscriminator, 0);
+    t.is(packet.desiredMinTxUs, 1_000_000);
+  }
+});
+
 test("an end that hears nothing while the other hears all takes the other down with it", (t) => {
   let isCut = false;
   const link = new BfdLink({ seed: 5, loses: (from) => isCut && from.address === EAST });
@@ -351,6 +383,29 @@ test("a peer that requires nothing gets no periodic packets, but answers to its 
   t.true(said[0].final);
   hear({ state: BFD_UP, requiredMinRxUs: 500_000 }, 31_000);
   t.is(say(31_000).length, 1);
+});
+
+test("a peer that required nothing and is gone is looked for again", (t) => {
+  const { hear, say } = alone();
+  hear({ requiredMinRxUs: 0 }, 0);
+  t.deepEqual(say(2999), []);
+  t.is(say(3000).length, 1);
+  t.is(say(4000).length, 1);
+});
+
+test("a poll ends with an answer to one of its own packets, not with a late one to the poll before", (t) => {
+  const { session, hear, say } = alone();
+  hear({ state: BFD_INIT }, 0);
+  for (const { txSequence } of say(0)) hear({ state: BFD_UP, rxSequence: txSequence, rxCount: 1 }, 10);
+  const before = session.txSequence;
+  session.configure({ ...BFD_DEFAULTS, desiredMinTxMs: 2000 });
+  t.true(say(100)[0].poll);
+  hear({ state: BFD_UP, final: true, rxSequence: before, rxCount: 1 }, 110);
+  t.true(session.isPolling);
+  t.is(session.txIntervalMs, 1000);
+  hear({ state: BFD_UP, final: true, rxSequence: before + 1, rxCount: 2 }, 120);
+  t.false(session.isPolling);
+  t.is(session.txIntervalMs, 2000);
 });
 
 test("to a peer in demand mode nothing is sent of ourselves while both are Up, except polls and answers", (t) => {

@@ -158,6 +158,16 @@ test("the time of 28 bits may begin anew, every 74.5 hours", (t) => {
   t.is(west.metrics.jitterMs, 0);
 });
 
+test("jitter does not mind a peer whose clock is a little ahead, so that packets seem to come before they left", (t) => {
+  const metrics = new InlineMetrics(INLINE_DEFAULTS);
+  for (let n = 0; n < 200; n++) {
+    const nowMs = 1000 + n * 100;
+    const txTimeMs = nowMs + (n % 2 === 0 ? 4 : -6);
+    metrics.receive({ txColor: 1, txTimeMs, rxColor: 0, rxTimeMs: 0, drop: false, previousRxCount: 0 }, nowMs);
+  }
+  t.is(metrics.jitterMs, 10);
+});
+
 test("metrics age out when the traffic has left the path, and begin anew after a reset", (t) => {
   const world = {
     startMs: 0,

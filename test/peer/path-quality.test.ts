@@ -155,6 +155,9 @@ test("a window of sequence numbers is exact, and numbers that begin anew are no 
   loss.heard(1, 1, 1);
   for (let n = 2; n < 40; n++) loss.heard(n, n, n);
   t.is(loss.fromPeerPercent, before * 0.75, "a window without loss, after the peer began anew");
+  loss.heard(40, 140, 1040);
+  t.false(Number.isNaN(loss.toPeerPercent));
+  t.true(loss.toPeerPercent >= 0, "more than were sent: another count");
   const wrapping = new DirectionLoss();
   for (let n = 0; n <= 60; n++) wrapping.heard((0xfffffff0 + n) >>> 0, -1, -1);
   t.is(wrapping.fromPeerPercent, 0);
