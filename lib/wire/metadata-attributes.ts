@@ -48,6 +48,21 @@ export const ATTRIBUTE_PAYLOAD_KEY_VERSION = 0x8005;
 /** The TCP sequence number from which on the sender's payload is encrypted (with attribute 11, of a session that began in clear). */
 export const ATTRIBUTE_ENCRYPTED_FROM = 0x8006;
 
+// Ours, behind BFD packets (protocol sheet 6.2): 0x8100..0x810F. See bfd.ts.
+export const ATTRIBUTE_ROUTER_NAME = 0x8101;
+export const ATTRIBUTE_NODE = 0x8102;
+/** The address and port that the sender itself believes it sends from. */
+export const ATTRIBUTE_OWN_ADDRESS = 0x8103;
+/** The address and port that the sender saw the receiver send from. */
+export const ATTRIBUTE_OBSERVED_ADDRESS = 0x8104;
+export const ATTRIBUTE_TX_SEQUENCE = 0x8105;
+/** The highest transmit sequence number that the sender had from the receiver. */
+export const ATTRIBUTE_RX_SEQUENCE = 0x8106;
+export const ATTRIBUTE_ECHO_TIME = 0x8107;
+export const ATTRIBUTE_PROBE_SIZE = 0x8108;
+/** How many packets the sender had from the receiver: the highest sequence number alone does not tell what was lost before it. */
+export const ATTRIBUTE_RX_COUNT = 0x8109;
+
 // Reasons of ATTRIBUTE_CONTROL (protocol sheet 3.4).
 export const CONTROL_KEEP_ALIVE = 1;
 export const CONTROL_ENABLE_METADATA = 2;
@@ -102,6 +117,19 @@ export interface PortPair {
   destination: number;
 }
 
+/** One running instance of a router. */
+export interface RouterNode {
+  nodeId: number;
+  /** Drawn at start: another one means that the node was started again. */
+  bootId: bigint;
+}
+
+/** An address with a port. */
+export interface Endpoint {
+  address: string;
+  port: number;
+}
+
 /** `true` is a flag's value: the attribute is there. */
 export type AttributeValue =
   | true
@@ -114,7 +142,9 @@ export type AttributeValue =
   | Fragment
   | PathMetrics
   | MulticastGroup
-  | PortPair;
+  | PortPair
+  | RouterNode
+  | Endpoint;
 
 interface Codec<V> {
   readonly lengthMin: number;
@@ -176,6 +206,14 @@ const u64 = fixed<bigint>(
     setU32(b, 4, Number(v & 0xffffffffn));
   },
   (b) => (BigInt(getU32(b, 0)) << 32n) | BigInt(getU32(b, 4)),
+);
+const node = fixed<RouterNode>(
+  12,
+  (b, v) => {
+    setU32(b, 0, v.nodeId);
+    b.set(u64.encode(v.bootId), 4);
+  },
+  (b) => ({ nodeId: getU32(b, 0), bootId: u64.decode(b.subarray(4)) as bigint }),
 );
 const ipv4 = fixed<string>(4, (b, v) => b.set(addressBytes(v)), addressText);
 const ipv6 = fixed<string>(16, (b, v) => b.set(addressBytes(v)), addressText);
@@ -268,6 +306,21 @@ const pathMetrics = fixed<PathMetrics>(
     previousRxCount: getU16(b, 8) & 0x7fff,
   }),
 );
+
+/** family 1 (4 or 6), address, port 2. */
+const endpoint: Codec<Endpoint> = {
+  lengthMin: 7,
+  lengthMax: 19,
+  encode(value) {
+    const address = addressBytes(value.address);
+    return Uint8Array.of(address.length === 4 ? 4 : 6, ...address, value.port >>> 8, value.port);
+  },
+  decode(bytes) {
+    const size = bytes[0] === 4 ? 4 : 16;
+    if (bytes.length !== 3 + size) return undefined;
+    return { address: addressText(bytes.subarray(1, 1 + size)), port: getU16(bytes, 1 + size) };
+  },
+};
 
 /** family 1 (4 or 6), flags 1, source, group, protocol 1. */
 const multicastGroup: Codec<MulticastGroup> = {
@@ -362,6 +415,15 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_DUPLICATE_SEQUENCE, "duplicate-sequence", "payload", u32),
   row(ATTRIBUTE_PAYLOAD_KEY_VERSION, "payload-key-version", "payload", u32),
   row(ATTRIBUTE_ENCRYPTED_FROM, "encrypted-from", "payload", u32),
+  row(ATTRIBUTE_ROUTER_NAME, "router-name", "payload", text),
+  row(ATTRIBUTE_NODE, "node", "payload", node),
+  row(ATTRIBUTE_OWN_ADDRESS, "own-address", "payload", endpoint),
+  row(ATTRIBUTE_OBSERVED_ADDRESS, "observed-address", "payload", endpoint),
+  row(ATTRIBUTE_TX_SEQUENCE, "tx-sequence", "payload", u32),
+  row(ATTRIBUTE_RX_SEQUENCE, "rx-sequence", "payload", u32),
+  row(ATTRIBUTE_ECHO_TIME, "echo-time", "payload", u64),
+  row(ATTRIBUTE_PROBE_SIZE, "probe-size", "payload", u16),
+  row(ATTRIBUTE_RX_COUNT, "rx-count", "payload", u32),
 ];
 
 /** The row for a type whose value has this length: the length tells the two of number 46 apart. */

@@ -20,13 +20,14 @@ import { DROP_METADATA_MALFORMED, OK } from "./verdict.ts";
 
 const VERSION = 1;
 
-/** Types that the parser remembers, each in a slot: 0..63, and ours, 0x8000..0x800f. All others are skipped. */
-const SLOTS = 80;
+/** Types that the parser remembers, each in a slot: 0..63, and ours, 0x8000..0x800f and 0x8100..0x810f. All others are skipped. */
+const SLOTS = 96;
 
 /** The slot of a type; -1 = not remembered. */
 function slotOf(type: number): number {
   if (type < 64) return type;
-  return (type & 0xfff0) === 0x8000 ? 64 + (type & 15) : -1;
+  // Bit 8 tells the two rows of ours apart.
+  return (type & 0xfef0) === 0x8000 ? 64 + ((type >>> 4) & 16) + (type & 15) : -1;
 }
 
 /** Type 46 is a health check; a security key, of the same number, is kept under type 0, which no attribute has. */
@@ -224,8 +225,33 @@ export class MetadataWriter {
     this.buffer[this.#attribute(type, 1)] = value;
   }
 
+  u16(type: number, value: number): void {
+    setU16(this.buffer, this.#attribute(type, 2), value);
+  }
+
   u32(type: number, value: number): void {
     setU32(this.buffer, this.#attribute(type, 4), value);
+  }
+
+  /** A whole number up to 2^53. */
+  u64(type: number, value: number): void {
+    const at = this.#attribute(type, 8);
+    setU32(this.buffer, at, Math.floor(value / 0x1_0000_0000));
+    setU32(this.buffer, at + 4, value % 0x1_0000_0000);
+  }
+
+  node(type: number, nodeId: number, bootId: bigint): void {
+    const at = this.#attribute(type, 12);
+    setU32(this.buffer, at, nodeId);
+    setU32(this.buffer, at + 4, Number(bootId >> 32n));
+    setU32(this.buffer, at + 8, Number(bootId & 0xffffffffn));
+  }
+
+  endpointIpv4(type: number, address: number, port: number): void {
+    const at = this.#attribute(type, 7);
+    this.buffer[at] = 4;
+    setU32(this.buffer, at + 1, address);
+    setU16(this.buffer, at + 5, port);
   }
 
   /** The `length` bytes of `source` from `at`. */

@@ -260,6 +260,53 @@ export const DROP_ICMP_ERROR = reason(
 );
 export const DROP_ICMP_TYPE = reason("icmp-type", "An ICMP message that opens no session: only an echo request does.");
 
+// Path monitoring (wire/bfd.ts, peer/bfd-session.ts)
+export const DROP_BFD_LENGTH = reason(
+  "bfd-length",
+  "A BFD packet cut short, or whose length field says less than its header or more than the packet has.",
+);
+export const DROP_BFD_VERSION = reason("bfd-version", "A BFD packet of another version than 1.");
+export const DROP_BFD_MULTIPLIER = reason(
+  "bfd-multiplier",
+  "A BFD packet with a detection multiplier of 0: the session could never stay up.",
+);
+export const DROP_BFD_MULTIPOINT = reason(
+  "bfd-multipoint",
+  "A BFD packet with the multipoint bit, which RFC 5880 reserves.",
+);
+export const DROP_BFD_DISCRIMINATOR = reason(
+  "bfd-discriminator",
+  "A BFD packet without its sender's discriminator, or without ours in a state that knows it (Init, Up).",
+);
+export const DROP_BFD_AUTHENTICATION = reason(
+  "bfd-authentication",
+  "A BFD packet with an authentication section of RFC 5880; peers sign with the digest of their security policy instead.",
+);
+export const DROP_BFD_METADATA = reason(
+  "bfd-metadata",
+  "A BFD packet of a peer without metadata, or whose metadata lacks the router's name, its node or the sequence number.",
+);
+export const DROP_BFD_METADATA_UNEXPECTED = reason(
+  "bfd-metadata-unexpected",
+  "A BFD packet with metadata on a path that is monitored with plain RFC 5881 or 5883.",
+);
+export const DROP_BFD_TTL = reason(
+  "bfd-ttl",
+  "A single-hop BFD packet whose TTL is not 255: it was not sent on this link (RFC 5881, 5).",
+);
+export const DROP_BFD_SESSION = reason(
+  "bfd-session",
+  "A BFD packet for a discriminator that is not of a session with its sender; after a restart of ours, until the peer notices.",
+);
+export const DROP_BFD_SEQUENCE = reason(
+  "bfd-sequence",
+  "A BFD packet that came twice, or later than one sent after it.",
+);
+export const DROP_BFD_ADMIN_DOWN = reason(
+  "bfd-admin-down",
+  "A BFD packet for a path that is administratively down on this router.",
+);
+
 /** Every reason in order; DROP_REASONS[verdict - DROP]. */
 export const DROP_REASONS: readonly DropReason[] = reasons;
 

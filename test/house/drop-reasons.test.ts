@@ -4,11 +4,15 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
+import { SeededRandom } from "../../lib/base/random.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 import type { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
+import { BFD_DEFAULTS, BfdSession } from "../../lib/peer/bfd-session.ts";
 import type { Router } from "../../lib/router.ts";
-import { DROP_REASONS } from "../../lib/wire/verdict.ts";
+import { addBfdAttributes, BfdPacket, checkBfdTtl, readBfd, writeBfd } from "../../lib/wire/bfd.ts";
+import { MetadataWriter, ParsedMetadata } from "../../lib/wire/metadata.ts";
+import { DROP_REASONS, verdictName } from "../../lib/wire/verdict.ts";
 import { udpFrame } from "../simulate/packets.ts";
 import { fabricText, payloadText, SIGNED } from "../simulate/protection.ts";
 import {
@@ -152,6 +156,53 @@ const SECURE_SCENES: Record<string, [Options, (net: TwoRouters) => void]> = {
   ],
 };
 
+const BFD: Partial<BfdPacket> = { detectMult: 3, myDiscriminator: 1, yourDiscriminator: 7 };
+
+/** The verdict on a packet between peers, with `change` made to its bytes. */
+function bfdVerdict(change: (bytes: Uint8Array) => void, isPlain = false, withMetadata = true): number {
+  const bytes = new Uint8Array(256);
+  const packet = Object.assign(new BfdPacket(), BFD);
+  const writer = new MetadataWriter(new Uint8Array(200));
+  writer.begin();
+  addBfdAttributes(writer, packet);
+  const at = writeBfd(bytes, 0, packet);
+  const length = withMetadata ? writer.end() : 0;
+  bytes.set(writer.buffer.subarray(0, length), at);
+  change(bytes);
+  return readBfd(bytes, 0, at + length, isPlain ? null : new ParsedMetadata(), packet);
+}
+
+/** What a session says of the second of two packets. */
+function bfdSessionVerdict(second: Partial<BfdPacket>, between: (session: BfdSession) => void = () => {}): number {
+  const session = new BfdSession(
+    {
+      ...{ discriminator: 7, path: 0, identity: null, ownAddress: 0, ownPort: 0 },
+      ...{ settings: BFD_DEFAULTS, random: new SeededRandom(1) },
+    },
+    0,
+  );
+  const first = Object.assign(new BfdPacket(), BFD, { hasMetadata: true, txSequence: 1 });
+  session.receive(first, 0, 1, 1280);
+  between(session);
+  return session.receive(Object.assign(new BfdPacket(), first, { txSequence: 2 }, second), 0, 1, 1280);
+}
+
+/** Reasons of the path monitor, shown by the codec and the session themselves: no router runs one yet. */
+const BFD_SCENES: Record<string, () => number> = {
+  "bfd-length": () => bfdVerdict((bytes) => (bytes[3] = 23)),
+  "bfd-version": () => bfdVerdict((bytes) => (bytes[0] = 0x40)),
+  "bfd-multiplier": () => bfdVerdict((bytes) => (bytes[2] = 0)),
+  "bfd-multipoint": () => bfdVerdict((bytes) => (bytes[1] |= 1)),
+  "bfd-discriminator": () => bfdVerdict((bytes) => bytes.fill(0, 4, 8)),
+  "bfd-authentication": () => bfdVerdict((bytes) => (bytes[1] |= 4)),
+  "bfd-metadata": () => bfdVerdict(() => {}, false, false),
+  "bfd-metadata-unexpected": () => bfdVerdict(() => {}, true),
+  "bfd-ttl": () => checkBfdTtl(254),
+  "bfd-session": () => bfdSessionVerdict({ yourDiscriminator: 8 }),
+  "bfd-sequence": () => bfdSessionVerdict({ txSequence: 1 }),
+  "bfd-admin-down": () => bfdSessionVerdict({}, (session) => session.disable(0)),
+};
+
 test("every drop reason is reached by a golden case or by a scene of this test", (t) => {
   const reached = new Set<string>();
   for (const path of filesUnder("test/golden").filter((file) => file.endsWith("counters.json"))) {
@@ -174,6 +225,13 @@ test("every drop reason is reached by a golden case or by a scene of this test",
       [net.west, net.east].some((router) => readCounters(router)[`drop.${name}`] > 0),
       name,
     );
+    reached.add(name);
+  }
+  t.is(verdictName(bfdVerdict(() => {})), "ok");
+  t.is(verdictName(bfdSessionVerdict({})), "ok");
+  for (const [name, play] of Object.entries(BFD_SCENES)) {
+    t.false(reached.has(name), `${name}: a golden case shows it already`);
+    t.is(verdictName(play()), name);
     reached.add(name);
   }
   t.deepEqual(

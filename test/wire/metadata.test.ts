@@ -193,6 +193,11 @@ test("unknown and private types are skipped, and known ones taken from either se
   t.false(parsed.has(9));
   t.false(parsed.has(23));
   t.false(parsed.has(0x800f));
+  t.is(parse(metadata("", "8105000400000007" + "80050004000000ff" + "8205000400000001" + "810f000155")), OK);
+  t.is(parsed.lengthOf(attributes.ATTRIBUTE_TX_SEQUENCE), 4);
+  t.is(parsed.offsetOf(attributes.ATTRIBUTE_TX_SEQUENCE), 16, "not taken for one of the other row");
+  t.is(parsed.offsetOf(attributes.ATTRIBUTE_PAYLOAD_KEY_VERSION), 24);
+  t.false(parsed.has(0x810f));
   t.is(parse(metadata("ffff0001")), DROP_METADATA_MALFORMED, "also an unknown type must fit");
 });
 
@@ -260,6 +265,15 @@ test("every attribute of the table is encoded and decoded back, and described un
     [attributes.ATTRIBUTE_DUPLICATE_SEQUENCE]: [0xffffffff],
     [attributes.ATTRIBUTE_PAYLOAD_KEY_VERSION]: [7],
     [attributes.ATTRIBUTE_ENCRYPTED_FROM]: [0xfffffff0],
+    [attributes.ATTRIBUTE_ROUTER_NAME]: ["east"],
+    [attributes.ATTRIBUTE_NODE]: [{ nodeId: 0xfffffffe, bootId: 0xfedcba9876543210n }],
+    [attributes.ATTRIBUTE_OWN_ADDRESS]: [{ address: "198.51.100.10", port: 1280 }],
+    [attributes.ATTRIBUTE_OBSERVED_ADDRESS]: [{ address: "2001:db8::1", port: 65535 }],
+    [attributes.ATTRIBUTE_TX_SEQUENCE]: [0xffffffff],
+    [attributes.ATTRIBUTE_RX_SEQUENCE]: [0],
+    [attributes.ATTRIBUTE_ECHO_TIME]: [0x0123456789abcdefn],
+    [attributes.ATTRIBUTE_PROBE_SIZE]: [1500],
+    [attributes.ATTRIBUTE_RX_COUNT]: [17],
   };
   const writer = new MetadataWriter(new Uint8Array(4096));
   for (const row of ATTRIBUTES) {

@@ -9,6 +9,7 @@ import test from "ava";
 import { getI32, getU16, setU16, setU32, viewOf } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { writeArp } from "../../lib/wire/arp.ts";
+import * as bfd from "../../lib/wire/bfd.ts";
 import {
   addDelta,
   applyDelta,
@@ -24,6 +25,7 @@ import {
 } from "../../lib/wire/checksum.ts";
 import { writeEthernet } from "../../lib/wire/ethernet.ts";
 import * as key from "../../lib/wire/flow-key.ts";
+import { MetadataWriter } from "../../lib/wire/metadata.ts";
 import { completeChecksum, segmentFrame, superFrameError } from "../../lib/wire/offload.ts";
 import { printIpv4 } from "../../lib/wire/print.ts";
 import {
@@ -39,7 +41,7 @@ import { buildFrame, MAC_HIGH, MAC_LOW, randomBytes, randomFrame } from "./frame
 import { bytesOf, hexOf } from "./vectors.ts";
 
 const { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } = key;
-type Fields = Record<string, number | string>;
+type Fields = Record<string, number | string | number[]>;
 
 // Debian's own interpreter: the one that has python3-scapy.
 const PYTHON = "/usr/bin/python3";
@@ -48,9 +50,9 @@ const hasTshark = spawnSync("tshark", ["--version"]).status === 0;
 const withScapy = hasScapy ? test : test.skip;
 const withTshark = hasTshark ? test : test.skip;
 
-function askScapy(frames: Uint8Array[], make: number, seed: number): { read: Fields[]; made: Fields[] } {
+function askScapy(frames: Uint8Array[], make: number, seed: number, kind = "any"): { read: Fields[]; made: Fields[] } {
   const script = fileURLToPath(new URL("../../../test/wire/scapy-referee.py", import.meta.url));
-  const input = JSON.stringify({ frames: frames.map(hexOf), make, seed });
+  const input = JSON.stringify({ frames: frames.map(hexOf), make, seed, kind });
   const run = spawnSync(PYTHON, [script], { input, encoding: "utf8", maxBuffer: 1 << 26 });
   if (run.status !== 0) throw new Error(run.stderr);
   return JSON.parse(run.stdout);
@@ -151,34 +153,38 @@ function pcapOf(frames: Uint8Array[]): Buffer {
   return Buffer.concat(parts);
 }
 
-/** For each frame, whether tshark finds the checksums of IP and of TCP, UDP or ICMP good. */
-function askTshark(frames: Uint8Array[]): boolean[] {
+/** Each frame's fields as tshark says them. */
+function tsharkFields(frames: Uint8Array[], fields: string[], options: string[] = []): string[][] {
   const folder = mkdtempSync(join(tmpdir(), "waymark-wire-"));
   try {
     const file = join(folder, "frames.pcap");
     writeFileSync(file, pcapOf(frames));
-    const fields = ["ip.checksum.status", "tcp.checksum.status", "udp.checksum.status", "icmp.checksum.status"];
     const run = spawnSync(
       "tshark",
       [
         ...["-n", "-r", file, "-T", "fields", "-E", "separator=,", "-E", "occurrence=f"],
-        ...["ip", "tcp", "udp"].flatMap((protocol) => ["-o", `${protocol}.check_checksum:TRUE`]),
+        ...options.flatMap((option) => ["-o", option]),
         ...fields.flatMap((field) => ["-e", field]),
       ],
       { encoding: "utf8", maxBuffer: 1 << 26 },
     );
     if (run.status !== 0) throw new Error(run.stderr);
-    // 0 is bad, 1 good, 2 not verified.
-    return run.stdout
-      .trimEnd()
-      .split("\n")
-      .map((line) => {
-        const statuses = line.split(",").filter((status) => status !== "");
-        return statuses.length === 2 && statuses.every((status) => status === "1");
-      });
+    const lines = run.stdout.trimEnd().split("\n");
+    return lines.map((line) => line.split(","));
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** For each frame, whether tshark finds the checksums of IP and of TCP, UDP or ICMP good. */
+function askTshark(frames: Uint8Array[]): boolean[] {
+  const fields = ["ip.checksum.status", "tcp.checksum.status", "udp.checksum.status", "icmp.checksum.status"];
+  const options = ["ip", "tcp", "udp"].map((protocol) => `${protocol}.check_checksum:TRUE`);
+  // 0 is bad, 1 good, 2 not verified.
+  return tsharkFields(frames, fields, options).map((values) => {
+    const statuses = values.filter((status) => status !== "");
+    return statuses.length === 2 && statuses.every((status) => status === "1");
+  });
 }
 
 withTshark(
@@ -237,6 +243,76 @@ withTshark(
     for (const [i, good] of said.entries()) t.is(good, isGood[i], `frame ${i}: ${hexOf(frames[i])}`);
   },
 );
+
+function randomBfd(random: SeededRandom): bfd.BfdPacket {
+  const u32 = () => random.nextI32() >>> 0;
+  const state = random.below(4);
+  return Object.assign(new bfd.BfdPacket(), {
+    ...{ state, diagnostic: random.below(32), detectMult: 1 + random.below(255) },
+    ...{ poll: random.below(2) === 1, final: random.below(2) === 1 },
+    ...{ controlPlaneIndependent: random.below(2) === 1, demand: random.below(2) === 1 },
+    ...{ myDiscriminator: u32() || 1, yourDiscriminator: state > bfd.BFD_DOWN ? u32() || 1 : u32() },
+    ...{ desiredMinTxUs: u32(), requiredMinRxUs: u32(), requiredMinEchoRxUs: u32() },
+  });
+}
+
+/** A frame to the port of single-hop BFD; every other packet has metadata behind it. */
+function bfdFrame(packet: bfd.BfdPacket, withMetadata: boolean): Uint8Array {
+  const writer = new MetadataWriter(new Uint8Array(100));
+  writer.begin();
+  bfd.addBfdAttributes(writer, Object.assign(new bfd.BfdPacket(), { routerName: "west", txSequence: 1 }));
+  const length = withMetadata ? writer.end() : 0;
+  const payload = new Uint8Array(24 + length);
+  payload.set(writer.buffer.subarray(0, length), bfd.writeBfd(payload, 0, packet));
+  return buildFrame({ protocol: PROTOCOL_UDP, sourcePort: 50_000, destinationPort: 3784, ttl: 255, payload }).bytes;
+}
+
+/** As both referees are asked for it: version, diagnostic, state, P F C A D M, multiplier, length, and five words. */
+function bfdNumbers(packet: bfd.BfdPacket): number[] {
+  const { poll, final, controlPlaneIndependent, demand } = packet;
+  return [
+    ...[1, packet.diagnostic, packet.state, +poll, +final, +controlPlaneIndependent, 0, +demand, 0],
+    ...[packet.detectMult, 24, packet.myDiscriminator, packet.yourDiscriminator],
+    ...[packet.desiredMinTxUs, packet.requiredMinRxUs, packet.requiredMinEchoRxUs],
+  ];
+}
+
+withScapy("scapy reads from 200 BFD packets of ours what we wrote, and we from 200 of scapy's what it wrote", (t) => {
+  const random = new SeededRandom(24);
+  const packets = Array.from({ length: 200 }, () => randomBfd(random));
+  const frames = packets.map((packet, i) => bfdFrame(packet, i % 2 === 1));
+  const { read, made } = askScapy(frames, 200, 25, "bfd");
+  for (const [i, packet] of packets.entries()) t.deepEqual(read[i].bfd, bfdNumbers(packet), hexOf(frames[i]));
+  let refused = 0;
+  for (const { hex, bfd: said } of made) {
+    const payload = bytesOf(String(hex)).subarray(42);
+    const packet = new bfd.BfdPacket();
+    const numbers = said as number[];
+    // Half of scapy's have an authentication or multipoint bit.
+    const verdict = bfd.readBfd(payload, 0, payload.length, null, packet);
+    t.is(verdict === OK, numbers[6] === 0 && numbers[8] === 0, String(hex));
+    if (verdict === OK) t.deepEqual(bfdNumbers(packet), numbers, String(hex));
+    else refused++;
+  }
+  t.true(refused > 50 && refused < 180);
+});
+
+withTshark("tshark reads from 200 BFD packets of ours what we wrote, with and without metadata behind them", (t) => {
+  const random = new SeededRandom(26);
+  const packets = Array.from({ length: 200 }, () => randomBfd(random));
+  const frames = packets.map((packet, i) => bfdFrame(packet, i % 2 === 1));
+  const fields = [
+    ...["version", "diag", "sta", "flags.p", "flags.f", "flags.c", "flags.a", "flags.d", "flags.m"],
+    ...["detect_time_multiplier", "message_length", "my_discriminator", "your_discriminator"],
+    ...["desired_min_tx_interval", "required_min_rx_interval", "required_min_echo_interval"],
+  ].map((name) => `bfd.${name}`);
+  const said = tsharkFields(frames, [...fields, "_ws.malformed"]);
+  t.is(said.length, frames.length);
+  for (const [i, values] of said.entries()) {
+    t.deepEqual(values.slice(0, -1).map(Number), bfdNumbers(packets[i]), hexOf(frames[i]));
+    t.is(values.at(-1), "");
+  }
+});
 
 for (const [name, has] of [
   ["python3-scapy", hasScapy],

@@ -1,12 +1,13 @@
 """Referee for the codecs of lib/wire: reads frames and makes frames with scapy, one process for all.
 
-Standard input: {"frames": [hex, ...], "make": count, "seed": number}
+Standard input: {"frames": [hex, ...], "make": count, "seed": number, "kind": "any" or "bfd"}
 Standard output: {"read": [fields, ...], "made": [{"hex": ..., fields...}, ...]}
 """
 import json
 import random
 import sys
 
+from scapy.contrib.bfd import BFD
 from scapy.all import ARP, ICMP, IP, TCP, UDP, Ether, Raw, raw
 
 
@@ -40,6 +41,11 @@ def fields(frame):
         out["mss"] = next((value for name, value in l4.options if name == "MSS"), 0)
     if isinstance(l4, UDP):
         out["udpLength"] = l4.len
+    if BFD in frame:
+        bfd = frame[BFD]
+        flags = [int(bfd.flags) >> bit & 1 for bit in range(5, -1, -1)]
+        out["bfd"] = [bfd.version, bfd.diag, bfd.sta, *flags, bfd.detect_mult, bfd.len, bfd.my_discriminator,
+                      bfd.your_discriminator, bfd.min_tx_interval, bfd.min_rx_interval, bfd.echo_rx_interval]
     if isinstance(l4, ICMP):
         out.update(icmpType=l4.type, icmpCode=l4.code, identifier=l4.id)
     return out
@@ -67,8 +73,18 @@ def make(rng):
     return Ether(raw(ether / ip / l4 / Raw(body)))
 
 
+def make_bfd(rng):
+    word = lambda: rng.randint(1, 2**32 - 1)
+    names = "".join(name for name in "PFCD" if rng.random() < 0.5) + "".join(name for name in "AM" if rng.random() < 0.3)
+    bfd = BFD(diag=rng.randint(0, 31), sta=rng.randint(0, 3), flags=names, detect_mult=rng.randint(1, 255),
+              my_discriminator=word(), your_discriminator=word(), min_tx_interval=word(), min_rx_interval=word(),
+              echo_rx_interval=word())
+    ether = Ether(dst="02:00:00:00:00:01", src="02:00:00:00:00:02")
+    return Ether(raw(ether / IP(src="10.0.0.1", dst="10.0.0.2", ttl=255) / UDP(sport=50000, dport=3784) / bfd))
+
+
 task = json.load(sys.stdin)
 rng = random.Random(task["seed"])
 read = [fields(Ether(bytes.fromhex(text))) for text in task["frames"]]
-made = [make(rng) for _ in range(task["make"])]
+made = [(make_bfd if task["kind"] == "bfd" else make)(rng) for _ in range(task["make"])]
 json.dump({"read": read, "made": [dict(fields(frame), hex=raw(frame).hex()) for frame in made]}, sys.stdout)
