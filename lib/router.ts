@@ -11,7 +11,7 @@ import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
 import { AdminSocket, type Answer } from "./control/admin-socket.ts";
 import { compileInterfaces, compilePaths, compilePolicy } from "./control/compile.ts";
-import { compileSecurity, type KeyRotation, rotateKeys } from "./control/compile-security.ts";
+import { compileSecurity, type KeyRotation, mayHaveSessionKeys, rotateKeys } from "./control/compile-security.ts";
 import type { Config, InterfaceConfig, SecurityPolicyConfig } from "./control/config.ts";
 import { lockDevices } from "./control/device-lock.ts";
 import { type Explanation, explain } from "./control/explain.ts";
@@ -25,7 +25,7 @@ import { warmUp } from "./control/warm-up.ts";
 import { lookAtClocks, lookAtPorts, watch } from "./control/watch.ts";
 import { nativeCrypto } from "./crypto/native-crypto.ts";
 import { nodeCrypto } from "./crypto/node-crypto.ts";
-import type { PacketCrypto } from "./crypto/packet-crypto.ts";
+import { KEY_STRIDE, type PacketCrypto } from "./crypto/packet-crypto.ts";
 import { COUNTERS } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
@@ -119,7 +119,7 @@ export function buildRouter(
   const policy = compilePolicy(config, interfaces, paths, securities);
   const counters = new CounterSet(COUNTERS);
   const strays = share === undefined ? null : new Strays({ ...share, counters });
-  const table = new SessionTable(config.sessions.max);
+  const table = new SessionTable(config.sessions.max, mayHaveSessionKeys(config) ? KEY_STRIDE : 0);
   const seed = random.nextI32();
   const flows = new FlowTable(config.sessions.max * 2, seed, BATCH_FRAMES, tableMemory);
   const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
@@ -144,7 +144,7 @@ export function buildRouter(
   const metadata = new SessionMetadata(writer, table, policy, config.router);
   const security = new PacketSecurity({ crypto, random, wallMs, seed });
   const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security });
-  const payload = new PayloadSecurity({ sessions, policy, security });
+  const payload = new PayloadSecurity({ sessions, policy, security, crypto });
   const reroute = new Reroute(sessions);
   const retrigger = new Retrigger(sessions, signals);
   const slow = new SlowPath({

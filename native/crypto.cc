@@ -191,12 +191,38 @@ class KeyedHmac final : public Hmac {
   State inner_, outer_;
 };
 
-/** AES-CBC with one key: a context a direction, made once. OpenSSL wipes the key schedules when they are freed. */
-class Cipher : public Tagged {
- public:
-  static constexpr uint32_t KIND = 0x77636970;
+/** Keys of JS's in a column, and which of them each row of a call has. */
+struct KeyColumn {
+  /** A key's place, whatever its length. */
+  static constexpr size_t STRIDE = 32;
+  const uint8_t* bytes;
+  size_t byteCount;
+  const int32_t* places;
 
-  Cipher() : Tagged{KIND} {}
+  /** `count` rows will ask. */
+  bool take(napi_env env, napi_value keys, napi_value column, int64_t count) {
+    uint8_t* first;
+    int32_t* each;
+    size_t rows;
+    if (!takeArray(env, keys, napi_uint8_array, &first, &byteCount) ||
+        !takeArray(env, column, napi_int32_array, &each, &rows)) {
+      return false;
+    }
+    bytes = first;
+    places = each;
+    if (static_cast<size_t>(count) <= rows) return true;
+    fail(env, CODE_ARGUMENT, "The column that says which key is shorter than the rows are many.");
+    return false;
+  }
+
+  bool has(int32_t place) const { return place >= 0 && static_cast<size_t>(place) < byteCount / STRIDE; }
+  const uint8_t* key(int32_t place) const { return bytes + STRIDE * static_cast<size_t>(place); }
+};
+
+/** AES-CBC: a context a direction, made once. OpenSSL wipes the key schedules when they are freed. */
+class Cipher {
+ public:
+  Cipher() = default;
   Cipher(const Cipher&) = delete;
   Cipher& operator=(const Cipher&) = delete;
   ~Cipher() {
@@ -204,7 +230,7 @@ class Cipher : public Tagged {
     EVP_CIPHER_CTX_free(open_);
   }
 
-  /** Call once. False when OpenSSL has no such cipher, or no memory. */
+  /** Call once. `key` null: each row brings its own. False when OpenSSL has no such cipher, or no memory. */
   bool begin(const EVP_CIPHER* cipher, const uint8_t* key) {
     seal_ = EVP_CIPHER_CTX_new();
     open_ = EVP_CIPHER_CTX_new();
@@ -215,14 +241,17 @@ class Cipher : public Tagged {
            EVP_CIPHER_CTX_set_padding(open_, 0) == 1;
   }
 
-  /** False when OpenSSL refused a row; those before it are sealed. */
-  bool seal(const Rows& rows, const uint8_t* ivs) const {
+  /** `keys` null: all rows have the cipher's own. False when OpenSSL refused a row; those before it are sealed. */
+  bool seal(const Rows& rows, const uint8_t* ivs, const KeyColumn* keys) const {
     uint8_t* start;
     size_t size;
+    int32_t set = NO_ROW;
     for (int64_t i = 0; i < rows.count; i++) {
+      const int32_t place = keys == nullptr ? NO_ROW : keys->places[i];
       uint8_t iv[IV_LENGTH];
       memcpy(iv, ivs + IV_LENGTH * static_cast<size_t>(i), sizeof iv);
-      if (!rows.row(i, 0, &start, &size) || !rows.row(i, BLOCK - size % BLOCK + IV_LENGTH, &start, &size)) {
+      if (!rows.row(i, 0, &start, &size) || !rows.row(i, BLOCK - size % BLOCK + IV_LENGTH, &start, &size) ||
+          (keys != nullptr && !keys->has(place))) {
         rows.to[i] = NO_ROW;
         continue;
       }
@@ -230,7 +259,8 @@ class Cipher : public Tagged {
       memset(start + size, static_cast<int>(padding), padding);
       size += padding;
       int done;
-      if (EVP_EncryptInit_ex(seal_, nullptr, nullptr, nullptr, iv) != 1 ||
+      const uint8_t* key = nextKey(keys, place, &set);
+      if (EVP_EncryptInit_ex(seal_, nullptr, nullptr, key, iv) != 1 ||
           EVP_EncryptUpdate(seal_, start, &done, start, static_cast<int>(size)) != 1 || done != static_cast<int>(size)) {
         return false;
       }
@@ -240,18 +270,22 @@ class Cipher : public Tagged {
     return true;
   }
 
-  /** False when OpenSSL refused a row; those before it are open. */
-  bool open(const Rows& rows) const {
+  /** `keys` null: all rows have the cipher's own. False when OpenSSL refused a row; those before it are open. */
+  bool open(const Rows& rows, const KeyColumn* keys) const {
     uint8_t* start;
     size_t size;
+    int32_t set = NO_ROW;
     for (int64_t i = 0; i < rows.count; i++) {
-      const bool inside = rows.row(i, 0, &start, &size);
+      // Read once: JS may have given the same column for the ends.
+      const int32_t place = keys == nullptr ? NO_ROW : keys->places[i];
+      const bool inside = rows.row(i, 0, &start, &size) && (keys == nullptr || keys->has(place));
       const int32_t first = rows.from[i];
       rows.to[i] = NO_ROW;
       if (!inside || size < BLOCK + IV_LENGTH || size % BLOCK != 0) continue;
       size -= IV_LENGTH;
       int done;
-      if (EVP_DecryptInit_ex(open_, nullptr, nullptr, nullptr, start + size) != 1 ||
+      const uint8_t* key = nextKey(keys, place, &set);
+      if (EVP_DecryptInit_ex(open_, nullptr, nullptr, key, start + size) != 1 ||
           EVP_DecryptUpdate(open_, start, &done, start, static_cast<int>(size)) != 1 || done != static_cast<int>(size)) {
         return false;
       }
@@ -261,7 +295,20 @@ class Cipher : public Tagged {
     return true;
   }
 
+  /** No key of a row stays behind the call that brought it: it may be wiped in JS any time now. */
+  void forgetSealKey() const { EVP_EncryptInit_ex(seal_, nullptr, nullptr, NO_KEY, nullptr); }
+  void forgetOpenKey() const { EVP_DecryptInit_ex(open_, nullptr, nullptr, NO_KEY, nullptr); }
+
  private:
+  static constexpr uint8_t NO_KEY[KeyColumn::STRIDE] = {};
+
+  /** The key at `place`; null where the context has it from the row before, whose place is `*set`. */
+  static const uint8_t* nextKey(const KeyColumn* keys, int32_t place, int32_t* set) {
+    if (keys == nullptr || place == *set) return nullptr;
+    *set = place;
+    return keys->key(place);
+  }
+
   /** Bytes of PKCS#7 padding in the last block, 0 when it is none. Takes the same time for every block. */
   static size_t paddingOf(const uint8_t* block) {
     constexpr uint32_t last = BLOCK - 1;
@@ -277,6 +324,20 @@ class Cipher : public Tagged {
 
   EVP_CIPHER_CTX* seal_ = nullptr;
   EVP_CIPHER_CTX* open_ = nullptr;
+};
+
+/** One key for all rows. */
+struct KeyedCipher : Tagged {
+  static constexpr uint32_t KIND = 0x77636970;
+  KeyedCipher() : Tagged{KIND} {}
+  Cipher cipher;
+};
+
+/** A key a row. */
+struct ColumnCipher : Tagged {
+  static constexpr uint32_t KIND = 0x77636f6c;
+  ColumnCipher() : Tagged{KIND} {}
+  Cipher cipher;
 };
 
 /** hmacKey(algorithm, key: Uint8Array) → handle. Algorithms: sha1, sha256, sha256-128. */
@@ -328,7 +389,24 @@ napi_value hmacVerify(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-/** cipherKey(algorithm, key: Uint8Array) → handle. Algorithms: aes-cbc-128, aes-cbc-256. */
+/** The cipher of a name; null with an error thrown. Ciphers: aes-cbc-128, aes-cbc-256. */
+const EVP_CIPHER* cipherNamed(napi_env env, const std::string& algorithm) {
+  if (algorithm == "aes-cbc-128") return EVP_aes_128_cbc();
+  if (algorithm == "aes-cbc-256") return EVP_aes_256_cbc();
+  fail(env, CODE_ARGUMENT, "The cipher is none of aes-cbc-128 and aes-cbc-256.");
+  return nullptr;
+}
+
+template <class Handle>
+napi_value beginCipher(napi_env env, const EVP_CIPHER* known, const std::string& algorithm, const uint8_t* key) {
+  Handle* handle = new Handle();
+  if (handle->cipher.begin(known, key)) return giveHandle(env, handle);
+  delete handle;
+  ERR_clear_error();
+  return fail(env, "ENOTSUP", "Node's OpenSSL does not do %s here: was it started with --force-fips or an openssl.cnf?", algorithm.c_str());
+}
+
+/** cipherKey(algorithm, key: Uint8Array) → handle. */
 napi_value cipherKey(napi_env env, napi_callback_info info) {
   napi_value arguments[2];
   std::string algorithm;
@@ -338,19 +416,22 @@ napi_value cipherKey(napi_env env, napi_callback_info info) {
       !takeArray(env, arguments[1], napi_uint8_array, &key, &length)) {
     return nullptr;
   }
-  const EVP_CIPHER* known = nullptr;
-  if (algorithm == "aes-cbc-128") known = EVP_aes_128_cbc();
-  else if (algorithm == "aes-cbc-256") known = EVP_aes_256_cbc();
-  if (known == nullptr) return fail(env, CODE_ARGUMENT, "The cipher is none of aes-cbc-128 and aes-cbc-256.");
+  const EVP_CIPHER* known = cipherNamed(env, algorithm);
+  if (known == nullptr) return nullptr;
   const size_t needed = static_cast<size_t>(EVP_CIPHER_key_length(known));
   if (length != needed) {
     return fail(env, CODE_ARGUMENT, "A key of %s has %zu bytes; this one has %zu.", algorithm.c_str(), needed, length);
   }
-  Cipher* cipher = new Cipher();
-  if (cipher->begin(known, key)) return giveHandle(env, cipher);
-  delete cipher;
-  ERR_clear_error();
-  return fail(env, "ENOTSUP", "Node's OpenSSL does not do %s here: was it started with --force-fips or an openssl.cnf?", algorithm.c_str());
+  return beginCipher<KeyedCipher>(env, known, algorithm, key);
+}
+
+/** columnCipher(algorithm) → handle. */
+napi_value columnCipher(napi_env env, napi_callback_info info) {
+  napi_value arguments[1];
+  std::string algorithm;
+  if (!takeArguments(env, info, 1, arguments) || !takeText(env, arguments[0], &algorithm)) return nullptr;
+  const EVP_CIPHER* known = cipherNamed(env, algorithm);
+  return known == nullptr ? nullptr : beginCipher<ColumnCipher>(env, known, algorithm, nullptr);
 }
 
 napi_value refusedRow(napi_env env) {
@@ -358,22 +439,26 @@ napi_value refusedRow(napi_env env) {
   return fail(env, "EIO", "Node's OpenSSL refused to encrypt or decrypt a packet.");
 }
 
+/** An IV for each of `count` rows. */
+bool takeIvs(napi_env env, napi_value value, int64_t count, uint8_t** ivs) {
+  size_t length;
+  if (!takeArray(env, value, napi_uint8_array, ivs, &length)) return false;
+  if (length >= IV_LENGTH * static_cast<size_t>(count)) return true;
+  fail(env, CODE_ARGUMENT, "Each row needs an IV of 16 bytes.");
+  return false;
+}
+
 /** cipherSeal(handle, bytes, from, to, count, ivs): encrypt each row in place, padding and its IV behind it. */
 napi_value cipherSeal(napi_env env, napi_callback_info info) {
   napi_value arguments[6];
   Rows rows;
   uint8_t* ivs;
-  size_t length;
   if (!takeArguments(env, info, 6, arguments)) return nullptr;
-  const Cipher* cipher = takeHandle<Cipher>(env, arguments[0]);
-  if (cipher == nullptr || !rows.take(env, arguments + 1) ||
-      !takeArray(env, arguments[5], napi_uint8_array, &ivs, &length)) {
+  const KeyedCipher* handle = takeHandle<KeyedCipher>(env, arguments[0]);
+  if (handle == nullptr || !rows.take(env, arguments + 1) || !takeIvs(env, arguments[5], rows.count, &ivs)) {
     return nullptr;
   }
-  if (length < IV_LENGTH * static_cast<size_t>(rows.count)) {
-    return fail(env, CODE_ARGUMENT, "Each row needs an IV of 16 bytes.");
-  }
-  return cipher->seal(rows, ivs) ? nullptr : refusedRow(env);
+  return handle->cipher.seal(rows, ivs, nullptr) ? nullptr : refusedRow(env);
 }
 
 /** cipherOpen(handle, bytes, from, to, count): decrypt each row in place. */
@@ -381,9 +466,42 @@ napi_value cipherOpen(napi_env env, napi_callback_info info) {
   napi_value arguments[5];
   Rows rows;
   if (!takeArguments(env, info, 5, arguments)) return nullptr;
-  const Cipher* cipher = takeHandle<Cipher>(env, arguments[0]);
-  if (cipher == nullptr || !rows.take(env, arguments + 1)) return nullptr;
-  return cipher->open(rows) ? nullptr : refusedRow(env);
+  const KeyedCipher* handle = takeHandle<KeyedCipher>(env, arguments[0]);
+  if (handle == nullptr || !rows.take(env, arguments + 1)) return nullptr;
+  return handle->cipher.open(rows, nullptr) ? nullptr : refusedRow(env);
+}
+
+/** columnSeal(handle, bytes, from, to, count, ivs, keys, places): cipherSeal, row i with the key at keys[32 * places[i]]. */
+napi_value columnSeal(napi_env env, napi_callback_info info) {
+  napi_value arguments[8];
+  Rows rows;
+  KeyColumn keys;
+  uint8_t* ivs;
+  if (!takeArguments(env, info, 8, arguments)) return nullptr;
+  const ColumnCipher* handle = takeHandle<ColumnCipher>(env, arguments[0]);
+  if (handle == nullptr || !rows.take(env, arguments + 1) || !takeIvs(env, arguments[5], rows.count, &ivs) ||
+      !keys.take(env, arguments[6], arguments[7], rows.count)) {
+    return nullptr;
+  }
+  const bool done = handle->cipher.seal(rows, ivs, &keys);
+  handle->cipher.forgetSealKey();
+  return done ? nullptr : refusedRow(env);
+}
+
+/** columnOpen(handle, bytes, from, to, count, keys, places): cipherOpen, row i with the key at keys[32 * places[i]]. */
+napi_value columnOpen(napi_env env, napi_callback_info info) {
+  napi_value arguments[7];
+  Rows rows;
+  KeyColumn keys;
+  if (!takeArguments(env, info, 7, arguments)) return nullptr;
+  const ColumnCipher* handle = takeHandle<ColumnCipher>(env, arguments[0]);
+  if (handle == nullptr || !rows.take(env, arguments + 1) ||
+      !keys.take(env, arguments[5], arguments[6], rows.count)) {
+    return nullptr;
+  }
+  const bool done = handle->cipher.open(rows, &keys);
+  handle->cipher.forgetOpenKey();
+  return done ? nullptr : refusedRow(env);
 }
 
 /**
@@ -438,5 +556,8 @@ void registerCrypto(napi_env env, napi_value exports) {
   setFunction(env, exports, "cipherKey", cipherKey);
   setFunction(env, exports, "cipherSeal", cipherSeal);
   setFunction(env, exports, "cipherOpen", cipherOpen);
+  setFunction(env, exports, "columnCipher", columnCipher);
+  setFunction(env, exports, "columnSeal", columnSeal);
+  setFunction(env, exports, "columnOpen", columnOpen);
   setFunction(env, exports, "rowSums", rowSums);
 }

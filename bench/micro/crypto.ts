@@ -4,7 +4,7 @@
 
 import { nativeCrypto } from "../../lib/crypto/native-crypto.ts";
 import { nodeCrypto } from "../../lib/crypto/node-crypto.ts";
-import { NO_WINDOW, type PacketCrypto, sealedLength } from "../../lib/crypto/packet-crypto.ts";
+import { KEY_STRIDE, NO_WINDOW, type PacketCrypto, sealedLength } from "../../lib/crypto/packet-crypto.ts";
 import { native } from "../../lib/io/native.ts";
 import { TAILROOM } from "../../lib/io/port.ts";
 import { nanoseconds, print, seededRandom } from "../harness.ts";
@@ -19,6 +19,10 @@ const bytesOf = (count: number): Uint8Array => new Uint8Array(count).map(() => r
 const key = bytesOf(32);
 const ivs = bytesOf(ROWS * 16);
 const outcome = new Int32Array(ROWS);
+/** Another key for each row: packets of as many sessions with keys of their own. */
+const keys = bytesOf(ROWS * KEY_STRIDE);
+const places = Int32Array.from({ length: ROWS }, (_, i) => i);
+const singlePlaces = Array.from(places, (_, i) => places.subarray(i, i + 1));
 
 /** 64 rows of `length` bytes in one memory, TAILROOM behind each. */
 class Rows {
@@ -52,9 +56,9 @@ interface Operation {
 }
 
 /** All rows in one call, or (`rows` is 1) each in a call of its own. */
-function inCalls(data: Rows, rows: number, call: (from: Int32Array, to: Int32Array) => void): void {
-  if (rows === ROWS) call(data.from, data.to);
-  else for (let i = 0; i < ROWS; i++) call(data.singleFrom[i], data.singleTo[i]);
+function inCalls(data: Rows, rows: number, call: (from: Int32Array, to: Int32Array, places: Int32Array) => void): void {
+  if (rows === ROWS) call(data.from, data.to, places);
+  else for (let i = 0; i < ROWS; i++) call(data.singleFrom[i], data.singleTo[i], singlePlaces[i]);
 }
 
 const operations: readonly Operation[] = [
@@ -104,6 +108,31 @@ const operations: readonly Operation[] = [
         data.bytes.set(sealed);
         data.reset(sealedLength(length));
         inCalls(data, rows, (from, to) => cipher.open(data.bytes, from, to, rows));
+      };
+    },
+  },
+  {
+    name: "aes-256-cbc-seal-key-a-row",
+    make(crypto, length) {
+      const data = new Rows(length);
+      const cipher = crypto.columnCipher("aes-cbc-256", keys);
+      return (rows) => {
+        data.reset();
+        inCalls(data, rows, (from, to, places) => cipher.seal(data.bytes, from, to, rows, ivs, places));
+      };
+    },
+  },
+  {
+    name: "aes-256-cbc-open-key-a-row",
+    make(crypto, length) {
+      const data = new Rows(length);
+      const cipher = crypto.columnCipher("aes-cbc-256", keys);
+      cipher.seal(data.bytes, data.from, data.to, ROWS, ivs, places);
+      const sealed = data.bytes.slice();
+      return (rows) => {
+        data.bytes.set(sealed);
+        data.reset(sealedLength(length));
+        inCalls(data, rows, (from, to, places) => cipher.open(data.bytes, from, to, rows, places));
       };
     },
   },

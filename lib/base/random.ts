@@ -8,7 +8,10 @@ export interface RandomSource {
   nextI32(): number;
 }
 
-/** Cryptographically strong words, drawn from node:crypto in blocks so that a session costs no system call. */
+/**
+ * Cryptographically strong words, drawn from node:crypto in blocks so that a session costs no system call. What was
+ * drawn is forgotten here: it may be a key.
+ */
 export class SystemRandom implements RandomSource {
   #block = new Int32Array(0);
   #next = 0;
@@ -18,7 +21,9 @@ export class SystemRandom implements RandomSource {
       this.#block = new Int32Array(bytes.buffer, bytes.byteOffset, 1024);
       this.#next = 0;
     }
-    return this.#block[this.#next++];
+    const word = this.#block[this.#next];
+    this.#block[this.#next++] = 0;
+    return word;
   }
 }
 

@@ -3,7 +3,7 @@
 import { KeyRing, type Keys, type Security } from "../crypto/key-ring.ts";
 import type { PacketCrypto } from "../crypto/packet-crypto.ts";
 import type { Securities } from "./compile.ts";
-import type { SecurityPolicyConfig } from "./config.ts";
+import type { Config, SecurityPolicyConfig } from "./config.ts";
 import type { KeyVersion } from "./key-material.ts";
 
 /** All policies by name. The newest version of the keys is used, the one before it accepted for as long as after a rotation. */
@@ -21,10 +21,24 @@ export function compileSecurity(
         ring.heard(newest.version, nowMs);
       }
       const { name, sign, timeBased, adaptive } = policy;
-      const security: Security = { name, sign, timeBased, adaptive, ring };
+      const sessionKeys = policy.sessionKeys ? policy.encryption : null;
+      const security: Security = { name, sign, timeBased, adaptive, sessionKeys, ring };
       return [name, security] as const;
     }),
   );
+}
+
+/**
+ * Whether a session here may have a payload key of its own: a service says so, or a session may pass by on its way over
+ * two paths with encrypted metadata.
+ */
+export function mayHaveSessionKeys(config: Config): boolean {
+  const policyOf = ({ security }: { readonly security: string | null }) =>
+    config.securityPolicies.find(({ name }) => name === security);
+  if (config.services.some((service) => policyOf(service)?.sessionKeys === true)) return true;
+  const encrypting = config.peers.filter((peer) => (policyOf(peer)?.encryption ?? null) !== null);
+  const paths = encrypting.reduce((count, peer) => count + peer.paths.length, 0);
+  return paths > 1 && config.serviceRoutes.some(({ peer }) => encrypting.some(({ name }) => name === peer));
 }
 
 /** What became of new keys: taken up, or why not, one sentence each. A policy whose keys are the same is in neither. */
@@ -68,6 +82,7 @@ function compileKeys(policy: SecurityPolicyConfig, keys: KeyVersion, crypto: Pac
   return {
     version: keys.version,
     hmac: policy.hmac === null ? null : crypto.hmac(policy.hmac, keys.hmac!),
-    cipher: policy.encryption === null ? null : crypto.cipher(policy.encryption, keys.encryption!),
+    cipher:
+      policy.encryption === null || keys.encryption === null ? null : crypto.cipher(policy.encryption, keys.encryption),
   };
 }

@@ -56,6 +56,7 @@ export interface SecurityPolicyDraft {
   /** null = not written. */
   readonly sign: "metadata" | "every-packet" | "none" | null;
   readonly adaptive: boolean;
+  readonly sessionKeys: boolean;
   readonly keyVersion: number;
   readonly keyFile: string | null;
 }
@@ -341,6 +342,7 @@ function sections(need: Need) {
     "hmac-mode": z.enum(["disabled", "regular", "time-based"]).default("time-based"),
     sign: z.enum(["metadata", "every-packet", "none"]).optional(),
     adaptive: z.boolean().default(true),
+    "session-keys": z.boolean().default(false),
     keys: keyFile.optional(),
     "key-version": whole(1, VERSION_MAX).default(1),
   });
@@ -411,6 +413,7 @@ function sections(need: Need) {
         hmacMode: raw["hmac-mode"],
         sign: raw.sign ?? null,
         adaptive: raw.adaptive,
+        sessionKeys: raw["session-keys"],
         keyVersion: raw["key-version"],
         keyFile: raw.keys?.file ?? null,
       }),
@@ -555,6 +558,8 @@ const EXAMPLES: Record<string, string> = {
   interface: "NAME",
   address: "198.18.0.2",
   paths: "[{ interface: wan0, address: 198.18.0.2 }]",
+  adaptive: "true",
+  "session-keys": "true",
   keys: "{ file: /etc/waymark/keys }",
 };
 

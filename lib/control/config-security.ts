@@ -23,6 +23,13 @@ export function checkSecurityPolicies(draft: Draft, source: ConfigSource): Secur
     if (policy !== null) policies.push(policy);
     if (!users.has(item.name))
       source.warning([...path, "name"], `no peer and no service names ${item.name}`, "remove it, or name it");
+    else if (item.sessionKeys && !draft.services.items.some((service) => service?.security === item.name))
+      source.warning(
+        [...path, "session-keys"],
+        `session-keys is of services' payloads, and no service names ${item.name}`,
+        "remove it",
+        "key",
+      );
   }
   for (const list of [draft.peers, draft.services]) {
     for (const [index, item] of list.items.entries()) {
@@ -33,7 +40,34 @@ export function checkSecurityPolicies(draft: Draft, source: ConfigSource): Secur
       checkUse(policy, list.key === "peers", path, source);
     }
   }
+  checkSessionKeys(draft, policies, source);
   return policies;
+}
+
+/** A session's own key travels in metadata: never to a peer that gets it in clear. */
+function checkSessionKeys(draft: Draft, policies: readonly SecurityPolicyConfig[], source: ConfigSource): void {
+  for (const [index, service] of draft.services.items.entries()) {
+    if (service === null || !policies.some(({ name, sessionKeys }) => sessionKeys && name === service.security))
+      continue;
+    for (const route of draft.serviceRoutes.items) {
+      if (route === null || route.service !== service.name || route.peer === null) continue;
+      const row = draft.peers.items.findIndex((peer) => peer?.name === route.peer);
+      const security = draft.peers.items[row]?.security;
+      // A peer that is not there, or a policy that cannot be used, was told already.
+      if (security === undefined || (security === null && isWritten(source.at(["peers", row, "security"])))) continue;
+      const policy = policies.find(({ name }) => name === security);
+      if (security !== null && (policy === undefined || policy.encryption !== null)) continue;
+      source.error(
+        ["services", index, "security"],
+        `${service.security} has session-keys, and the metadata toward peer ${route.peer} that would carry them is not encrypted`,
+        `give peer ${route.peer} a security policy with encryption, or write session-keys: false`,
+      );
+    }
+  }
+}
+
+function isWritten(security: unknown): boolean {
+  return security !== undefined && security !== "none";
 }
 
 function checkUse(policy: SecurityPolicyConfig, isPeer: boolean, path: Path, source: ConfigSource): void {
@@ -44,6 +78,10 @@ function checkUse(policy: SecurityPolicyConfig, isPeer: boolean, path: Path, sou
   if (isPeer && policy.sign === "none") {
     const message = `${policy.name} does not sign: whoever can send from this peer's address can open sessions`;
     source.warning(path, message, "give the policy an hmac and sign: metadata, unless this is a lab");
+  }
+  if (isPeer && policy.encryption !== null && policy.keys.some((keys) => keys.encryption === null)) {
+    const message = `${policy.name} has no encryption key: with session-keys a service needs none, a peer does`;
+    source.error(path, message, "give the policy an encryption-key, or the peer a policy of its own");
   }
 }
 
@@ -56,10 +94,14 @@ function checkPolicy(item: SecurityPolicyDraft, path: Path, source: ConfigSource
     source.error([...path, "sign"], `sign: ${sign} with ${why}`, "write hmac: sha256-128, or sign: none");
     return null;
   }
+  if (item.sessionKeys && encryption === null) {
+    source.error([...path, "session-keys"], "session-keys with no encryption", "write encryption: aes-cbc-256", "key");
+    return null;
+  }
   const versions = readVersions(item, path, source);
   if (versions === null) return null;
   const { file } = versions;
-  const fits = (keys: KeyVersion) => checkFit(keys, encryption, hmac, path, file, source);
+  const fits = (keys: KeyVersion) => checkFit(keys, item, encryption, hmac, path, file, source);
   if (!versions.keys.every(fits)) return null;
   const keys = versions.keys.map(
     (each): KeyVersion => ({
@@ -69,7 +111,8 @@ function checkPolicy(item: SecurityPolicyDraft, path: Path, source: ConfigSource
     }),
   );
   const timeBased = item.hmacMode !== "regular";
-  return { name: item.name, encryption, hmac, timeBased, sign, adaptive: item.adaptive, keys };
+  const { name, adaptive, sessionKeys } = item;
+  return { name, encryption, hmac, timeBased, sign, adaptive, sessionKeys, keys };
 }
 
 /** The policy's keys, newest first, and whether they are of a key file; null where they cannot be read, which is reported. */
@@ -113,6 +156,7 @@ function tried<T>(path: Path, source: ConfigSource, read: () => T): T | null {
 /** Whether the keys of a version are there and as long as what uses them wants. */
 function checkFit(
   keys: KeyVersion,
+  { sessionKeys }: SecurityPolicyDraft,
   encryption: CipherAlgorithm | null,
   hmac: HmacAlgorithm | null,
   path: Path,
@@ -134,8 +178,11 @@ function checkFit(
   if (encryption !== null) {
     const length = CIPHER_KEY_LENGTH[encryption];
     const mend = `give it ${length} bytes, ${2 * length} hex digits: waymark keys generate makes them`;
-    if (keys.encryption === null) missing("encryption-key", `${encryption} needs a key${of}`, mend);
-    else if (keys.encryption.length !== length)
+    if (keys.encryption === null) {
+      // Whatever was written for it was told already.
+      const isLeftOut = isFile || source.at(at("encryption-key")) === undefined;
+      if (!sessionKeys || !isLeftOut) missing("encryption-key", `${encryption} needs a key${of}`, mend);
+    } else if (keys.encryption.length !== length)
       wrong("encryption-key", `the encryption key${of} has ${keys.encryption.length} bytes`, mend);
   }
   if (hmac !== null) {

@@ -102,9 +102,9 @@ export class ConfigSource {
       file: this.#file,
       line: Math.max(line, 1),
       column: Math.max(col, 1),
-      path,
-      message,
-      mend,
+      path: withoutKeys(path),
+      message: withoutKeys(message),
+      mend: withoutKeys(mend),
     });
   }
 
@@ -194,6 +194,16 @@ export class ConfigSource {
     }
     return offset;
   }
+}
+
+/**
+ * What may be a key, whatever it was written as: 16 bytes and more in hex, base64 that says so, and a number of so many
+ * digits that it lost some. A key in a wrong place is a mistake like any other, and must not be told with it.
+ */
+const KEY_LIKE = /[0-9A-Fa-f]{32,}|base64:[A-Za-z0-9+/]{16,}=*|\d(?:\.\d+)?e\+\d+/g;
+
+function withoutKeys(text: string): string {
+  return text.replace(KEY_LIKE, "<key>");
 }
 
 function startOf(node: unknown, otherwise = 0): number {

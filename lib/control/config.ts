@@ -130,6 +130,8 @@ export interface SecurityPolicyConfig {
   readonly sign: "metadata" | "every-packet" | "none";
   /** Of payloads: hosts that encrypt for themselves are left alone. */
   readonly adaptive: boolean;
+  /** Of payloads: each session has a key of its own. Then `keys` need not have one for encryption. */
+  readonly sessionKeys: boolean;
   /** Newest first, at least one. */
   readonly keys: readonly KeyVersion[];
 }

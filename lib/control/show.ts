@@ -19,6 +19,8 @@ export interface SessionsAnswer {
     readonly state: string;
     /** Its payload, between the first and the last router. */
     readonly encrypted: boolean;
+    /** With a key of its own, and not with its policy's. */
+    readonly ownKey: boolean;
     readonly packets: { readonly forward: number; readonly reverse: number };
     readonly bytes: { readonly forward: number; readonly reverse: number };
     readonly ageMs: number;
@@ -175,7 +177,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       session.peer ?? "-",
       session.waypoint === null ? "-" : `${session.waypoint.local}>${session.waypoint.remote}`,
       session.state,
-      session.encrypted ? "yes" : "-",
+      session.encrypted ? (session.ownKey ? "own-key" : "yes") : "-",
       `${session.packets.forward}/${session.packets.reverse}`,
       `${session.bytes.forward}/${session.bytes.reverse}`,
       printDuration(session.ageMs),

@@ -96,6 +96,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     waypoint: path === undefined ? null : waypoint(router, row, path),
     state: stateName(router, row, protocol),
     encrypted: table.payload[row] === PAYLOAD_ENCRYPTED,
+    ownKey: table.keyLength(row) !== 0,
     packets: { forward: flows.packets(forward), reverse: flows.packets(reverse) },
     bytes: { forward: flows.bytes(forward), reverse: flows.bytes(reverse) },
     ageMs: table.ageMs(row, nowMs),

@@ -7,7 +7,7 @@
 // What a session's payload is encrypted with does not change while it lives (protocol sheet 5.7): a session holds on to
 // its version, so a ring remembers those it had.
 
-import type { PacketHmac, PayloadCipher } from "./packet-crypto.ts";
+import type { CipherAlgorithm, PacketHmac, PayloadCipher } from "./packet-crypto.ts";
 
 /** The keys of one version, ready to use. */
 export interface Keys {
@@ -84,5 +84,12 @@ export interface Security {
   readonly timeBased: boolean;
   /** Of payloads: leave what the hosts encrypt themselves in clear (protocol sheet 5.6). */
   readonly adaptive: boolean;
+  /** Of payloads: each session has a key of its own for this cipher (attribute 46); null = they have the policy's. */
+  readonly sessionKeys: CipherAlgorithm | null;
   readonly ring: KeyRing;
+}
+
+/** Whether metadata toward and from a peer with this policy is encrypted: only then may it have a key in it. */
+export function encryptsMetadata(security: Security | null): boolean {
+  return security !== null && security.ring.current.cipher !== null;
 }

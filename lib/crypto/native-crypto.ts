@@ -11,6 +11,10 @@ export interface HmacHandle {
 export interface CipherHandle {
   readonly holds: "cipher key";
 }
+/** Holds no key. */
+export interface ColumnHandle {
+  readonly holds: "cipher";
+}
 
 /** What is used of the addon. Every function throws an Error with `.code` (EINVAL for wrong arguments) and a sentence. */
 export interface CryptoAddon {
@@ -35,6 +39,26 @@ export interface CryptoAddon {
     ivs: Uint8Array,
   ): void;
   cipherOpen(cipher: CipherHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void;
+  columnCipher(algorithm: CipherAlgorithm): ColumnHandle;
+  columnSeal(
+    cipher: ColumnHandle,
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    ivs: Uint8Array,
+    keys: Uint8Array,
+    places: Int32Array,
+  ): void;
+  columnOpen(
+    cipher: ColumnHandle,
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    keys: Uint8Array,
+    places: Int32Array,
+  ): void;
   rowSums(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, sums: Int32Array): void;
 }
 
@@ -83,11 +107,32 @@ class NativeCipher implements PayloadCipher {
   }
 }
 
+class NativeColumnCipher implements PayloadCipher {
+  readonly #addon: CryptoAddon;
+  readonly #handle: ColumnHandle;
+  readonly #keys: Uint8Array;
+
+  constructor(addon: CryptoAddon, algorithm: CipherAlgorithm, keys: Uint8Array) {
+    this.#addon = addon;
+    this.#handle = addon.columnCipher(algorithm);
+    this.#keys = keys;
+  }
+
+  seal(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, ivs: Uint8Array, places?: Int32Array): void {
+    this.#addon.columnSeal(this.#handle, bytes, from, to, count, ivs, this.#keys, places!);
+  }
+
+  open(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, places?: Int32Array): void {
+    this.#addon.columnOpen(this.#handle, bytes, from, to, count, this.#keys, places!);
+  }
+}
+
 /** The addon is lib/io/native.ts's native(). */
 export function nativeCrypto(addon: CryptoAddon): PacketCrypto {
   return {
     hmac: (algorithm, key) => new NativeHmac(addon, algorithm, key),
     cipher: (algorithm, key) => new NativeCipher(addon, algorithm, key),
+    columnCipher: (algorithm, keys) => new NativeColumnCipher(addon, algorithm, keys),
     sums: (bytes, from, to, count, sums) => addon.rowSums(bytes, from, to, count, sums),
   };
 }

@@ -15,6 +15,7 @@ import {
   HMAC_WRONG,
   type HmacAlgorithm,
   IV_LENGTH,
+  KEY_STRIDE,
   NO_WINDOW,
   type PacketCrypto,
   type PacketHmac,
@@ -80,27 +81,30 @@ class NodeHmac implements PacketHmac {
   }
 }
 
+/** Whose key is that of a row; null = the row has none. */
+type KeyOf = (row: number, places: Int32Array | undefined) => Uint8Array | null;
+
 class NodeCipher implements PayloadCipher {
   readonly #name: string;
-  readonly #key: Uint8Array;
+  readonly #keyOf: KeyOf;
 
-  constructor(algorithm: CipherAlgorithm, key: Uint8Array) {
-    invariant(key.length === CIPHER_KEY_LENGTH[algorithm], `a key of ${algorithm} has another length`);
+  constructor(algorithm: CipherAlgorithm, keyOf: KeyOf) {
     this.#name = algorithm === "aes-cbc-128" ? "aes-128-cbc" : "aes-256-cbc";
-    this.#key = key.slice();
+    this.#keyOf = keyOf;
   }
 
-  seal(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, ivs: Uint8Array): void {
+  seal(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, ivs: Uint8Array, places?: Int32Array): void {
     checkCount(count, from, to);
     invariant(ivs.length >= count * IV_LENGTH, "each row needs an IV of 16 bytes");
     for (let i = 0; i < count; i++) {
+      const key = this.#keyOf(i, places);
       const length = to[i] - from[i];
-      if (!isInside(bytes, from[i], to[i], sealedLength(length) - length)) {
+      if (key === null || !isInside(bytes, from[i], to[i], sealedLength(length) - length)) {
         to[i] = -1;
         continue;
       }
       const iv = ivs.slice(i * IV_LENGTH, (i + 1) * IV_LENGTH);
-      const cipher = createCipheriv(this.#name, this.#key, iv);
+      const cipher = createCipheriv(this.#name, key, iv);
       const body = cipher.update(bytes.subarray(from[i], to[i]));
       const last = cipher.final();
       bytes.set(body, from[i]);
@@ -110,15 +114,16 @@ class NodeCipher implements PayloadCipher {
     }
   }
 
-  open(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void {
+  open(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, places?: Int32Array): void {
     checkCount(count, from, to);
     for (let i = 0; i < count; i++) {
+      const key = this.#keyOf(i, places);
       const end = to[i] - IV_LENGTH;
       const length = end - from[i];
       const inside = isInside(bytes, from[i], to[i], 0);
       to[i] = -1;
-      if (!inside || length < BLOCK || length % BLOCK !== 0) continue;
-      const decipher = createDecipheriv(this.#name, this.#key, bytes.subarray(end, end + IV_LENGTH));
+      if (key === null || !inside || length < BLOCK || length % BLOCK !== 0) continue;
+      const decipher = createDecipheriv(this.#name, key, bytes.subarray(end, end + IV_LENGTH));
       decipher.setAutoPadding(false);
       const plain = decipher.update(bytes.subarray(from[i], end));
       decipher.final();
@@ -131,9 +136,25 @@ class NodeCipher implements PayloadCipher {
   }
 }
 
+function ofAllRows(algorithm: CipherAlgorithm, key: Uint8Array): KeyOf {
+  invariant(key.length === CIPHER_KEY_LENGTH[algorithm], `a key of ${algorithm} has another length`);
+  const own = key.slice();
+  return () => own;
+}
+
+function ofColumn(algorithm: CipherAlgorithm, keys: Uint8Array): KeyOf {
+  return (row, places) => {
+    invariant(places !== undefined && row < places.length, "each row needs the place of its key");
+    const place = places[row];
+    if (place < 0 || place >= Math.floor(keys.length / KEY_STRIDE)) return null;
+    return keys.subarray(place * KEY_STRIDE, place * KEY_STRIDE + CIPHER_KEY_LENGTH[algorithm]);
+  };
+}
+
 export const nodeCrypto: PacketCrypto = {
   hmac: (algorithm, key) => new NodeHmac(algorithm, key),
-  cipher: (algorithm, key) => new NodeCipher(algorithm, key),
+  cipher: (algorithm, key) => new NodeCipher(algorithm, ofAllRows(algorithm, key)),
+  columnCipher: (algorithm, keys) => new NodeCipher(algorithm, ofColumn(algorithm, keys)),
   sums(bytes, from, to, count, sums) {
     checkCount(count, from, to, sums);
     for (let i = 0; i < count; i++) {

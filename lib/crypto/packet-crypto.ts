@@ -13,6 +13,8 @@ export type CipherAlgorithm = "aes-cbc-128" | "aes-cbc-256";
 export const DIGEST_LENGTH: Readonly<Record<HmacAlgorithm, number>> = { sha1: 20, sha256: 32, "sha256-128": 16 };
 /** Bytes of a key. */
 export const CIPHER_KEY_LENGTH: Readonly<Record<CipherAlgorithm, number>> = { "aes-cbc-128": 16, "aes-cbc-256": 32 };
+/** Bytes of a key's place in a column of keys, whatever the key's length. */
+export const KEY_STRIDE = 32;
 export const BLOCK = 16;
 export const IV_LENGTH = 16;
 
@@ -43,18 +45,27 @@ export interface PacketHmac {
   verify(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number, outcome: Int32Array): void;
 }
 
-/** AES-CBC (NIST SP 800-38A) with one key: PKCS#7 padding in front, the IV behind (protocol sheet 5.4, 5.5). */
+/**
+ * AES-CBC (NIST SP 800-38A): PKCS#7 padding in front, the IV behind (protocol sheet 5.4, 5.5). With one key for all
+ * rows, or (columnCipher) with that of a column's row places[i] for row i, where a place outside the column is as a row
+ * outside the memory.
+ */
 export interface PayloadCipher {
   /** Encrypt each row in place; row i takes the IV at ivs[16 * i]. It grows to sealedLength(length). */
-  seal(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, ivs: Uint8Array): void;
+  seal(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, ivs: Uint8Array, places?: Int32Array): void;
 
   /** Decrypt each row in place. to[i] becomes -1 when the row is nothing that `seal` makes; its bytes are undefined then. */
-  open(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void;
+  open(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, places?: Int32Array): void;
 }
 
 export interface PacketCrypto {
   hmac(algorithm: HmacAlgorithm, key: Uint8Array): PacketHmac;
   cipher(algorithm: CipherAlgorithm, key: Uint8Array): PayloadCipher;
+  /**
+   * A cipher whose keys are whatever `keys` has at the moment of a call, KEY_STRIDE bytes a place: nothing is kept of
+   * them behind it. Neighboring rows with one place set their key once.
+   */
+  columnCipher(algorithm: CipherAlgorithm, keys: Uint8Array): PayloadCipher;
   /** sums[i] becomes the folded ones' complement sum (RFC 1071) of row i, 0..0xffff. */
   sums(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, sums: Int32Array): void;
 }

@@ -55,6 +55,7 @@ export class PacketSecurity {
   readonly #replays: ReplayCache;
   readonly #from = new Int32Array(1);
   readonly #to = new Int32Array(1);
+  readonly #place = new Int32Array(1);
   readonly #outcome = new Int32Array(1);
   readonly #sum = new Int32Array(1);
   readonly #iv = new Uint8Array(IV_LENGTH);
@@ -128,6 +129,11 @@ export class PacketSecurity {
   /** Fresh IVs for `count` rows. */
   drawIvs(ivs: Uint8Array, count: number): void {
     for (let at = 0; at < count * IV_LENGTH; at += 4) setU32(ivs, at, this.#random.nextI32());
+  }
+
+  /** A fresh key of `length` bytes, a multiple of 4. */
+  drawKey(key: Uint8Array, length: number): void {
+    for (let at = 0; at < length; at += 4) setU32(key, at, this.#random.nextI32());
   }
 
   /** Encrypt what the writer has just ended, for this peer. Returns the metadata's length. */
@@ -214,18 +220,18 @@ export class PacketSecurity {
     return OK;
   }
 
-  /** Encrypt the packet's payload, if it has any. Its checksum must be right: it is made anew. */
-  sealPayload(batch: FrameBatch, i: number, key: Int32Array, cipher: PayloadCipher): void {
+  /** Encrypt the packet's payload, if it has any. Its checksum must be right: it is made anew. `place` here and below: of the key, where the cipher has a column of them. */
+  sealPayload(batch: FrameBatch, i: number, key: Int32Array, cipher: PayloadCipher, place: number): void {
     endOfPayload(batch.bytes, key);
     if (key[AT_PAYLOAD] === key[AT_END]) return;
-    this.#replace(batch, i, key, this.#seal(cipher, batch.bytes, key[AT_PAYLOAD], key[AT_END]));
+    this.#replace(batch, i, key, this.#seal(cipher, batch.bytes, key[AT_PAYLOAD], key[AT_END], place));
   }
 
   /** Decrypt the packet's payload, if it has any. Its checksum must be right: it is made anew. */
-  openPayload(batch: FrameBatch, i: number, key: Int32Array, cipher: PayloadCipher): number {
+  openPayload(batch: FrameBatch, i: number, key: Int32Array, cipher: PayloadCipher, place: number): number {
     endOfPayload(batch.bytes, key);
     if (key[AT_PAYLOAD] === key[AT_END]) return OK;
-    const end = this.#open(cipher, batch.bytes, key[AT_PAYLOAD], key[AT_END]);
+    const end = this.#open(cipher, batch.bytes, key[AT_PAYLOAD], key[AT_END], place);
     if (end < 0) return DROP_PAYLOAD_CIPHER;
     this.#replace(batch, i, key, end);
     return OK;
@@ -238,18 +244,20 @@ export class PacketSecurity {
     replacePayload(batch, i, key, end, this.#sum[0]);
   }
 
-  #seal(cipher: PayloadCipher, bytes: Uint8Array, from: number, to: number): number {
+  #seal(cipher: PayloadCipher, bytes: Uint8Array, from: number, to: number, place = 0): number {
     this.drawIvs(this.#iv, 1);
     this.#from[0] = from;
     this.#to[0] = to;
-    cipher.seal(bytes, this.#from, this.#to, 1, this.#iv);
+    this.#place[0] = place;
+    cipher.seal(bytes, this.#from, this.#to, 1, this.#iv, this.#place);
     return this.#to[0];
   }
 
-  #open(cipher: PayloadCipher, bytes: Uint8Array, from: number, to: number): number {
+  #open(cipher: PayloadCipher, bytes: Uint8Array, from: number, to: number, place = 0): number {
     this.#from[0] = from;
     this.#to[0] = to;
-    cipher.open(bytes, this.#from, this.#to, 1);
+    this.#place[0] = place;
+    cipher.open(bytes, this.#from, this.#to, 1, this.#place);
     return this.#to[0];
   }
 

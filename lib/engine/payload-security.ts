@@ -2,9 +2,10 @@
 // what they see in it, and what metadata tells of it. Routers between only pass on what they are told.
 
 import { getI32, getU16, setU16 } from "../base/bytes.ts";
-import type { PayloadCipher } from "../crypto/packet-crypto.ts";
+import { encryptsMetadata, type Security } from "../crypto/key-ring.ts";
+import { CIPHER_KEY_LENGTH, type PacketCrypto, type PayloadCipher } from "../crypto/packet-crypto.ts";
 import type { FrameBatch } from "../io/port.ts";
-import type { Sessions } from "../session/open.ts";
+import type { OpenRequest, Sessions } from "../session/open.ts";
 import {
   encryptFrom,
   isEncrypted,
@@ -26,7 +27,7 @@ import {
 } from "../table/session-table.ts";
 import { applyDelta, deltaU16, l4IsRight } from "../wire/checksum.ts";
 import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, KEY_PROTOCOL, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
-import type { ParsedMetadata } from "../wire/metadata.ts";
+import { PARSED_SECURITY_KEY, type ParsedMetadata } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_ENCRYPTED_FROM,
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
@@ -43,19 +44,74 @@ import {
   TCP_FLAGS,
 } from "../wire/tcp.ts";
 import { getUdpLength } from "../wire/udp.ts";
-import { DROP_KEY_VERSION, DROP_PAYLOAD_CHECKSUM, OK } from "../wire/verdict.ts";
+import {
+  DROP_KEY_IN_CLEAR,
+  DROP_KEY_VERSION,
+  DROP_PAYLOAD_CHECKSUM,
+  DROP_SECURITY_POLICY,
+  DROP_SESSION_KEY,
+  OK,
+} from "../wire/verdict.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import { moveEnd } from "./splice.ts";
+
+const CIPHERS = ["aes-cbc-128", "aes-cbc-256"] as const;
+const KEY_LENGTHS: readonly number[] = CIPHERS.map((name) => CIPHER_KEY_LENGTH[name]);
 
 export class PayloadSecurity {
   readonly #sessions: Sessions;
   readonly #policy: Policy;
   readonly #security: PacketSecurity;
+  /** By the length of their keys: of sessions that have one of their own, in the session table. */
+  readonly #own: ReadonlyMap<number, PayloadCipher>;
 
-  constructor(parts: { sessions: Sessions; policy: Policy; security: PacketSecurity }) {
+  constructor(parts: { sessions: Sessions; policy: Policy; security: PacketSecurity; crypto: PacketCrypto }) {
     this.#sessions = parts.sessions;
     this.#policy = parts.policy;
     this.#security = parts.security;
+    const { keyStride, keys } = parts.sessions.table;
+    const ciphers = keyStride === 0 ? [] : CIPHERS;
+    this.#own = new Map(ciphers.map((name) => [CIPHER_KEY_LENGTH[name], parts.crypto.columnCipher(name, keys)]));
+  }
+
+  /** Of a session that begins here: draw it a payload key of its own, if its policy says so. */
+  drawKey(request: OpenRequest, security: Security | null): void {
+    const length = ownKeyLength(request, security);
+    request.payloadKeyLength = length;
+    if (length > 0) this.#security.drawKey(request.payloadKey, length);
+  }
+
+  /** Of a session whose payload is decrypted here: take over the key that it must have of its own, or none. */
+  takeKey(request: OpenRequest, security: Security | null, told: Uint8Array, parsed: ParsedMetadata): number {
+    const wanted = ownKeyLength(request, security);
+    const verdict = this.passKey(request, told, parsed);
+    if (verdict !== OK || request.payloadKeyLength === wanted) return verdict;
+    return wanted === 0 ? DROP_SECURITY_POLICY : DROP_SESSION_KEY;
+  }
+
+  /** Of a session that goes on from here: take over the key that its metadata brings. OK, or why it is refused. */
+  passKey(request: OpenRequest, told: Uint8Array, parsed: ParsedMetadata): number {
+    request.payloadKeyLength = 0;
+    if (!parsed.has(PARSED_SECURITY_KEY)) return OK;
+    // Whoever sends a key in clear has given it away.
+    if (!encryptsMetadata(this.#sessions.paths[request.upstreamPath].security)) return DROP_KEY_IN_CLEAR;
+    const length = parsed.lengthOf(PARSED_SECURITY_KEY);
+    if (!KEY_LENGTHS.includes(length)) return DROP_SESSION_KEY;
+    const at = parsed.offsetOf(PARSED_SECURITY_KEY);
+    for (let i = 0; i < length; i++) request.payloadKey[i] = told[at + i];
+    request.payloadKeyLength = length;
+    return OK;
+  }
+
+  /** Whether forward metadata of a known session has the payload key that the session has: none where it has none. It is wiped from `told` then, where it was decrypted. */
+  isSameKey(session: number, told: Uint8Array, parsed: ParsedMetadata): boolean {
+    const { table } = this.#sessions;
+    if (!parsed.has(PARSED_SECURITY_KEY)) return table.keyLength(session) === 0;
+    const at = parsed.offsetOf(PARSED_SECURITY_KEY);
+    const length = parsed.lengthOf(PARSED_SECURITY_KEY);
+    if (!table.hasKey(session, told, at, length)) return false;
+    told.fill(0, at, at + length);
+    return true;
   }
 
   /** A packet of the session has come: decrypt it, look at it, make it ready to be encrypted. OK, or why it goes no further. */
@@ -79,7 +135,7 @@ export class PayloadSecurity {
     if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_PAYLOAD_CHECKSUM;
     if (!fromPeer) return OK;
     const cipher = this.cipher(session);
-    return cipher === null ? DROP_KEY_VERSION : this.#security.openPayload(batch, i, key, cipher);
+    return cipher === null ? DROP_KEY_VERSION : this.#security.openPayload(batch, i, key, cipher, session);
   }
 
   /** The packet has its new addresses: encrypt it, where this router does that. */
@@ -91,7 +147,7 @@ export class PayloadSecurity {
     if (!isEncrypted(table, session, direction, tcp ? getTcpSequence(batch.bytes, key[AT_L4]) : 0)) return OK;
     const cipher = this.cipher(session);
     if (cipher === null) return DROP_KEY_VERSION;
-    this.#security.sealPayload(batch, i, key, cipher);
+    this.#security.sealPayload(batch, i, key, cipher, session);
     return OK;
   }
 
@@ -180,10 +236,18 @@ export class PayloadSecurity {
     setU16(bytes, l4 + TCP_CHECKSUM, applyDelta(getU16(bytes, l4 + TCP_CHECKSUM), deltaU16(old, old & ~FIN)));
   }
 
-  /** What its payload is encrypted with; null = a version of the keys that is not here. */
+  /** What its payload is encrypted with; its row is the place of a key of its own. null = a version of the keys that is not here. */
   cipher(session: number): PayloadCipher | null {
     const { table } = this.#sessions;
+    const length = table.keyLength(session);
+    if (length !== 0) return this.#own.get(length)!;
     const { security } = this.#policy.services[table.service[session]];
     return security?.ring.remembered(table.payloadKeyVersion[session])?.cipher ?? null;
   }
+}
+
+/** Bytes of the payload key that a session of this policy has of its own; 0 = it has none. A watched one may need it yet. */
+function ownKeyLength(request: OpenRequest, security: Security | null): number {
+  const cipher = request.payload === PAYLOAD_CLEAR ? null : (security?.sessionKeys ?? null);
+  return cipher === null ? 0 : CIPHER_KEY_LENGTH[cipher];
 }

@@ -99,6 +99,7 @@ export class SecurePath {
   readonly #row: Int32Array;
   readonly #flow: Int32Array;
   readonly #verdict: Int32Array;
+  readonly #session: Int32Array;
   readonly #verifies: (PeerPath | null)[];
   readonly #opens: (PayloadCipher | null)[];
   readonly #seals: (PayloadCipher | null)[];
@@ -111,6 +112,8 @@ export class SecurePath {
   readonly #to: Int32Array;
   readonly #result: Int32Array;
   readonly #of: Int32Array;
+  /** Where the keys are of sessions that have one of their own: the session's row. */
+  readonly #places: Int32Array;
   readonly #ivs: Uint8Array;
   // Segments that super-frames are cut to.
   readonly #pieces: FrameBatch;
@@ -151,6 +154,7 @@ export class SecurePath {
     this.#row = new Int32Array(rows);
     this.#flow = new Int32Array(rows);
     this.#verdict = new Int32Array(rows);
+    this.#session = new Int32Array(rows);
     this.#verifies = new Array<PeerPath | null>(rows).fill(null);
     this.#opens = new Array<PayloadCipher | null>(rows).fill(null);
     this.#seals = new Array<PayloadCipher | null>(rows).fill(null);
@@ -161,6 +165,7 @@ export class SecurePath {
     this.#to = new Int32Array(rows);
     this.#result = new Int32Array(rows);
     this.#of = new Int32Array(rows);
+    this.#places = new Int32Array(rows);
     this.#ivs = new Uint8Array(rows * IV_LENGTH);
     this.#pieceBytes = (HEADROOM + parts.frameBytesMax + 63) & ~63;
     this.#pieces = new FrameBatch(new Uint8Array(PIECES * this.#pieceBytes + TAILROOM), PIECES);
@@ -297,6 +302,7 @@ export class SecurePath {
     const end = keys[at + AT_END];
     const length = end - keys[at + AT_PAYLOAD];
     const protocol = keys[at + KEY_PROTOCOL] & 0xff;
+    this.#session[r] = session;
     this.#verifies[r] = null;
     this.#opens[r] = null;
     this.#seals[r] = null;
@@ -390,7 +396,7 @@ export class SecurePath {
         if (this.#verdict[r] === OK) count = this.#collect(keys, r, count);
       }
       if (count === 0) continue;
-      cipher.open(batch.bytes, this.#from, this.#to, count);
+      cipher.open(batch.bytes, this.#from, this.#to, count, this.#places);
       this.#take(keys, count, DROP_PAYLOAD_CIPHER);
     }
   }
@@ -407,7 +413,7 @@ export class SecurePath {
       }
       if (count === 0) continue;
       this.#security.drawIvs(this.#ivs, count);
-      cipher.seal(batch.bytes, this.#from, this.#to, count, this.#ivs);
+      cipher.seal(batch.bytes, this.#from, this.#to, count, this.#ivs, this.#places);
       this.#take(keys, count, DROP_FRAME_TOO_LONG);
     }
   }
@@ -435,6 +441,7 @@ export class SecurePath {
     this.#from[count] = keys[at + AT_PAYLOAD];
     this.#to[count] = keys[at + AT_END];
     this.#of[count] = r;
+    this.#places[count] = this.#session[r];
     return count + 1;
   }
 

@@ -40,14 +40,7 @@ import {
   planDirection,
   planEgress,
 } from "../table/flow-table.ts";
-import {
-  FORWARD,
-  PAYLOAD_CLEAR,
-  PAYLOAD_ENCRYPTED,
-  PAYLOAD_WATCHED,
-  REVERSE,
-  SIDE_SENDING,
-} from "../table/session-table.ts";
+import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { ipv4HeaderIsRight, l4IsRight } from "../wire/checksum.ts";
 import {
   ANY_MAC,
@@ -129,6 +122,7 @@ import {
   DROP_REPLAY,
   DROP_ROUTE_LOOP,
   DROP_SECURITY_POLICY,
+  DROP_SESSION_KEY,
   DROP_TCP_MID_FLOW,
   DROP_TTL,
   DROP_UDP_CHECKSUM,
@@ -330,6 +324,7 @@ export class SlowPath {
     request.payloadPolicy = security === null ? 0 : this.#metadata.names.row(security.name);
     request.payloadKeyVersion = security === null ? 0 : security.ring.sending(nowMs).version;
     request.hasEncryptedFrom = false;
+    this.#payload.drawKey(request, security);
   }
 
   /**
@@ -346,14 +341,15 @@ export class SlowPath {
     request.payloadKeyVersion = told.payloadKeyVersion;
     request.hasEncryptedFrom = told.isEncrypted && told.hasEncryptedFrom;
     request.encryptedFrom = told.encryptedFrom;
-    if (route?.kind === "peer") return OK;
+    if (route?.kind === "peer") return this.#payload.passKey(request, this.#security.told, this.#parsed);
     if (!told.isEncrypted) {
       request.payload = firstPayload(security, request.context[3], request.context[2]);
       if (request.payload === PAYLOAD_ENCRYPTED) return DROP_SECURITY_POLICY;
-      return request.payload === PAYLOAD_WATCHED && security!.name !== told.securityPolicy ? DROP_SECURITY_POLICY : OK;
     }
-    if (security === null || security.name !== told.securityPolicy) return DROP_SECURITY_POLICY;
-    return security.ring.remembered(told.payloadKeyVersion)?.cipher == null ? DROP_KEY_VERSION : OK;
+    if (request.payload !== PAYLOAD_CLEAR && security?.name !== told.securityPolicy) return DROP_SECURITY_POLICY;
+    const key = this.#payload.takeKey(request, security, this.#security.told, this.#parsed);
+    if (key !== OK || !told.isEncrypted || request.payloadKeyLength > 0) return key;
+    return security?.ring.remembered(told.payloadKeyVersion)?.cipher == null ? DROP_KEY_VERSION : OK;
   }
 
   /** The request is filled but for what classification found. */
@@ -362,7 +358,9 @@ export class SlowPath {
     request.tenant = this.#classification.tenant;
     request.service = this.#classification.service;
     request.route = this.#classification.route;
-    return this.#sessions.open(request, nowMs);
+    const verdict = this.#sessions.open(request, nowMs);
+    request.payloadKey.fill(0);
+    return verdict;
   }
 
   /** A packet to one of our own addresses that no flow knows. */
@@ -734,6 +732,7 @@ export class SlowPath {
       const taken = this.#openFromPeer(batch, i, key, table.upstream.path[session], nowMs, session);
       return taken === OK ? HANDLED : taken;
     }
+    if (!this.#payload.isSameKey(session, this.#security.told, parsed)) return DROP_SESSION_KEY;
     this.#payload.heard(session, FORWARD, this.#security.told, parsed);
     handshake.heardForwardMetadata(table.upstream, session, nowMs);
     this.#signals.generateIfDue(session, nowMs);

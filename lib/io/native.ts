@@ -25,6 +25,9 @@ export interface HmacHandle {
 export interface CipherHandle {
   readonly holds: "cipher key";
 }
+export interface ColumnHandle {
+  readonly holds: "cipher";
+}
 
 /** Facts about a network device that may change while it exists. */
 export interface InterfaceInfo {
@@ -170,6 +173,26 @@ export interface NativeAddon {
     ivs: Uint8Array,
   ): void;
   cipherOpen(cipher: CipherHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void;
+  columnCipher(algorithm: string): ColumnHandle;
+  columnSeal(
+    cipher: ColumnHandle,
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    ivs: Uint8Array,
+    keys: Uint8Array,
+    places: Int32Array,
+  ): void;
+  columnOpen(
+    cipher: ColumnHandle,
+    bytes: Uint8Array,
+    from: Int32Array,
+    to: Int32Array,
+    count: number,
+    keys: Uint8Array,
+    places: Int32Array,
+  ): void;
   rowSums(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, sums: Int32Array): void;
 }
 

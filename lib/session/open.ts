@@ -8,6 +8,8 @@
 // peer: new port pair, same identifier and context) and between two plain networks of one router.
 
 import type { RandomSource } from "../base/random.ts";
+import { encryptsMetadata } from "../crypto/key-ring.ts";
+import { KEY_STRIDE } from "../crypto/packet-crypto.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
@@ -46,6 +48,7 @@ import { shardOf } from "../wire/shard.ts";
 import {
   DROP_FLOW_CONFLICT,
   DROP_HALF_OPEN_LIMIT,
+  DROP_KEY_IN_CLEAR,
   DROP_NEIGHBOR_TABLE_FULL,
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
@@ -98,6 +101,9 @@ export class OpenRequest {
   payloadKeyVersion = 0;
   hasEncryptedFrom = false;
   encryptedFrom = 0;
+  /** A payload key of its own, and how many bytes it has; 0 = it has none. */
+  readonly payloadKey = new Uint8Array(KEY_STRIDE);
+  payloadKeyLength = 0;
 }
 
 /** Where a session's packets go next, both ways, and what they look like there. */
@@ -263,6 +269,7 @@ export class Sessions {
       if (row === undefined) return DROP_PATH_DOWN;
       if (row === request.upstreamPath) return DROP_ROUTE_LOOP;
       const path = this.paths[row];
+      if (request.payloadKeyLength > 0 && !encryptsMetadata(path.security)) return DROP_KEY_IN_CLEAR;
       way.downstream = path;
       way.egress = path.interfaceId;
       way.forwardHop = path.nextHop;
@@ -373,6 +380,7 @@ export class Sessions {
     table.payload[session] = request.payload;
     table.payloadPolicy[session] = request.payloadPolicy;
     table.payloadKeyVersion[session] = request.payloadKeyVersion;
+    if (request.payloadKeyLength > 0) table.setKey(session, request.payloadKey, request.payloadKeyLength);
     if (request.hasEncryptedFrom) encryptFrom(table, session, FORWARD, request.encryptedFrom);
     table.upstream.start(session, request.upstreamPath, -1);
     table.downstream.start(session, downstream === null ? -1 : downstream.row, portRow);

@@ -2,6 +2,7 @@
 // columns and the metadata codec. Which attributes go where: protocol sheet 3.5.
 
 import { getI32 } from "../base/bytes.ts";
+import { encryptsMetadata } from "../crypto/key-ring.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
@@ -17,6 +18,7 @@ import {
   ATTRIBUTE_REMAINING_TIME,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
   ATTRIBUTE_SECURITY_ID,
+  ATTRIBUTE_SECURITY_KEY,
   ATTRIBUTE_SECURITY_POLICY,
   ATTRIBUTE_SERVICE,
   ATTRIBUTE_SESSION_ENCRYPTED,
@@ -69,7 +71,7 @@ export class SessionMetadata {
     writer.text(ATTRIBUTE_SOURCE_ROUTER, this.names.bytes(table.sourceRouter[session]));
     const policy = table.payloadPolicy[session];
     writer.text(ATTRIBUTE_SECURITY_POLICY, policy === 0 ? NO_POLICY : this.names.bytes(policy));
-    if (policy !== 0) writer.u32(ATTRIBUTE_PAYLOAD_KEY_VERSION, table.payloadKeyVersion[session]);
+    this.#key(session, path);
     this.#encrypted(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
     if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
@@ -142,6 +144,19 @@ export class SessionMetadata {
     if (this.#table.payload[session] === PAYLOAD_ENCRYPTED)
       writer.u32(ATTRIBUTE_PAYLOAD_KEY_VERSION, this.#table.payloadKeyVersion[session]);
     this.#encrypted(session, REVERSE);
+  }
+
+  /** What its payload is encrypted with: a key of its own, or a version of its policy's keys. */
+  #key(session: number, path: PeerPath): void {
+    const table = this.#table;
+    const length = table.keyLength(session);
+    if (length === 0) {
+      if (table.payloadPolicy[session] === 0) return;
+      this.#writer.u32(ATTRIBUTE_PAYLOAD_KEY_VERSION, table.payloadKeyVersion[session]);
+      // No such session is opened over a path in clear. Should one ever come to be on one, its last router refuses it.
+    } else if (encryptsMetadata(path.security)) {
+      this.#writer.bytes(ATTRIBUTE_SECURITY_KEY, table.keys, session * table.keyStride, length);
+    }
   }
 
   /** That the payload is encrypted in this direction, and from where on if it was not from the start. */

@@ -3,6 +3,7 @@
 //
 // Full: allocate returns -1 and the lead packet is dropped (drop.session-table-full) unless a half-open session can go.
 
+import { invariant } from "../base/invariant.ts";
 import { Slab } from "./slab.ts";
 
 // Which way a packet of a session goes: from its initiator, or toward it. Also the index in `sides` of where it comes from.
@@ -106,8 +107,13 @@ export class SessionTable {
   readonly encryptedFrom: Int32Array;
   /** and whether that is known: bit 0 forward, bit 1 reverse. 0 in a session that began encrypted. */
   readonly hasEncryptedFrom: Uint8Array;
+  /** Bytes of a place in `keys`; 0 = no session has a payload key of its own, and there is no room for any. */
+  readonly keyStride: number;
+  /** The payload keys that sessions have of their own, and how long each is; 0 = none. Zeroes where there is none. */
+  readonly keys: Uint8Array;
+  readonly #keyLength: Uint8Array;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, keyStride = 0) {
     this.capacity = capacity;
     this.#slab = new Slab(capacity);
     this.tenant = new Int32Array(capacity);
@@ -131,6 +137,9 @@ export class SessionTable {
     this.payloadKeyVersion = new Int32Array(capacity);
     this.encryptedFrom = new Int32Array(capacity * 2);
     this.hasEncryptedFrom = new Uint8Array(capacity);
+    this.keyStride = keyStride;
+    this.keys = new Uint8Array(capacity * keyStride);
+    this.#keyLength = new Uint8Array(keyStride === 0 ? 0 : capacity);
   }
 
   get count(): number {
@@ -157,7 +166,31 @@ export class SessionTable {
   }
 
   free(row: number): void {
+    if (this.keyLength(row) !== 0) {
+      this.keys.fill(0, row * this.keyStride, (row + 1) * this.keyStride);
+      this.#keyLength[row] = 0;
+    }
     this.#slab.free(row);
+  }
+
+  /** Bytes of the payload key that a session has of its own; 0 = it has none. */
+  keyLength(row: number): number {
+    return this.keyStride === 0 ? 0 : this.#keyLength[row];
+  }
+
+  /** Give a session the first `length` bytes of `key` for its payload key. Only where there is room for keys. */
+  setKey(row: number, key: Uint8Array, length: number): void {
+    invariant(length <= this.keyStride, "no room for a payload key");
+    for (let i = 0; i < length; i++) this.keys[row * this.keyStride + i] = key[i];
+    this.#keyLength[row] = length;
+  }
+
+  /** Whether bytes[at..at+length) are the session's own payload key. */
+  hasKey(row: number, bytes: Uint8Array, at: number, length: number): boolean {
+    if (length !== this.keyLength(row)) return false;
+    let difference = 0;
+    for (let i = 0; i < length; i++) difference |= this.keys[row * this.keyStride + i] ^ bytes[at + i];
+    return difference === 0;
   }
 
   isLive(row: number): boolean {

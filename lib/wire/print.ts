@@ -36,7 +36,7 @@ import {
 import { getIcmpCode, getIcmpIdentifier, getIcmpType, ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER } from "./icmp.ts";
 import { getDestination, getProtocol, getSource, getTtl, IPV4_HEADER } from "./ipv4.ts";
 import { isFalsePositiveMarker, ParsedMetadata, parseMetadata } from "./metadata.ts";
-import { type AttributeValue, describeMetadata } from "./metadata-attributes.ts";
+import { ATTRIBUTE_SECURITY_KEY, type AttributeValue, describeMetadata } from "./metadata-attributes.ts";
 import { isChecksumPartial } from "./offload.ts";
 import { findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, TCP_WINDOW } from "./tcp.ts";
 import { OK, PUNT_ARP, PUNT_ICMP_ERROR, verdictName } from "./verdict.ts";
@@ -134,9 +134,12 @@ function printIcmp(bytes: Uint8Array, l4: number, end: number): string {
 }
 
 function printMetadata(bytes: Uint8Array, at: number, end: number, isRight: boolean): string {
-  const attributes = describeMetadata(bytes, at, end).map(({ type, name, value }) =>
-    value === true ? name : `${name === "unknown" ? `type ${type}` : name} ${printValue(value)}`,
-  );
+  const attributes = describeMetadata(bytes, at, end).map(({ type, name, value }) => {
+    if (value === true) return name;
+    // A key is printed nowhere.
+    if (type === ATTRIBUTE_SECURITY_KEY && value instanceof Uint8Array) return `${name} <key>`;
+    return `${name === "unknown" ? `type ${type}` : name} ${printValue(value)}`;
+  });
   return `${isRight ? "metadata" : "malformed metadata"} {${attributes.join("; ")}}`;
 }
 

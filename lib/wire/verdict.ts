@@ -191,6 +191,14 @@ export const DROP_PAYLOAD_CHECKSUM = reason(
   "payload-checksum",
   "The TCP or UDP checksum of a packet to encrypt or decrypt is wrong: encryption would hide the damage.",
 );
+export const DROP_SESSION_KEY = reason(
+  "session-key",
+  "Metadata of a session that must have a payload key of its own has none, one of a wrong length, or another one than before.",
+);
+export const DROP_KEY_IN_CLEAR = reason(
+  "key-in-clear",
+  "A session with a payload key of its own, and a peer on its way whose metadata is not encrypted: the key must not travel in clear.",
+);
 export const DROP_SECURITY_POLICY = reason(
   "security-policy",
   "A session that is to be encrypted otherwise than this router's service says, or in clear where it says encrypted.",

@@ -8,7 +8,7 @@ import { inspect } from "node:util";
 import test, { type ExecutionContext } from "ava";
 import fc from "fast-check";
 import { TextError } from "../../lib/control/address-text.ts";
-import { compileSecurity, rotateKeys } from "../../lib/control/compile-security.ts";
+import { compileSecurity, mayHaveSessionKeys, rotateKeys } from "../../lib/control/compile-security.ts";
 import { formatProblem, parseConfig, type SecurityPolicyConfig } from "../../lib/control/config.ts";
 import { formatKeyFile, parseKey, parseKeyFile, readSecret } from "../../lib/control/key-material.ts";
 import { nodeCrypto } from "../../lib/crypto/node-crypto.ts";
@@ -21,6 +21,7 @@ test.after.always(() => rmSync(directory, { recursive: true, force: true }));
 const KEY_16 = "00112233445566778899aabbccddeeff";
 const KEY_32 = `${KEY_16}${KEY_16}`;
 const HMAC = "c0ffee00c0ffee00c0ffee00c0ffee00";
+const SIGNED = `hmac: sha256, hmac-key: "${HMAC}"`;
 
 function configText(policies: string, peer = "fabric", service = "none"): string {
   return `authority: acme
@@ -86,7 +87,55 @@ test("a policy has what is written, or the defaults", (t) => {
   t.like(least, { encryption: null, hmac: "sha1", timeBased: true, sign: "metadata" });
 });
 
-const SIGNED = `hmac: sha256, hmac-key: "${HMAC}"`;
+test("a service's policy with session-keys needs no key of its own, and may have one", (t) => {
+  const fabric = `  - { name: fabric, ${SIGNED}, encryption: aes-cbc-128, encryption-key: "${KEY_16}" }\n`;
+  for (const [text, key] of [
+    ["encryption: aes-cbc-256, session-keys: true", null],
+    [`encryption: aes-cbc-256, session-keys: true, encryption-key: "${KEY_32}"`, KEY_32],
+    [`encryption: aes-cbc-256, session-keys: true, ${SIGNED}`, null],
+  ] as const) {
+    const { config, problems } = read(`${fabric}  - { name: secret, ${text} }`, "fabric", "secret");
+    t.deepEqual(problems, [], text);
+    const [plain, secret] = config!.securityPolicies;
+    t.deepEqual([plain.sessionKeys, secret.sessionKeys], [false, true]);
+    t.is(secret.keys[0].encryption && Buffer.from(secret.keys[0].encryption).toString("hex"), key);
+    const compiled = compileSecurity(config!.securityPolicies, nodeCrypto);
+    t.is(compiled.get("fabric")!.sessionKeys, null);
+    t.is(compiled.get("secret")!.sessionKeys, "aes-cbc-256");
+    t.is(compiled.get("secret")!.ring.current.cipher === null, key === null);
+    t.true(mayHaveSessionKeys(config!));
+  }
+  t.false(mayHaveSessionKeys(read(fabric, "fabric").config!));
+});
+
+test("session-keys and a peer that would get them in clear is an error, whatever else is wrong", (t) => {
+  const secret = `  - { name: secret, encryption: aes-cbc-256, session-keys: true }`;
+  const line =
+    "services[0].security  secret has session-keys, and the metadata toward peer east that would carry them is not encrypted  give peer east a security policy with encryption, or write session-keys: false";
+  told(t, secret, [line], "none", "secret");
+  told(t, `  - { name: fabric, ${SIGNED} }\n${secret}`, [line], "fabric", "secret");
+  // What is wrong with the peer's policy is told, and nothing is concluded from it.
+  told(
+    t,
+    `  - { name: fabric, ${SIGNED}, encryption: aes-cbc-128, encryption-key: "00" }\n${secret}`,
+    [
+      "security-policies[0].encryption-key  the encryption key has 1 bytes  give it 16 bytes, 32 hex digits: waymark keys generate makes them",
+    ],
+    "fabric",
+    "secret",
+  );
+  told(
+    t,
+    secret,
+    ["peers[0].security  there is no security policy fabrik  known security-policies: secret"],
+    "fabrik",
+    "secret",
+  );
+  // A peer that the service is not routed to may be as it is; so may one of a service whose sessions end here.
+  const routed = configText(secret, "none", "secret").replace("peer: east }]", "interface: wan0 }]");
+  t.false(parseConfig(routed, FILE).problems.some(({ severity }) => severity === "error"));
+});
+
 const cases: [string, string, string[], string?, string?][] = [
   [
     "a key too short",
@@ -195,6 +244,43 @@ const cases: [string, string, string[], string?, string?][] = [
     ["security-policies[0].hmac-key  hmac-key beside keys, which has both  keep one of the two"],
   ],
   [
+    "session-keys without a cipher",
+    "{ name: fabric, session-keys: true }",
+    ["security-policies[0].session-keys  session-keys with no encryption  write encryption: aes-cbc-256"],
+    "none",
+    "fabric",
+  ],
+  [
+    "session-keys that are no yes or no",
+    `{ name: fabric, ${SIGNED}, encryption: aes-cbc-128, encryption-key: "${KEY_16}", session-keys: sometimes }`,
+    ["security-policies[0].session-keys  text where true or false belongs  write session-keys: true"],
+  ],
+  [
+    "session-keys of a peer",
+    `{ name: fabric, ${SIGNED}, encryption: aes-cbc-128, encryption-key: "${KEY_16}", session-keys: true }`,
+    [
+      "security-policies[0].session-keys  warning: session-keys is of services' payloads, and no service names fabric  remove it",
+    ],
+  ],
+  [
+    "a peer whose policy has session-keys for a key",
+    `{ name: fabric, ${SIGNED}, encryption: aes-cbc-128, session-keys: true }`,
+    [
+      "peers[0].security  fabric has no encryption key: with session-keys a service needs none, a peer does  give the policy an encryption-key, or the peer a policy of its own",
+    ],
+    "fabric",
+    "fabric",
+  ],
+  [
+    "a key of a wrong length beside session-keys",
+    `{ name: fabric, ${SIGNED}, encryption: aes-cbc-256, encryption-key: "${KEY_16}", session-keys: true }`,
+    [
+      "security-policies[0].encryption-key  the encryption key has 16 bytes  give it 32 bytes, 64 hex digits: waymark keys generate makes them",
+    ],
+    "fabric",
+    "fabric",
+  ],
+  [
     "a version out of bounds",
     `{ name: fabric, ${SIGNED}, key-version: 0 }`,
     ["security-policies[0].key-version  0 is out of bounds  write a whole number from 1 to 4294967295"],
@@ -204,6 +290,52 @@ const cases: [string, string, string[], string?, string?][] = [
 for (const [title, policy, lines, peer, service] of cases) {
   test(`told, with no key in it: ${title}`, (t) => told(t, `  - ${policy}`, lines, peer, service));
 }
+
+test("a key in a wrong place is told as what is wrong there, and not told itself", (t) => {
+  const places = (key: string) => [
+    `name: fabric, hmac-kye: ${key}`,
+    `name: fabric, hmac-key: ${key}, hmac-key: ${key}`,
+    `name: fabric, hmac: ${key}`,
+    `name: ${key}, hmac: sha256`,
+    `name: fabric, keys: ${key}`,
+    `name: fabric, keys: { file: ${key} }`,
+    `name: fabric, keys: [${key}]`,
+    `name: fabric, hmac-key: { file: ${key} }`,
+    `name: fabric, hmac-key: { ${key}: x }`,
+    `name: fabric, hmac-key: *${key}`,
+    `name: fabric, hmac-key: !${key} x`,
+    `name: fabric, hmac-key: @${key}`,
+    `name: fabric, hmac-key: "${key}`,
+    `name: fabric, hmac-key: '${key}'${key}`,
+    `name: fabric, hmac-key: hex:${key}`,
+    `name: fabric, key-version: ${key}`,
+    `name: fabric, session-keys: ${key}`,
+    `name: fabric, sign: ${key}`,
+    `name: fabric, ${key}: 1`,
+    `name: fabric, ${key}`,
+  ];
+  const keys: [string, string][] = [
+    [HMAC, HMAC.slice(0, 12)],
+    [`"${HMAC}"`, HMAC.slice(0, 12)],
+    [HMAC + HMAC, HMAC.slice(0, 12)],
+    ["12345678901234567890123456789012", "2345678"],
+    [`0x${HMAC}`, String(Number(`0x${HMAC}`)).slice(2, 9)],
+    ["base64:wP/uAMD/7gDA/+4AwP/uAA==", "wP/uAMD"],
+    ['"base64:wP/uAMD/7gDA/+4AwP/uAA=="', "wP/uAMD"],
+  ];
+  for (const [key, part] of keys) {
+    for (const place of places(key)) {
+      for (const security of ["fabric", `"${HMAC}"`]) {
+        const { config, problems } = read(`  - { ${place} }`, security);
+        t.is(config, null, place);
+        for (const printed of [problems.map(formatProblem).join("\n"), JSON.stringify(problems)]) {
+          t.false(printed.includes(part), printed);
+          t.false(printed.includes(HMAC.slice(0, 12)), printed);
+        }
+      }
+    }
+  }
+});
 
 test("a key in a file of its own, and a key file with versions, are looked for beside the configuration", (t) => {
   const one = fileOf(`${HMAC}\n`);
@@ -315,6 +447,7 @@ const policyOf = (...versions: number[]): SecurityPolicyConfig => ({
   timeBased: true,
   sign: "metadata",
   adaptive: true,
+  sessionKeys: false,
   keys: versions.map((version) => ({ version, encryption: null, hmac: Buffer.from(HMAC, "hex") })),
 });
 

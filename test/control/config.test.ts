@@ -353,8 +353,8 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
   ],
   [
     "a name of 64 characters",
-    change("authority: acme", `authority: ${"a".repeat(64)}`),
-    `w.yaml:1:12  authority  "${"a".repeat(64)}" is not a name  write 1 to 63 letters, digits, dots, underscores or hyphens`,
+    change("authority: acme", `authority: ${"x".repeat(64)}`),
+    `w.yaml:1:12  authority  "${"x".repeat(64)}" is not a name  write 1 to 63 letters, digits, dots, underscores or hyphens`,
   ],
   [
     "a device name that could be a command",
@@ -790,7 +790,7 @@ test("The reference names every key, and every capacity with its default and bou
     .replace("name: east", "name: east\n    zz: 1")
     .replace("paths: [{", "paths: [{ zz: 1,");
   const { problems } = parseConfig(
-    `${probe}zz: 1\ncontrol: { zz: 1 }\nlog: { zz: 1 }\nsessions: { zz: 1 }\nlimits: { zz: 1 }\n`,
+    `${probe}zz: 1\ncontrol: { zz: 1 }\nlog: { zz: 1 }\nsessions: { zz: 1 }\nlimits: { zz: 1 }\nsecurity-policies: [{ zz: 1 }]\n`,
     "w.yaml",
   );
   const keys = problems.flatMap(({ mend }) => /the keys here are (.*)$/.exec(mend)?.[1].split(", ") ?? []);

@@ -14,6 +14,7 @@ const session: SessionsAnswer["sessions"][number] = {
   waypoint: { local: "198.18.0.1:16384", remote: "198.18.0.2:16385" },
   state: "established",
   encrypted: true,
+  ownKey: false,
   packets: { forward: 12, reverse: 9 },
   bytes: { forward: 3000, reverse: 500_000 },
   ageMs: 245_000,
@@ -32,11 +33,13 @@ test("Sessions are columns as wide as their widest cell", (t) => {
     idleMs: 3_723_000,
     encrypted: false,
   };
+  const own = { ...session, uuid: "2", ownKey: true };
   t.is(
-    printAnswer("sessions", { sessions: [session, local] }),
+    printAnswer("sessions", { sessions: [session, local, own] }),
     `UUID                                  TENANT  SERVICE   PROTO  SOURCE          DESTINATION   PEER  WAYPOINT                           STATE        ENCRYPTED  PACKETS  BYTES        AGE    IDLE
 0b1e7a52-9a1f-4c5e-8f3a-2f6d1f0c9e11  corp    app       tcp    10.1.0.2:40000  10.2.0.2:443  east  198.18.0.1:16384>198.18.0.2:16385  established  yes        12/9     3000/500000  4m05s  250ms
 1                                     corp    intranet  tcp    10.1.0.2:40000  10.2.0.2:443  -     -                                  established  -          12/9     3000/500000  1d01h  1h02m
+2                                     corp    app       tcp    10.1.0.2:40000  10.2.0.2:443  east  198.18.0.1:16384>198.18.0.2:16385  established  own-key    12/9     3000/500000  4m05s  250ms
 `,
   );
 });

@@ -42,13 +42,14 @@ test("sessions are shown with the fields and forms that are a contract", (t) => 
     "waypoint",
     "state",
     "encrypted",
+    "ownKey",
     "packets",
     "bytes",
     "ageMs",
     "idleMs",
   ]);
   t.regex(session.uuid, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
-  t.like(session, { tenant: "corp", service: "app", protocol: "udp", peer: "east", encrypted: false });
+  t.like(session, { tenant: "corp", service: "app", protocol: "udp", peer: "east", encrypted: false, ownKey: false });
   t.is(session.source, "10.1.0.2:20000");
   t.is(session.destination, "10.2.0.2:7");
   const pair = firstPair({ source: CLIENT, destination: SERVER, sourcePort: 20_000, destinationPort: 7 });
@@ -74,7 +75,7 @@ test("sessions that are encrypted say so, and peers say with which keys", (t) =>
   );
   net.world.run(3);
   for (const router of [net.west, net.east])
-    t.true((snapshot(router, "sessions") as SessionsAnswer).sessions[0].encrypted);
+    t.like((snapshot(router, "sessions") as SessionsAnswer).sessions[0], { encrypted: true, ownKey: false });
   const shown = JSON.stringify(snapshot(net.west, "peers"));
   t.deepEqual(JSON.parse(shown), {
     peers: [

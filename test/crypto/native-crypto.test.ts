@@ -11,6 +11,7 @@ test("wrong arguments, wrong handles and unknown algorithms are EINVAL, never cr
   const addon = native();
   const hmac = addon.hmacKey("sha1", new Uint8Array(20));
   const cipher = addon.cipherKey("aes-cbc-128", new Uint8Array(16));
+  const many = addon.columnCipher("aes-cbc-128");
   const bytes = new Uint8Array(100);
   const column = new Int32Array(1);
   // biome-ignore lint/suspicious/noExplicitAny: what the types forbid is the point
@@ -28,6 +29,16 @@ test("wrong arguments, wrong handles and unknown algorithms are EINVAL, never cr
     () => addon.cipherSeal(wrong(hmac), bytes, column, column, 1, bytes),
     () => addon.cipherOpen(wrong(hmac), bytes, column, column, 1),
     () => addon.cipherOpen(wrong({}), bytes, column, column, 1),
+    () => addon.columnCipher("aes-256-gcm"),
+    () => addon.columnCipher(wrong(cipher)),
+    () => addon.columnSeal(wrong(cipher), bytes, column, column, 1, bytes, bytes, column),
+    () => addon.cipherSeal(wrong(many), bytes, column, column, 1, bytes),
+    () => addon.columnSeal(many, bytes, column, column, 1, bytes.subarray(0, 15), bytes, column),
+    () => addon.columnSeal(many, bytes, column, column, 1, bytes, wrong(column), column),
+    () => addon.columnSeal(many, bytes, column, column, 1, bytes, bytes, wrong(bytes)),
+    () => addon.columnSeal(many, bytes, column, column, 1, bytes, bytes, new Int32Array(0)),
+    () => addon.columnOpen(wrong(cipher), bytes, column, column, 1, bytes, column),
+    () => addon.columnOpen(many, bytes, column, column, 1, bytes, wrong(undefined)),
     () => addon.hmacSign(hmac, wrong(bytes.buffer), column, column, 1, 0),
     () => addon.hmacSign(hmac, wrong(column), column, column, 1, 0),
     () => addon.hmacSign(hmac, bytes, wrong(bytes), column, 1, 0),
@@ -68,6 +79,13 @@ test("one column for everything, and IVs inside the rows, do no harm", (t) => {
   t.deepEqual(memory.all()[0].slice(80), counting(16));
   cipher.open(memory.bytes, memory.from, memory.to, 1);
   t.deepEqual(memory.all()[0], counting(64));
+  // The ends are places too, and the keys lie in the rows.
+  const many = both.native.columnCipher("aes-cbc-256", bytes);
+  for (let place = -3; place < 10; place++) {
+    const ends = Int32Array.of(place, place + 40, 200);
+    many.open(bytes, Int32Array.of(0, 0, 0), ends, 3, ends);
+    many.seal(bytes, ends, ends, 3, bytes, ends);
+  }
 });
 
 test("rows in shared memory are worked on where they lie", (t) => {

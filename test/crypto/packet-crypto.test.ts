@@ -9,6 +9,7 @@ import {
   HMAC_RIGHT,
   HMAC_WRONG,
   IV_LENGTH,
+  KEY_STRIDE,
   NO_WINDOW,
   type PacketCrypto,
   sealedLength,
@@ -38,6 +39,56 @@ for (const [name, crypto] of implementations) {
       cipher.open(rows.bytes, rows.from, rows.to, rows.count);
       t.deepEqual(rows.all(), plain);
     }
+  });
+
+  test(`${name}: rows with a key each are the bytes that a cipher with that key makes, whatever the order of keys`, (t) => {
+    for (const algorithm of CIPHERS) {
+      const keys = Uint8Array.from({ length: 5 * KEY_STRIDE }, (_, i) => i * 13 + (i >> 5));
+      const column = crypto.columnCipher(algorithm, keys);
+      const plain = LENGTHS.map(payload);
+      const ivs = Uint8Array.from({ length: plain.length * IV_LENGTH }, (_, i) => i * 11);
+      for (const place of [(i: number) => i % 5, (i: number) => i >> 5, (i: number) => (i * i) % 4, () => 3]) {
+        const places = Int32Array.from(plain, (_, i) => place(i));
+        const rows = new Rows(plain);
+        column.seal(rows.bytes, rows.from, rows.to, rows.count, ivs, places);
+        for (const [i, row] of rows.all().entries()) {
+          const at = places[i] * KEY_STRIDE;
+          const cipher = crypto.cipher(algorithm, keys.slice(at, at + CIPHER_KEY_LENGTH[algorithm]));
+          const alone = new Rows([plain[i]]);
+          cipher.seal(alone.bytes, alone.from, alone.to, 1, ivs.subarray(i * IV_LENGTH));
+          t.deepEqual(row, alone.all()[0]);
+        }
+        column.open(rows.bytes, rows.from, rows.to, rows.count, places);
+        t.deepEqual(rows.all(), plain);
+      }
+    }
+  });
+
+  test(`${name}: a key that was changed in its column is the one of the next call, and a place outside is no row`, (t) => {
+    const keys = counting(2 * KEY_STRIDE + 31);
+    const column = crypto.columnCipher("aes-cbc-128", keys);
+    const seal = (...places: number[]) => {
+      const rows = new Rows(places.map(() => payload(20)));
+      column.seal(rows.bytes, rows.from, rows.to, rows.count, new Uint8Array(48), Int32Array.from(places));
+      return rows;
+    };
+    const [before] = seal(1).all();
+    keys.fill(0);
+    const [after] = seal(1).all();
+    t.notDeepEqual(after, before);
+    // Zeroes are a key like any other.
+    const zeroes = new Rows([payload(20)]);
+    crypto.cipher("aes-cbc-128", new Uint8Array(16)).seal(zeroes.bytes, zeroes.from, zeroes.to, 1, new Uint8Array(16));
+    t.deepEqual(zeroes.all()[0], after);
+    const rows = seal(-1, 1, 2);
+    t.deepEqual([rows.to[0], rows.to[2]], [-1, -1]);
+    t.deepEqual(rows.all()[1], after);
+    rows.to[0] = rows.to[2] = rows.to[1];
+    column.open(rows.bytes, rows.from, rows.to, 3, Int32Array.of(-5, 1, 1_000_000));
+    t.deepEqual([rows.to[0], rows.to[2]], [-1, -1]);
+    t.deepEqual(rows.all()[1], payload(20));
+    t.throws(() => column.seal(rows.bytes, rows.from, rows.to, 1, new Uint8Array(16)));
+    t.throws(() => column.open(rows.bytes, rows.from, rows.to, 1, new Int32Array(0)));
   });
 
   test(`${name}: the same payload under two IVs has no block in common`, (t) => {

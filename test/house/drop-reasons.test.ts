@@ -14,6 +14,7 @@ import { addBfdAttributes, BfdPacket, checkBfdTtl, readBfd, writeBfd } from "../
 import { MetadataWriter, ParsedMetadata } from "../../lib/wire/metadata.ts";
 import { DROP_REASONS, verdictName } from "../../lib/wire/verdict.ts";
 import { udpFrame } from "../simulate/packets.ts";
+import { forwardMetadata, TO_EAST } from "../simulate/peer.ts";
 import { fabricText, payloadText, SIGNED } from "../simulate/protection.ts";
 import {
   CLIENT,
@@ -124,6 +125,7 @@ const follow = (net: TwoRouters, payload: string) => {
 
 const EVERY = fabricText("sha256", "time-based", "every-packet", "none");
 const PAYLOAD = payloadText("aes-cbc-128", false);
+const OWN_KEYS = `${PAYLOAD}, session-keys: true`;
 const CLEAR = fabricText("none", "", "", "none");
 const ciphers = (first: number) => ({ fabric: fabricText("none", "", "", "aes-cbc-128", first) });
 
@@ -142,6 +144,17 @@ const SECURE_SCENES: Record<string, [Options, (net: TwoRouters) => void]> = {
       wrong[wrong.length - 1] ^= 1;
       net.world.send(net.client, wrong);
       net.world.run(2);
+    },
+  ],
+  "session-key": [
+    { protections: { west: { fabric: SIGNED, payload: PAYLOAD }, east: { fabric: SIGNED, payload: OWN_KEYS } } },
+    open,
+  ],
+  "key-in-clear": [
+    {},
+    ({ world, wan }) => {
+      world.inject(wan, "east", udpFrame(TO_EAST, forwardMetadata({ key: new Uint8Array(32) })));
+      world.run(1);
     },
   ],
   "security-policy": [{ protections: { west: { fabric: CLEAR }, east: { fabric: CLEAR, payload: PAYLOAD } } }, open],

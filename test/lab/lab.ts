@@ -44,7 +44,11 @@ export interface LabOptions {
   /** A router's name → how many workers it has; 1 where nothing is said. */
   readonly workers?: Readonly<Record<string, number>>;
   /** Peers and services have keys, from the file `keys` of the lab's directory, which the test makes. */
-  readonly protection?: { readonly sign: "metadata" | "every-packet"; readonly adaptive: boolean };
+  readonly protection?: {
+    readonly sign: "metadata" | "every-packet";
+    readonly adaptive: boolean;
+    readonly sessionKeys?: boolean;
+  };
   /** The words in front of a router's command; it runs as that program then. */
   readonly wrapper?: (router: Router) => readonly string[];
 }
@@ -348,7 +352,7 @@ export class Lab {
       lines.push(
         "security-policies:",
         `  - { name: fabric, ${keys}, hmac: sha256-128, sign: ${protection.sign} }`,
-        `  - { name: payload, ${keys}, adaptive: ${protection.adaptive} }`,
+        `  - { name: payload, ${keys}, adaptive: ${protection.adaptive}, session-keys: ${protection.sessionKeys === true} }`,
       );
     }
     return `${lines.join("\n")}\n`;

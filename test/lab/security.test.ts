@@ -59,10 +59,11 @@ async function noKeys(t: ExecutionContext, lab: Lab): Promise<void> {
 const AF_PACKET: Backends = { lan: "af-packet", wan: "af-packet" };
 const LIBPCAP: Backends = { lan: "libpcap", wan: "libpcap" };
 
-for (const [shape, backends, backend] of [
-  ["two-routers", LIBPCAP, "libpcap"],
-  ["two-routers", AF_PACKET, "af-packet"],
-  ["three-routers", LIBPCAP, "libpcap"],
+for (const [shape, backends, backend, sessionKeys] of [
+  ["two-routers", LIBPCAP, "libpcap", false],
+  ["two-routers", AF_PACKET, "af-packet", false],
+  ["three-routers", LIBPCAP, "libpcap", false],
+  ["three-routers", AF_PACKET, "af-packet, each session with its own key", true],
 ] as const) {
   labTest(
     `TCP, UDP and ICMP are whole behind ${shape} that sign and encrypt every packet (${backend}), and the wire shows nothing of them`,
@@ -71,7 +72,7 @@ for (const [shape, backends, backend] of [
       const options = {
         backends: all,
         plainWires: true,
-        protection: { sign: "every-packet", adaptive: false },
+        protection: { sign: "every-packet", adaptive: false, sessionKeys },
       } as const;
       await withLab(shape, options, async (lab) => {
         const sha256 = await offerFile(lab);
@@ -118,6 +119,10 @@ for (const [shape, backends, backend] of [
         for (const { name } of lab.routers) {
           const { sessions } = await shown<SessionsAnswer>(lab, name, "sessions");
           t.true(sessions.length > 0 && sessions.every(({ encrypted }) => encrypted), name);
+          t.true(
+            sessions.every(({ ownKey }) => ownKey === sessionKeys),
+            name,
+          );
         }
         await noDrops(t, lab);
         await noKeys(t, lab);

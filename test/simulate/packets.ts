@@ -18,7 +18,12 @@ import {
 import { writeIcmp } from "../../lib/wire/icmp.ts";
 import { writeIpv4 } from "../../lib/wire/ipv4.ts";
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
-import { ATTRIBUTES, type AttributeValue, describeMetadata } from "../../lib/wire/metadata-attributes.ts";
+import {
+  ATTRIBUTE_SECURITY_KEY,
+  ATTRIBUTES,
+  type AttributeValue,
+  describeMetadata,
+} from "../../lib/wire/metadata-attributes.ts";
 import { completeChecksum } from "../../lib/wire/offload.ts";
 import { TCP_HEADER, TCP_HEADER_LENGTH, writeTcp } from "../../lib/wire/tcp.ts";
 import { writeUdp } from "../../lib/wire/udp.ts";
@@ -130,7 +135,9 @@ export const COOKIE = Uint8Array.of(0x4c, 0x48, 0xdb, 0xc6, 0xdd, 0xf6, 0x67, 0x
 export function metadataOf(...attributes: [type: number, value: AttributeValue][]): Uint8Array {
   const sections = { header: [] as number[], payload: [] as number[] };
   for (const [type, value] of attributes) {
-    const attribute = ATTRIBUTES.find((row) => row.type === type)!;
+    // Of number 46 bytes are a key, a number is a health check.
+    const isKey = type === ATTRIBUTE_SECURITY_KEY && value instanceof Uint8Array;
+    const attribute = ATTRIBUTES.find((row) => row.type === type && (!isKey || row.section === "payload"))!;
     const bytes = attribute.encode(value);
     sections[attribute.section].push(type >>> 8, type & 255, bytes.length >>> 8, bytes.length & 255, ...bytes);
   }

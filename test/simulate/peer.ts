@@ -23,9 +23,16 @@ export function firstPair(ends: Ends, protocol = UDP): { sourcePort: number; des
 
 /** Forward metadata of a session from the client to the server; each part can be another, or be left out by null. */
 export function forwardMetadata(
-  parts: { protocol?: number; ends?: Ends; uuid?: string | null; tenant?: string | null; service?: string | null } = {},
+  parts: {
+    protocol?: number;
+    ends?: Ends;
+    uuid?: string | null;
+    tenant?: string | null;
+    service?: string | null;
+    key?: Uint8Array;
+  } = {},
 ): Uint8Array {
-  const { protocol = UDP, ends = ENDS, uuid = UUID, tenant = "corp", service = "app" } = parts;
+  const { protocol = UDP, ends = ENDS, uuid = UUID, tenant = "corp", service = "app", key } = parts;
   const attributes: [number, AttributeValue][] = [
     [16, 0],
     [2, { ...ends, protocol }],
@@ -33,6 +40,7 @@ export function forwardMetadata(
   if (uuid !== null) attributes.push([6, uuid]);
   if (tenant !== null) attributes.push([7, tenant]);
   if (service !== null) attributes.push([10, service]);
+  if (key !== undefined) attributes.push([46, key]);
   attributes.push([14, "west"], [15, "none"], [19, WEST_WAYPOINT]);
   return metadataOf(...attributes);
 }

@@ -10,9 +10,11 @@ import { nodeCrypto } from "../../lib/crypto/node-crypto.ts";
 import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
 import { ACK, FIN, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { unaccounted } from "../fuzz/fuzzed.ts";
+import { ALL, ANSWERS, converse, ECHO, established, noDrops, REQUESTS } from "./conversation.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { spoil } from "./faults.ts";
-import { concat, echoFrame, pattern, protocolFrame, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { concat, pattern, protocolFrame, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { ENDS } from "./peer.ts";
 import { ADAPTIVE, AES_128, AES_256, fabricText, keyText, SIGNED } from "./protection.ts";
 import {
   CLIENT,
@@ -26,42 +28,7 @@ import {
   twoRouters,
 } from "./topologies.ts";
 
-const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
-const REQUESTS = ["a secret of the client", "and one more", "x", "the last of them, which is longer than a block"];
-const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
-const ECHO = "sixteen and more bytes of an echo";
 const NAMES = ["corp", "app", "west", "east", "middle"];
-
-const noDrops = (net: TwoRouters) =>
-  [...net.world.routers.values()].map(dropsOf).every((d) => Object.keys(d).length === 0);
-
-/** A TCP and a UDP conversation and a ping, all at once. Returns whether all of it came through byte by byte. */
-function converse(net: TwoRouters, limitMs = 3000): { done: boolean; answers: readonly string[][] } {
-  const tcp = new TcpClient(net.world, net.client, ENDS, REQUESTS);
-  const udp = new UdpClient(net.world, net.client, ENDS, [...REQUESTS]);
-  const echoes: string[] = [];
-  net.client.onPacket = (packet) => {
-    tcp.receive(packet);
-    udp.receive(packet);
-    if (packet.protocol === 1 && packet.icmpType === 0) echoes.push(packet.text);
-  };
-  const serveTcp = tcpServer(net.world, net.server);
-  const serveUdp = udpServer(net.world, net.server);
-  net.server.onPacket = (packet) => {
-    serveTcp(packet);
-    serveUdp(packet);
-    if (packet.protocol === 1 && packet.icmpType === 8)
-      net.world.send(net.server, echoFrame(SERVER, CLIENT, 9, 1, packet.payload, true));
-  };
-  net.world.send(net.client, echoFrame(CLIENT, SERVER, 9, 1, ECHO));
-  const done = net.world.runUntil(
-    () => tcp.state === "closed" && udp.answers.length === REQUESTS.length && echoes.length === 1,
-    limitMs,
-  );
-  return { done, answers: [[...tcp.answers], [...udp.answers], echoes] };
-}
-
-const ALL = [ANSWERS, ANSWERS, [ECHO]];
 
 const includes = (frame: Uint8Array, text: string) => Buffer.from(frame).includes(text);
 
@@ -100,19 +67,6 @@ for (const path of ["two routers", "a mid waypoint"]) {
       }
     });
   }
-}
-
-/** A UDP session, established both ways; `say` sends one more datagram and returns what the server got of it. */
-function established(net: TwoRouters): (payload: Uint8Array | string) => SeenPacket | undefined {
-  net.server.onPacket = (packet) => net.world.send(net.server, udpFrame(swapEnds(packet), packet.payload));
-  const say = (payload: Uint8Array | string) => {
-    const before = net.server.received.length;
-    net.world.send(net.client, udpFrame(ENDS, payload));
-    net.world.run(2);
-    return net.server.received[before];
-  };
-  for (const text of ["lead", "second", "third"]) say(text);
-  return say;
 }
 
 test("each hop has its own keys for metadata, and a session's ciphertext passes a mid waypoint unchanged", (t) => {

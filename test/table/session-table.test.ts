@@ -71,6 +71,33 @@ test("a session's age is right to a hundredth of a second, also for those older 
   }
 });
 
+test("sessions have keys of their own where there is room, nobody else's, and none once they are over", (t) => {
+  const table = new SessionTable(3, 32);
+  const bytes = Uint8Array.from({ length: 40 }, (_, i) => i + 1);
+  const rows = [0, 1, 2].map((ms) => table.allocate(ms));
+  table.setKey(rows[0], bytes.subarray(1), 32);
+  table.setKey(rows[1], bytes, 16);
+  t.deepEqual(
+    rows.map((row) => table.keyLength(row)),
+    [32, 16, 0],
+  );
+  t.true(table.hasKey(rows[0], bytes, 1, 32));
+  t.false(table.hasKey(rows[0], bytes, 1, 31));
+  t.false(table.hasKey(rows[0], bytes, 2, 32));
+  t.true(table.hasKey(rows[1], bytes, 0, 16));
+  t.true(table.hasKey(rows[2], bytes, 0, 0));
+  table.free(rows[0]);
+  t.true(table.keys.subarray(rows[0] * 32, rows[0] * 32 + 32).every((byte) => byte === 0));
+  t.true(table.hasKey(rows[1], bytes, 0, 16));
+  t.is(table.keyLength(table.allocate(4)), 0);
+  table.free(rows[1]);
+  t.true(table.keys.every((byte) => byte === 0));
+  const without = new SessionTable(3);
+  t.is(without.keys.length, 0);
+  t.is(without.keyLength(without.allocate(0)), 0);
+  t.throws(() => without.setKey(0, bytes, 16));
+});
+
 test("a handshake side that starts again remembers nothing", (t) => {
   const { upstream } = new SessionTable(2);
   upstream.start(1, 5, -1);

@@ -5,6 +5,7 @@ import { writeEthernet } from "../../lib/wire/ethernet.ts";
 import { ETHERTYPE_ARP, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../../lib/wire/flow-key.ts";
 import { printFrame } from "../../lib/wire/print.ts";
 import { ACK, SYN } from "../../lib/wire/tcp.ts";
+import { metadataOf } from "../simulate/packets.ts";
 import { buildFrame, type TestFrame } from "./frames.ts";
 import { bytesOf, VECTORS } from "./vectors.ts";
 
@@ -68,6 +69,16 @@ test("ICMP is printed as echo or as an error with what it quotes", (t) => {
     print(error),
     /type 11 code 0 about udp 198\.51\.100\.10 > 203\.0\.113\.20 length 56 ttl 64 bad icmp checksum$/,
   );
+});
+
+test("of a key in metadata it is printed that there is one", (t) => {
+  const key = Uint8Array.from({ length: 32 }, (_, i) => 0xa0 + i);
+  const metadata = metadataOf([16, 7], [46, key], [10, "app"]);
+  const printed = [metadata, metadata.subarray(0, -1)].map((payload) =>
+    print(buildFrame({ protocol: PROTOCOL_UDP, payload })),
+  );
+  t.regex(printed[0], /metadata \{security-id 7; security-key <key>; service "app"\}/);
+  for (const line of printed) t.false(line.includes("a0a1a2a3"), line);
 });
 
 test("ARP is printed as question and answer, and a frame that is dropped by its drop reason", (t) => {
