@@ -52,6 +52,7 @@ import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
 import { Sessions } from "./session/open.ts";
+import { PathChoice } from "./session/path-choice.ts";
 import { SessionMetadata } from "./session/session-metadata.ts";
 import { CounterSet } from "./table/counter-set.ts";
 import { FlowTable } from "./table/flow-table.ts";
@@ -113,7 +114,8 @@ export function buildRouter(
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
   const neighbors = new NeighborTable(limits.neighbors);
   const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers, securities);
-  const policy = compilePolicy(config, interfaces, paths, securities);
+  const policy = compilePolicy(config, interfaces, paths, securities, share?.workers);
+  const { loads } = policy;
   const counters = new CounterSet(COUNTERS);
   const strays = share === undefined ? null : new Strays({ ...share, counters });
   const table = new SessionTable(config.sessions.max);
@@ -127,6 +129,8 @@ export function buildRouter(
     neighbors,
     interfaces,
     paths,
+    choice: new PathChoice({ paths, loads, policies: policy.servicePolicies }),
+    loads,
     random,
     tenants: policy.tenants,
     halfOpenMax: limits.halfOpen ?? Number.POSITIVE_INFINITY,

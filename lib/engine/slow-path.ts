@@ -18,6 +18,7 @@ import {
   NO_POLICY_NAME,
   readContext,
   readForwardMetadata,
+  readServiceSessions,
   readUuid,
   type SessionMetadata,
 } from "../session/session-metadata.ts";
@@ -607,6 +608,9 @@ export class SlowPath {
     // An answer to what we said before the session was encrypted is none.
     if (!this.#payload.heard(session, REVERSE, this.#security.told, parsed)) return OK;
     handshake.heardReverseMetadata(table.downstream, session, nowMs);
+    const busy = readServiceSessions(this.#security.told, parsed);
+    const { peer } = this.#sessions.paths[table.downstream.path[session]];
+    if (busy >= 0) this.#policy.loads.heard(peer, table.service[session], busy, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
   }

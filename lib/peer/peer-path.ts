@@ -1,6 +1,13 @@
 import type { Security } from "../crypto/key-ring.ts";
 import { ShardedPortPool } from "../table/port-pool.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
+import {
+  type BfdSettings,
+  type PathMode,
+  type PathQualityView,
+  type PathView,
+  UNKNOWN_QUALITY,
+} from "./path-settings.ts";
 
 // One local waypoint address ↔ one remote waypoint address: the way to a peer. Its port pairs are its own, because a
 // pair must be unique only within (local address, remote address, protocol) (protocol sheet 2.3).
@@ -10,14 +17,20 @@ const CONTROL_ANSWERS_PER_SECOND = 10;
 /** A port pair rests this long between two sessions: late packets of one must not meet the other. */
 const QUARANTINE_MS = 10_000;
 
-export class PeerPath {
+export class PeerPath implements PathView {
   /** Row number in the router's list of paths. */
   readonly row: number;
+  /** Row number of the peer in the configuration. */
+  readonly peer: number;
   readonly peerName: string;
   readonly interfaceId: number;
   readonly local: number;
   readonly remote: number;
+  /** "" = none. */
   readonly vector: string;
+  readonly cost: number;
+  readonly mode: PathMode;
+  readonly bfd: BfdSettings;
   /** The text of `local`: how metadata names our end of the path (attribute 19). */
   readonly pathId: Uint8Array;
   /** Neighbor row of the next hop on the way to `remote`. */
@@ -32,6 +45,10 @@ export class PeerPath {
   readonly udpPorts: ShardedPortPool;
   /** Taken as up until paths are monitored. Who changes it bumps the flow table's generation. */
   up = true;
+  /** Why it is up or down, in a few words for operators. */
+  why = "not monitored";
+  /** Who measures puts its own here, or numbers anew; then PathChoice.evaluate is called. */
+  quality: PathQualityView = UNKNOWN_QUALITY;
   /** Live sessions over this path. */
   sessions = 0;
   #answersLeft = CONTROL_ANSWERS_PER_SECOND;
@@ -39,11 +56,15 @@ export class PeerPath {
 
   constructor(options: {
     row: number;
+    peer: number;
     peerName: string;
     interfaceId: number;
     local: number;
     remote: number;
     vector: string;
+    cost: number;
+    mode: PathMode;
+    bfd: BfdSettings;
     pathId: Uint8Array;
     nextHop: number;
     security: Security | null;
@@ -53,11 +74,15 @@ export class PeerPath {
     workers: number;
   }) {
     this.row = options.row;
+    this.peer = options.peer;
     this.peerName = options.peerName;
     this.interfaceId = options.interfaceId;
     this.local = options.local;
     this.remote = options.remote;
     this.vector = options.vector;
+    this.cost = options.cost;
+    this.mode = options.mode;
+    this.bfd = options.bfd;
     this.pathId = options.pathId;
     this.nextHop = options.nextHop;
     this.security = options.security;

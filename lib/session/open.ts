@@ -43,7 +43,6 @@ import {
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
   DROP_PATH_DOWN,
-  DROP_ROUTE_LOOP,
   DROP_SESSION_TABLE_FULL,
   DROP_TENANT_HALF_OPEN_LIMIT,
   DROP_TENANT_SESSION_LIMIT,
@@ -52,8 +51,11 @@ import {
 } from "../wire/verdict.ts";
 import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
+import type { PathChoice } from "./path-choice.ts";
 import { encryptFrom, isPayloadEnd } from "./payload.ts";
-import type { ServiceRoute, Tenant } from "./policy.ts";
+import type { Tenant } from "./policy.ts";
+import type { ServiceLoads } from "./service-loads.ts";
+import type { ServiceRoute } from "./service-route.ts";
 import { isTcpHalfOpen, isTcpOver, isTcpSteady } from "./tcp-state.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
@@ -91,6 +93,8 @@ export class OpenRequest {
 class Way {
   upstream: PeerPath | null = null;
   downstream: PeerPath | null = null;
+  /** Row of the service path. */
+  servicePath = -1;
   egress = 0;
   forwardHop = -1;
   reverseHop = -1;
@@ -108,6 +112,8 @@ export class Sessions {
   readonly neighbors: NeighborTable;
   readonly interfaces: readonly RouterInterface[];
   readonly paths: readonly PeerPath[];
+  readonly choice: PathChoice;
+  readonly #loads: ServiceLoads;
   readonly #halfOpen: HalfOpenList;
   readonly #halfOpenMax: number;
   readonly #tenants: readonly Tenant[];
@@ -130,6 +136,8 @@ export class Sessions {
     neighbors: NeighborTable;
     interfaces: readonly RouterInterface[];
     paths: readonly PeerPath[];
+    choice: PathChoice;
+    loads: ServiceLoads;
     random: RandomSource;
     tenants: readonly Tenant[];
     /** Half-open sessions of all tenants; Infinity = as many as there is room for. */
@@ -141,6 +149,8 @@ export class Sessions {
     this.neighbors = parts.neighbors;
     this.interfaces = parts.interfaces;
     this.paths = parts.paths;
+    this.choice = parts.choice;
+    this.#loads = parts.loads;
     this.#halfOpen = new HalfOpenList(parts.table.capacity);
     this.#random = parts.random;
     this.#tenants = parts.tenants;
@@ -214,10 +224,10 @@ export class Sessions {
     way.protocol = context[3];
     if (route === null) return DROP_NO_ROUTE;
     if (route.kind === "peer") {
-      const row = route.paths.find((candidate) => this.paths[candidate].up);
-      if (row === undefined) return DROP_PATH_DOWN;
-      if (row === request.upstreamPath) return DROP_ROUTE_LOOP;
-      const path = this.paths[row];
+      const chosen = this.choice.choose(route, request.upstreamPath, nowMs);
+      if (chosen === null) return this.choice.refusal;
+      const path = this.paths[chosen.path];
+      way.servicePath = chosen.row;
       way.downstream = path;
       way.egress = path.interfaceId;
       way.forwardHop = path.nextHop;
@@ -225,6 +235,7 @@ export class Sessions {
       way.destination = path.remote;
       way.protocol = wireProtocol(context[3]);
     } else {
+      way.servicePath = route.row;
       way.egress = route.interfaceId;
       if (route.target !== null) {
         way.destination = route.target.address;
@@ -329,6 +340,8 @@ export class Sessions {
     if (request.hasEncryptedFrom) encryptFrom(table, session, FORWARD, request.encryptedFrom);
     table.upstream.start(session, request.upstreamPath);
     table.downstream.start(session, downstream === null ? -1 : downstream.row);
+    table.servicePath[session] = way.servicePath;
+    this.#loads.opened(way.servicePath);
     if (upstream !== null) upstream.sessions++;
     if (downstream !== null) downstream.sessions++;
     return OK;
@@ -349,6 +362,7 @@ export class Sessions {
     }
     const upstream = table.upstream.path[session];
     if (upstream >= 0) this.paths[upstream].sessions--;
+    this.#loads.closed(table.servicePath[session]);
     this.wheel.cancel(session);
     const tenant = table.tenant[session];
     this.#tenantSessions[tenant]--;

@@ -228,6 +228,13 @@ export class MetadataWriter {
     setU32(this.buffer, this.#attribute(type, 4), value);
   }
 
+  /** `value` is a whole number of up to 53 bits. */
+  u64(type: number, value: number): void {
+    const at = this.#attribute(type, 8);
+    setU32(this.buffer, at, Math.floor(value / 0x1_0000_0000));
+    setU32(this.buffer, at + 4, value);
+  }
+
   /** The `length` bytes of `source` from `at`. */
   bytes(type: number, source: Uint8Array, at: number, length: number): void {
     const to = this.#attribute(type, length);
