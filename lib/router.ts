@@ -469,7 +469,13 @@ export function explainPacket(config: Config, options: { interface: string; pack
     (item) => new MemoryPort({ name: item.name, mac: macOf(config, item), mtu: item.mtu ?? 1500 }),
   );
   const ports = memory.map((port) => new AnsweringPort(port));
-  const small = { ...config, sessions: { ...config.sessions, max: Math.min(config.sessions.max, 1024) } };
+  // No peer answers here, so no path is watched.
+  const unwatched = config.peers.map((peer) => ({
+    ...peer,
+    paths: peer.paths.map((path) => ({ ...path, bfd: { ...path.bfd, enabled: false } })),
+  }));
+  const max = Math.min(config.sessions.max, 1024);
+  const small = { ...config, peers: unwatched, sessions: { ...config.sessions, max } };
   const router = buildRouter(small, ports, { clock, random: new SeededRandom(1), acceptAnyMac: true });
   return explain(router, memory, clock, options.interface, options.packet);
 }

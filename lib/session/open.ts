@@ -43,6 +43,7 @@ import {
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
   DROP_PATH_DOWN,
+  DROP_ROUTE_SESSION_LIMIT,
   DROP_SESSION_TABLE_FULL,
   DROP_TENANT_HALF_OPEN_LIMIT,
   DROP_TENANT_SESSION_LIMIT,
@@ -235,6 +236,7 @@ export class Sessions {
       way.destination = path.remote;
       way.protocol = wireProtocol(context[3]);
     } else {
+      if (this.#loads.ofRoute(route.serviceRoute) >= route.maxSessions) return DROP_ROUTE_SESSION_LIMIT;
       way.servicePath = route.row;
       way.egress = route.interfaceId;
       if (route.target !== null) {

@@ -16,7 +16,7 @@ export class ServiceLoads {
   /** Of [peer * services + service]: others' sessions there, and when that was heard. */
   readonly #elsewhere: Float64Array;
   readonly #heardMs: Float64Array;
-  readonly #workers: number;
+  readonly workers: number;
 
   /** `servicePaths[i]` is row i. `workers`: each has its own counts, and an equal part of what others have. */
   constructor(parts: {
@@ -38,7 +38,7 @@ export class ServiceLoads {
       if (peer !== undefined) this.#routeToward[peer * services + service] = serviceRoute;
     this.#elsewhere = new Float64Array(peers * services);
     this.#heardMs = new Float64Array(peers * services).fill(Number.NEGATIVE_INFINITY);
-    this.#workers = workers;
+    this.workers = workers;
   }
 
   /** A session began on this service path. */
@@ -71,7 +71,7 @@ export class ServiceLoads {
 
   /** What this router says of itself in attribute 13. One worker of several knows its own part, and takes the others' to be alike. */
   told(service: number): number {
-    return this.#ofService[service] * this.#workers;
+    return this.#ofService[service] * this.workers;
   }
 
   /** A peer said how many sessions of the service it has, ours among them. */
@@ -79,7 +79,7 @@ export class ServiceLoads {
     const at = peer * this.#services + service;
     const route = this.#routeToward[at];
     if (route < 0) return;
-    this.#elsewhere[at] = Math.max(0, count / this.#workers - this.#ofRoute[route]);
+    this.#elsewhere[at] = Math.max(0, count / this.workers - this.#ofRoute[route]);
     this.#heardMs[at] = nowMs;
   }
 

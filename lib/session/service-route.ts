@@ -79,12 +79,14 @@ const HASH_UNIT = 1 / 0x1_0000_0000;
 /**
  * The destination of a source: always the same while it has room, and where one is added or removed only the sources
  * that it gets or had move (weighted rendezvous hashing; a source weighs destinations by 1/cost). Null = all are full.
+ * Workers ask this before they know whose session it is, and must all find the same: of several none minds what only it
+ * has counted, and the one that opens the session refuses it.
  */
 export function localRouteOf(routes: readonly LocalRoute[], loads: ServiceLoads, source: number): LocalRoute | null {
   let best: LocalRoute | null = null;
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const route of routes) {
-    if (loads.ofRoute(route.serviceRoute) >= route.maxSessions) continue;
+    if (loads.workers === 1 && loads.ofRoute(route.serviceRoute) >= route.maxSessions) continue;
     const uniform = ((hash4(route.identity, source, 0, 0, 0) >>> 0) + 0.5) * HASH_UNIT;
     const score = Math.log(uniform) * route.cost;
     if (best !== null && score <= bestScore) continue;
