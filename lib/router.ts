@@ -53,6 +53,7 @@ import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
 import { Sessions } from "./session/open.ts";
+import { PathChoice } from "./session/path-choice.ts";
 import { Reroute } from "./session/reroute.ts";
 import { SessionMetadata } from "./session/session-metadata.ts";
 import { CounterSet } from "./table/counter-set.ts";
@@ -116,7 +117,8 @@ export function buildRouter(
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
   const neighbors = new NeighborTable(limits.neighbors);
   const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers, securities);
-  const policy = compilePolicy(config, interfaces, paths, securities);
+  const policy = compilePolicy(config, interfaces, paths, securities, share?.workers);
+  const { loads } = policy;
   const counters = new CounterSet(COUNTERS);
   const strays = share === undefined ? null : new Strays({ ...share, counters });
   const table = new SessionTable(config.sessions.max, mayHaveSessionKeys(config) ? KEY_STRIDE : 0);
@@ -130,6 +132,8 @@ export function buildRouter(
     neighbors,
     interfaces,
     paths,
+    choice: new PathChoice({ paths, loads, policies: policy.servicePolicies }),
+    loads,
     random,
     seed,
     tenants: policy.tenants,
@@ -145,7 +149,7 @@ export function buildRouter(
   const security = new PacketSecurity({ crypto, random, wallMs, seed });
   const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security });
   const payload = new PayloadSecurity({ sessions, policy, security, crypto });
-  const reroute = new Reroute(sessions);
+  const reroute = new Reroute(sessions, policy);
   const retrigger = new Retrigger(sessions, signals);
   const slow = new SlowPath({
     interfaces,
@@ -484,7 +488,13 @@ export function explainPacket(config: Config, options: { interface: string; pack
     (item) => new MemoryPort({ name: item.name, mac: macOf(config, item), mtu: item.mtu ?? 1500 }),
   );
   const ports = memory.map((port) => new AnsweringPort(port));
-  const small = { ...config, sessions: { ...config.sessions, max: Math.min(config.sessions.max, 1024) } };
+  // No peer answers here, so no path is watched.
+  const unwatched = config.peers.map((peer) => ({
+    ...peer,
+    paths: peer.paths.map((path) => ({ ...path, bfd: { ...path.bfd, enabled: false } })),
+  }));
+  const max = Math.min(config.sessions.max, 1024);
+  const small = { ...config, peers: unwatched, sessions: { ...config.sessions, max } };
   const router = buildRouter(small, ports, { clock, random: new SeededRandom(1), acceptAnyMac: true });
   return explain(router, memory, clock, options.interface, options.packet);
 }

@@ -2,16 +2,27 @@
 // tries. The configuration was checked, so nothing here can fail for an operator's mistake.
 
 import { getI32, getU16 } from "../base/bytes.ts";
+import { hashWords } from "../base/hash.ts";
 import { invariant } from "../base/invariant.ts";
 import type { Security } from "../crypto/key-ring.ts";
 import type { PortInfo } from "../io/port.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import { PeerPath } from "../peer/peer-path.ts";
 import { nextHopAddress, type RouterInterface, sourceAddressFor } from "../peer/router-interface.ts";
-import { Policy, type Service, type ServiceRoute, type ServiceTransport } from "../session/policy.ts";
+import { Policy, type Service, type ServiceTransport } from "../session/policy.ts";
+import { ServiceLoads } from "../session/service-loads.ts";
+import {
+  inOrder,
+  type LocalRoute,
+  type PeerServicePath,
+  type ServicePath,
+  type ServicePolicy,
+  VECTOR_NEVER,
+  VECTOR_UNLISTED,
+} from "../session/service-route.ts";
 import { PrefixTrie } from "../table/prefix-trie.ts";
 import { formatAddress } from "./address-text.ts";
-import type { Config, ServiceConfig, ServiceRouteConfig } from "./config.ts";
+import type { Config, ServiceConfig, ServicePolicyConfig, ServiceRouteConfig } from "./config.ts";
 
 const text = new TextEncoder();
 const EVERY_PROTOCOL: ServiceTransport = { protocol: -1, from: 0, to: 65535, rank: 0 };
@@ -50,7 +61,7 @@ export function compilePaths(
   securities: Securities = new Map(),
 ): PeerPath[] {
   const paths: PeerPath[] = [];
-  for (const peer of config.peers) {
+  for (const [peerRow, peer] of config.peers.entries()) {
     for (const path of peer.paths) {
       const at = interfaceNamed(interfaces, path.interface);
       const local = sourceAddressFor(at, path.address);
@@ -62,11 +73,15 @@ export function compilePaths(
       paths.push(
         new PeerPath({
           row: paths.length,
+          peer: peerRow,
           peerName: peer.name,
           interfaceId: at.id,
           local,
           remote: path.address,
           vector: path.vector ?? "",
+          cost: path.cost,
+          mode: path.mode,
+          bfd: path.bfd,
           pathId: text.encode(formatAddress(local)),
           nextHop,
           security: securityNamed(securities, peer.security),
@@ -85,6 +100,7 @@ export function compilePolicy(
   interfaces: readonly RouterInterface[],
   paths: readonly PeerPath[],
   securities: Securities = new Map(),
+  workers = 1,
 ): Policy {
   const tenants = config.tenants.map(({ name, maxSessions, maxHalfOpen }, row) => ({
     row,
@@ -93,8 +109,10 @@ export function compilePolicy(
     maxSessions: maxSessions ?? Number.POSITIVE_INFINITY,
     maxHalfOpen: maxHalfOpen ?? Number.POSITIVE_INFINITY,
   }));
+  const policies = [DEFAULT_POLICY, ...config.servicePolicies.map(compileServicePolicy)];
+  const servicePaths: ServicePath[] = [];
   const services = config.services.map((service, row) =>
-    compileService(config, service, row, interfaces, paths, securities),
+    compileService(config, service, row, interfaces, paths, securities, policies, servicePaths),
   );
   // Services that share a prefix share its group: the more specific transport of a group wins.
   const groupOf = new Map<string, { service: number; transport: ServiceTransport }[]>();
@@ -113,6 +131,14 @@ export function compilePolicy(
   return new Policy({
     tenants,
     services,
+    servicePolicies: policies,
+    loads: new ServiceLoads({
+      servicePaths,
+      services: services.length,
+      serviceRoutes: config.serviceRoutes.length,
+      peers: config.peers.length,
+      workers,
+    }),
     members: interfaces.map((at) => compileMembers(config, at.name)),
     interfaceTenant: interfaces.map((at) => at.tenant),
     destinations,
@@ -132,6 +158,37 @@ function compileMembers(config: Config, interfaceName: string): PrefixTrie | nul
   return trie;
 }
 
+/** Of services that name none: who has several paths expects failover. */
+const DEFAULT_POLICY: ServicePolicy = compileServicePolicy(
+  {
+    name: "",
+    strategy: "hunt",
+    resiliency: "failover",
+    maxLossPercent: null,
+    maxLatencyMs: null,
+    maxJitterMs: null,
+    minMos: null,
+    bestEffort: true,
+  },
+  -1,
+);
+
+function compileServicePolicy(policy: Omit<ServicePolicyConfig, "vectors">, index: number): ServicePolicy {
+  const { name, strategy, resiliency, bestEffort } = policy;
+  return {
+    row: index + 1,
+    name,
+    strategy,
+    resiliency,
+    maxLossPercent: policy.maxLossPercent ?? Number.POSITIVE_INFINITY,
+    maxLatencyMs: policy.maxLatencyMs ?? Number.POSITIVE_INFINITY,
+    maxJitterMs: policy.maxJitterMs ?? Number.POSITIVE_INFINITY,
+    minMos: policy.minMos ?? 0,
+    bestEffort,
+  };
+}
+
+/** Adds the service's paths to `servicePaths`, where their index is their row. */
 function compileService(
   config: Config,
   service: ServiceConfig,
@@ -139,8 +196,38 @@ function compileService(
   interfaces: readonly RouterInterface[],
   paths: readonly PeerPath[],
   securities: Securities,
+  policies: readonly ServicePolicy[],
+  servicePaths: ServicePath[],
 ): Service {
-  const route = config.serviceRoutes.find((candidate) => candidate.service === service.name);
+  const localRoutes: LocalRoute[] = [];
+  const peerPaths: PeerServicePath[] = [];
+  const vectors = config.servicePolicies.find(({ name }) => name === service.policy)?.vectors ?? [];
+  for (const [serviceRoute, route] of config.serviceRoutes.entries()) {
+    if (route.service !== service.name) continue;
+    const maxSessions = route.maxSessions ?? Number.POSITIVE_INFINITY;
+    const common = { service: row, serviceRoute, maxSessions };
+    if (route.peer === null) {
+      const local: LocalRoute = { ...common, row: servicePaths.length, ...compileLocalRoute(route, interfaces) };
+      servicePaths.push(local);
+      localRoutes.push(local);
+      continue;
+    }
+    for (const path of paths.filter(({ peerName }) => peerName === route.peer)) {
+      const item = vectors.find(({ name }) => name === path.vector)?.priority ?? VECTOR_UNLISTED;
+      const peerPath: PeerServicePath = {
+        ...common,
+        row: servicePaths.length,
+        path: path.row,
+        peer: path.peer,
+        cost: route.cost * path.cost,
+        priority: item === "never" ? VECTOR_NEVER : item,
+      };
+      servicePaths.push(peerPath);
+      peerPaths.push(peerPath);
+    }
+  }
+  const policy = policies.find(({ name }) => name === (service.policy ?? ""));
+  invariant(policy !== undefined, `no service policy ${service.policy}`);
   return {
     row,
     name: service.name,
@@ -151,29 +238,27 @@ function compileService(
     allowed: config.tenants.map(({ name }) =>
       service.access.some((granted) => name === granted || name.endsWith(`.${granted}`)),
     ),
-    route: route === undefined ? null : compileRoute(route, interfaces, paths),
+    policy,
+    localRoutes,
+    peerRoute: peerPaths.length === 0 ? null : { kind: "peer", policy, paths: inOrder(peerPaths) },
     security: securityNamed(securities, service.security),
   };
 }
 
-function compileRoute(
+function compileLocalRoute(
   route: ServiceRouteConfig,
   interfaces: readonly RouterInterface[],
-  paths: readonly PeerPath[],
-): ServiceRoute {
-  if (route.peer !== null) {
-    return {
-      kind: "peer",
-      peer: route.peer,
-      paths: paths.filter((path) => path.peerName === route.peer).map((path) => path.row),
-    };
-  }
+): Omit<LocalRoute, keyof ServicePath> & { cost: number } {
   invariant(route.interface !== null, `service-route of ${route.service} has neither peer nor interface`);
+  const { service, interface: out, gateway, target, cost } = route;
+  const place = text.encode(JSON.stringify([service, out, gateway, target]));
   return {
     kind: "interface",
-    interfaceId: interfaceNamed(interfaces, route.interface).id,
-    gateway: route.gateway,
-    target: route.target,
+    interfaceId: interfaceNamed(interfaces, out).id,
+    gateway,
+    target,
+    cost,
+    identity: hashWords(0, Int32Array.from(place), 0, place.length),
   };
 }
 

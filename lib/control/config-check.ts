@@ -13,6 +13,7 @@ import {
   prefixMask,
 } from "./address-text.ts";
 import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
+import { checkBfd, checkServicePolicies } from "./config-paths.ts";
 import type { Draft, DraftList } from "./config-schema.ts";
 import { checkSecurityPolicies } from "./config-security.ts";
 import type { ConfigSource, Path } from "./config-source.ts";
@@ -40,14 +41,17 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   checkPeers(draft, source);
   checkSecurityReferences(draft, source);
   const securityPolicies = checkSecurityPolicies(draft, source);
-  if (source.at(["bfd"]) !== undefined) warnOfBfd(["bfd"], source);
+  const peers = checkBfd(draft, source);
+  const servicePolicies = checkServicePolicies(draft, source);
+  const { bfd: _, ...top } = draft.top;
   return {
-    ...draft.top,
+    ...top,
     interfaces: present(draft.interfaces),
     tenants: present(draft.tenants),
     services: present(draft.services),
     serviceRoutes,
-    peers: present(draft.peers),
+    peers,
+    servicePolicies,
     securityPolicies,
   };
 }
@@ -216,14 +220,8 @@ function checkServices(draft: Draft, source: ConfigSource): void {
       const message = `service ${service.name} has no service-route, so its sessions are dropped here`;
       source.warning([...path, "name"], message, `add { service: ${service.name}, peer: NAME } to service-routes`);
     }
-    const policy = source.at([...path, "policy"]);
-    if (typeof policy === "string") {
-      checkReference(draft.servicePolicies, policy, "service policy", [...path, "policy"], source);
-      source.warning(
-        [...path, "policy"],
-        "service policies are not available in this version: the first path is taken whatever its quality",
-        "remove the key to say so",
-      );
+    if (service.policy !== null) {
+      checkReference(draft.servicePolicies, service.policy, "service policy", [...path, "policy"], source);
     }
   }
 }
@@ -242,18 +240,23 @@ function transportsTie(a: Transport, b: Transport): boolean {
 function checkRoutes(draft: Draft, source: ConfigSource): ServiceRouteConfig[] {
   const seen = new Set<string>();
   const routes: ServiceRouteConfig[] = [];
+  const checkTwice = (route: ServiceRouteConfig, path: Path, to: string, where: readonly unknown[]) => {
+    const way = JSON.stringify([route.service, ...where]);
+    if (seen.has(way) && route.service !== "")
+      source.error(
+        [...path, "service"],
+        `service ${route.service} has a service-route ${to} above`,
+        "remove one of the two",
+      );
+    seen.add(way);
+  };
   for (const [index, item] of draft.serviceRoutes.items.entries()) {
     if (item === null) continue;
     const path: Path = ["service-routes", index];
     checkReference(draft.services, item.service, "service", [...path, "service"], source);
-    if (seen.has(item.service)) {
-      const message = `service ${item.service} has a service-route above, and this version takes the first`;
-      source.warning([...path, "service"], message, "remove one of the two");
-    }
-    if (item.service !== "") seen.add(item.service);
-
     if (item.peer !== null) {
       checkReference(draft.peers, item.peer, "peer", [...path, "peer"], source);
+      checkTwice(item, path, `toward peer ${item.peer}`, [item.peer]);
       const local = (["interface", "gateway", "target"] as const).find((key) => item[key] !== null);
       if (local !== undefined) {
         const message = `a service-route toward a peer has no ${local}`;
@@ -268,6 +271,7 @@ function checkRoutes(draft: Draft, source: ConfigSource): ServiceRouteConfig[] {
     checkReference(draft.interfaces, route.interface, "interface", [...path, "interface"], source);
     const out = find(draft.interfaces, route.interface);
     if (out !== null) checkLocalRoute(draft, route, out, path, source);
+    checkTwice(route, path, "to the same place", [route.interface, route.gateway, route.target]);
   }
   return routes;
 }
@@ -318,7 +322,6 @@ function checkLocalRoute(
 function checkPeers(draft: Draft, source: ConfigSource): void {
   const owners = new Map<number, string>();
   const used = new Map<string, string>();
-  let warnedOfVectors = false;
   for (const [index, peer] of draft.peers.items.entries()) {
     if (peer === null) continue;
     for (const [at, peerPath] of peer.paths.entries()) {
@@ -349,22 +352,6 @@ function checkPeers(draft: Draft, source: ConfigSource): void {
       }
       owners.set(peerPath.address, peer.name);
       used.set(key, peer.name);
-      if (at === 1) {
-        source.warning(
-          path,
-          `peer ${peer.name} has more than one path, and this version uses the first`,
-          "put the path to use first",
-        );
-      }
-      if (peerPath.vector !== null && !warnedOfVectors) {
-        warnedOfVectors = true;
-        source.warning(
-          [...path, "vector"],
-          "vectors are not available in this version: the first path of each peer is used",
-          "nothing to do while each peer has one path",
-        );
-      }
-      if (source.at([...path, "bfd"]) !== undefined) warnOfBfd([...path, "bfd"], source);
     }
   }
 }
@@ -376,15 +363,6 @@ function checkSecurityReferences(draft: Draft, source: ConfigSource): void {
       checkReference(draft.securityPolicies, item.security, "security policy", [list.key, index, "security"], source);
     }
   }
-}
-
-function warnOfBfd(path: Path, source: ConfigSource): void {
-  source.warning(
-    path,
-    "path monitoring is not available in this version: every path is taken as up",
-    "remove the key to say so",
-    "key",
-  );
 }
 
 function checkReference(list: DraftList<unknown>, name: string, what: string, path: Path, source: ConfigSource): void {

@@ -4,6 +4,7 @@
 
 import { z } from "zod";
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
+import type { BfdSettings } from "../peer/path-settings.ts";
 import {
   parseHostAddress,
   parseInterfaceAddress,
@@ -17,7 +18,9 @@ import type {
   InterfaceConfig,
   KernelAllow,
   PeerConfig,
+  PeerPathConfig,
   ServiceConfig,
+  ServicePolicyConfig,
   ServiceRouteConfig,
   TenantConfig,
   Transport,
@@ -35,14 +38,27 @@ export interface DraftList<T> {
 
 /** A configuration whose values have the right shape; where one had not, "", 0, an empty list or the default stands for it. */
 export interface Draft {
-  readonly top: Pick<Config, "authority" | "router" | "control" | "workers" | "log" | "sessions" | "limits">;
+  readonly top: Pick<Config, "authority" | "router" | "control" | "workers" | "log" | "sessions" | "limits"> & {
+    readonly bfd: BfdDraft;
+  };
   readonly interfaces: DraftList<InterfaceConfig>;
   readonly tenants: DraftList<TenantConfig>;
   readonly services: DraftList<ServiceConfig>;
   readonly serviceRoutes: DraftList<ServiceRouteConfig>;
-  readonly peers: DraftList<PeerConfig>;
-  readonly servicePolicies: DraftList<{ name: string }>;
+  readonly peers: DraftList<PeerDraft>;
+  readonly servicePolicies: DraftList<ServicePolicyDraft>;
   readonly securityPolicies: DraftList<SecurityPolicyDraft>;
+}
+
+/** What is written of BFD in one place; the rest comes from elsewhere. */
+export type BfdDraft = { readonly [K in keyof BfdSettings]?: BfdSettings[K] | undefined };
+
+export interface PeerDraft extends Omit<PeerConfig, "paths"> {
+  readonly paths: readonly (Omit<PeerPathConfig, "bfd"> & { readonly bfd: BfdDraft })[];
+}
+
+export interface ServicePolicyDraft extends Omit<ServicePolicyConfig, "resiliency"> {
+  readonly resiliency: ServicePolicyConfig["resiliency"] | "packet-duplication";
 }
 
 /** A security policy as it is written; keys that stand in files are not read yet. */
@@ -72,6 +88,21 @@ export const CAPACITIES = {
   "limits.fabric-chains": [256, 1, 4096],
 } as const satisfies Record<string, readonly [number, number, number]>;
 
+/** Protocol sheet 6.1. */
+export const BFD_DEFAULTS: BfdSettings = {
+  enabled: true,
+  desiredTxMs: 1000,
+  requiredMinRxMs: 500,
+  requiredMinEchoMs: 1000,
+  multiplier: 3,
+  holdDownMs: 5000,
+  dampening: false,
+  maximumHoldDownMs: 3_600_000,
+  linkTestIntervalMs: 10_000,
+  linkTestLength: 10,
+  dscp: 0,
+};
+
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
 /** Interface ids are bytes in some tables. */
@@ -82,6 +113,11 @@ const WORKERS_MAX = 64;
 const MTU_MIN = 576;
 /** sockaddr_un's path, less its closing zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
+const COST_MAX = 65_535;
+const DAY_MS = 86_400_000;
+/** A threshold on the mean opinion score stays below what a perfect path has (protocol sheet 6.3). */
+const MOS_MIN = 1;
+const MOS_MAX = 4.3;
 
 // Leaves
 
@@ -107,6 +143,15 @@ function whole(min: number, max: number) {
       message: `${value} is out of bounds`,
       params: { mend: `write a whole number from ${min} to ${max}` },
     });
+    return z.NEVER;
+  });
+}
+
+function between(min: number, max: number) {
+  return z.number().transform((value, context): number => {
+    if (value >= min && value <= max) return value;
+    const params = { mend: `write a number from ${min} to ${max}` };
+    context.addIssue({ code: "custom", message: `${value} is out of bounds`, params });
     return z.NEVER;
   });
 }
@@ -159,15 +204,21 @@ const mac = text((value) => {
   return value.toLowerCase();
 });
 
-const milliseconds = parsed((value) => {
-  const match = /^(\d{1,9})(ms|s)$/.exec(value);
-  if (match === null)
-    throw new TextError(
-      `${JSON.stringify(value)} is not a duration`,
-      "write a number with its unit, such as 500ms or 5s",
-    );
-  return Number(match[1]) * (match[2] === "s" ? 1000 : 1);
-});
+/** Bounds in milliseconds. */
+function duration(min: number, max: number) {
+  return parsed((value) => {
+    const match = /^(\d{1,9})(ms|s)$/.exec(value);
+    if (match === null)
+      throw new TextError(
+        `${JSON.stringify(value)} is not a duration`,
+        "write a number with its unit, such as 500ms or 5s",
+      );
+    const ms = Number(match[1]) * (match[2] === "s" ? 1000 : 1);
+    if (ms < min || ms > max)
+      throw new TextError(`${value} is out of bounds`, `write a duration from ${min}ms to ${max}ms`);
+    return ms;
+  });
+}
 
 const PROTOCOLS: Record<string, number> = { icmp: 1, tcp: 6, udp: 17, gre: 47, esp: 50, ah: 51, sctp: 132 };
 
@@ -222,6 +273,17 @@ const key = z.unknown().transform((value, context): KeyMaterial | { file: string
 
 const keyFile = z.strictObject({ file: z.string().min(1) });
 
+/** Of two otherwise alike the lower is better. */
+const cost = whole(1, COST_MAX).default(1);
+
+const priority = z.unknown().transform((value, context): number | "never" => {
+  if (value === "never" || (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 999_999))
+    return value as number | "never";
+  const params = { mend: "write a whole number from 1 to 999999, lower is better, or never" };
+  context.addIssue({ code: "custom", message: "not a priority", params });
+  return z.NEVER;
+});
+
 const security = name.transform((value) => (value === "none" ? null : value));
 
 // Sections. Each is built twice: exact, where a required key must be there and right, and lenient, where it then reads
@@ -243,12 +305,35 @@ function sections(need: Need) {
     "fabric-chains": capacity("limits.fabric-chains"),
     "half-open": sessionLimit.optional(),
   });
-  const bfd = z.strictObject({
-    "desired-tx-interval": milliseconds.optional(),
-    "required-min-rx-interval": milliseconds.optional(),
-    multiplier: whole(1, 255).optional(),
-    "hold-down": milliseconds.optional(),
-  });
+  const bfd = z
+    .strictObject({
+      enabled: z.boolean().optional(),
+      "desired-tx-interval": duration(50, 600_000).optional(),
+      "required-min-rx-interval": duration(50, 600_000).optional(),
+      "required-min-echo-interval": duration(50, 600_000).optional(),
+      multiplier: whole(3, 20).optional(),
+      "hold-down": duration(0, 300_000).optional(),
+      dampening: z.boolean().optional(),
+      "maximum-hold-down": duration(1000, DAY_MS).optional(),
+      "link-test-interval": duration(1000, DAY_MS).optional(),
+      "link-test-length": whole(0, 255).optional(),
+      dscp: whole(0, 63).optional(),
+    })
+    .transform(
+      (raw): BfdDraft => ({
+        enabled: raw.enabled,
+        desiredTxMs: raw["desired-tx-interval"],
+        requiredMinRxMs: raw["required-min-rx-interval"],
+        requiredMinEchoMs: raw["required-min-echo-interval"],
+        multiplier: raw.multiplier,
+        holdDownMs: raw["hold-down"],
+        dampening: raw.dampening,
+        maximumHoldDownMs: raw["maximum-hold-down"],
+        linkTestIntervalMs: raw["link-test-interval"],
+        linkTestLength: raw["link-test-length"],
+        dscp: raw.dscp,
+      }),
+    );
 
   const top = z.strictObject({
     authority: need(name, ""),
@@ -263,7 +348,7 @@ function sections(need: Need) {
     services: list,
     "service-routes": list,
     peers: list,
-    bfd: bfd.optional(),
+    bfd: bfd.prefault({}),
     "service-policies": list,
     "security-policies": list,
   });
@@ -308,13 +393,17 @@ function sections(need: Need) {
     interface: name.optional(),
     gateway: parsed(parseHostAddress).optional(),
     target: parsed(parseSocket).optional(),
+    cost,
+    "max-sessions": sessionLimit.optional(),
   });
 
   const path = z.strictObject({
     interface: need(name, ""),
     address: need(parsed(parseHostAddress), 0),
     vector: name.optional(),
-    bfd: bfd.optional(),
+    cost,
+    mode: z.enum(["svr", "bfd"]).default("svr"),
+    bfd: bfd.prefault({}),
   });
   const peers = z.strictObject({
     name: need(name, ""),
@@ -324,13 +413,16 @@ function sections(need: Need) {
 
   const servicePolicies = z.strictObject({
     name: need(name, ""),
-    strategy: z.enum(["hunt", "proportional"]).optional(),
-    resiliency: z.enum(["none", "failover", "revertible-failover"]).optional(),
-    "max-loss": z.number().optional(),
-    "max-latency": milliseconds.optional(),
-    "max-jitter": milliseconds.optional(),
-    "best-effort": z.boolean().optional(),
-    vectors: z.array(z.strictObject({ name: need(name, ""), priority: need(whole(0, 65535), 0) })).optional(),
+    strategy: z.enum(["hunt", "proportional"]).default("hunt"),
+    resiliency: z.enum(["none", "failover", "revertible-failover", "packet-duplication"]).default("failover"),
+    "max-loss": between(0, 100).optional(),
+    "max-latency": duration(1, 60_000).optional(),
+    "max-jitter": duration(1, 60_000).optional(),
+    "min-mos": between(MOS_MIN, MOS_MAX).optional(),
+    "best-effort": z.boolean().default(true),
+    vectors: z
+      .array(z.strictObject({ name: need(name, ""), priority: need<number | "never">(priority, 1) }))
+      .default([]),
   });
 
   const securityPolicies = z.strictObject({
@@ -348,7 +440,8 @@ function sections(need: Need) {
   });
 
   return {
-    top: top.transform(({ authority, router, control, workers, log, sessions, limits }) => ({
+    top: top.transform(({ authority, router, control, workers, log, sessions, limits, bfd }) => ({
+      bfd,
       authority,
       router,
       control,
@@ -382,7 +475,7 @@ function sections(need: Need) {
         maxHalfOpen: maxHalfOpen ?? null,
       }),
     ),
-    services: services.transform(({ policy: _, ...service }): ServiceConfig => service),
+    services: services.transform((raw): ServiceConfig => ({ ...raw, policy: raw.policy ?? null })),
     routes: routes.transform(
       (raw): ServiceRouteConfig => ({
         service: raw.service,
@@ -390,19 +483,26 @@ function sections(need: Need) {
         interface: raw.interface ?? null,
         gateway: raw.gateway ?? null,
         target: raw.target ?? null,
+        cost: raw.cost,
+        maxSessions: raw["max-sessions"] ?? null,
       }),
     ),
     peers: peers.transform(
-      (raw): PeerConfig => ({
-        ...raw,
-        paths: raw.paths.map(({ interface: out, address, vector }) => ({
-          interface: out,
-          address,
-          vector: vector ?? null,
-        })),
+      (raw): PeerDraft => ({ ...raw, paths: raw.paths.map((item) => ({ ...item, vector: item.vector ?? null })) }),
+    ),
+    servicePolicies: servicePolicies.transform(
+      (raw): ServicePolicyDraft => ({
+        name: raw.name,
+        strategy: raw.strategy,
+        resiliency: raw.resiliency,
+        maxLossPercent: raw["max-loss"] ?? null,
+        maxLatencyMs: raw["max-latency"] ?? null,
+        maxJitterMs: raw["max-jitter"] ?? null,
+        minMos: raw["min-mos"] ?? null,
+        bestEffort: raw["best-effort"],
+        vectors: raw.vectors,
       }),
     ),
-    servicePolicies,
     securityPolicies: securityPolicies.transform(
       (raw): SecurityPolicyDraft => ({
         name: raw.name,
@@ -560,6 +660,26 @@ const EXAMPLES: Record<string, string> = {
   paths: "[{ interface: wan0, address: 198.18.0.2 }]",
   adaptive: "true",
   "session-keys": "true",
+  vector: "mpls",
+  cost: "10",
+  "max-sessions": "1000",
+  bfd: "{ desired-tx-interval: 1000ms, multiplier: 3 }",
+  enabled: "false",
+  dampening: "true",
+  "desired-tx-interval": "1000ms",
+  "required-min-rx-interval": "500ms",
+  "required-min-echo-interval": "1000ms",
+  "hold-down": "5s",
+  "maximum-hold-down": "3600s",
+  "link-test-interval": "10s",
+  "service-policies": "[{ name: voice, max-loss: 0.5, max-latency: 150ms }]",
+  policy: "NAME",
+  "max-loss": "0.5",
+  "max-latency": "250ms",
+  "max-jitter": "100ms",
+  "min-mos": "3.6",
+  "best-effort": "true",
+  vectors: "[{ name: mpls, priority: 5 }, { name: lte, priority: never }]",
   keys: "{ file: /etc/waymark/keys }",
 };
 

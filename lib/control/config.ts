@@ -4,6 +4,7 @@
 // (config-check.ts). compile.ts turns a Config into tables; nothing behind it needs to doubt what stands here.
 
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
+import type { BfdSettings, PathMode } from "../peer/path-settings.ts";
 import type { InterfaceAddress, Prefix } from "./address-text.ts";
 import { checkMeaning } from "./config-check.ts";
 import { readDraft } from "./config-schema.ts";
@@ -27,6 +28,7 @@ export interface Config {
   readonly services: readonly ServiceConfig[];
   readonly serviceRoutes: readonly ServiceRouteConfig[];
   readonly peers: readonly PeerConfig[];
+  readonly servicePolicies: readonly ServicePolicyConfig[];
   readonly securityPolicies: readonly SecurityPolicyConfig[];
 }
 
@@ -91,6 +93,8 @@ export interface ServiceConfig {
   readonly access: readonly string[];
   /** The security policy for payload; null for none. */
   readonly security: string | null;
+  /** The service policy; null for the one of services that name none. */
+  readonly policy: string | null;
 }
 
 export interface Transport {
@@ -112,6 +116,9 @@ export interface ServiceRouteConfig {
   readonly gateway: number | null;
   /** Destination NAT; port 0 keeps the packet's. */
   readonly target: { readonly address: number; readonly port: number } | null;
+  readonly cost: number;
+  /** Null = no limit. */
+  readonly maxSessions: number | null;
 }
 
 export interface PeerConfig {
@@ -119,7 +126,30 @@ export interface PeerConfig {
   /** The security policy of this adjacency; null for none. */
   readonly security: string | null;
   /** At least one. */
-  readonly paths: readonly { readonly interface: string; readonly address: number; readonly vector: string | null }[];
+  readonly paths: readonly PeerPathConfig[];
+}
+
+export interface PeerPathConfig {
+  readonly interface: string;
+  readonly address: number;
+  readonly vector: string | null;
+  readonly cost: number;
+  readonly mode: PathMode;
+  /** What the path says over what the router says over the defaults. */
+  readonly bfd: BfdSettings;
+}
+
+/** Null = the threshold is not set. */
+export interface ServicePolicyConfig {
+  readonly name: string;
+  readonly strategy: "hunt" | "proportional";
+  readonly resiliency: "none" | "failover" | "revertible-failover";
+  readonly maxLossPercent: number | null;
+  readonly maxLatencyMs: number | null;
+  readonly maxJitterMs: number | null;
+  readonly minMos: number | null;
+  readonly bestEffort: boolean;
+  readonly vectors: readonly { readonly name: string; readonly priority: number | "never" }[];
 }
 
 export interface SecurityPolicyConfig {

@@ -5,6 +5,8 @@
 import type { ManualClock } from "../base/clock.ts";
 import type { MemoryPort } from "../io/memory-port.ts";
 import type { Classification } from "../session/classify.ts";
+import type { Service } from "../session/policy.ts";
+import type { ServicePath, ServiceRoute } from "../session/service-route.ts";
 import { writeEthernet } from "../wire/ethernet.ts";
 import { ETHERTYPE_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP } from "../wire/flow-key.ts";
 import { ICMP_ECHO, writeIcmp } from "../wire/icmp.ts";
@@ -18,6 +20,7 @@ import {
   DROP_NO_ROUTE,
   DROP_NO_SERVICE,
   DROP_NO_TENANT,
+  DROP_ROUTE_SESSION_LIMIT,
   OK,
   verdictName,
   verdictSentence,
@@ -25,7 +28,7 @@ import {
 import { formatSocket } from "./address-text.ts";
 import type { PacketDescription } from "./packet-text.ts";
 import type { Router } from "./router-parts.ts";
-import { protocolName, routeText, snapshot } from "./snapshot.ts";
+import { pathText, priorityOf, protocolName, routeText, snapshot, standingText } from "./snapshot.ts";
 
 export interface Explanation {
   /** "forwarded", "answered", "consumed", or "drop.<reason>". */
@@ -85,7 +88,7 @@ function tellOpening(
   found: Classification,
   session: number,
 ): void {
-  const { policy, config } = router;
+  const { policy } = router;
   const reason = (...of: number[]) => (of.includes(verdict) ? verdictSentence(verdict) : "");
   steps.push({
     step: "flow",
@@ -108,13 +111,11 @@ function tellOpening(
   const allowed = service.allowed[found.tenant];
   steps.push({ step: "access", outcome: allowed ? "allowed" : "denied", reason: reason(DROP_ACCESS_DENIED) });
   if (!allowed) return;
-  const route = config.serviceRoutes.find((candidate) => candidate.service === service.name);
-  steps.push({
-    step: "route",
-    outcome: route === undefined ? "none" : routeText(route),
-    reason: reason(DROP_NO_ROUTE),
-  });
-  if (route === undefined) return;
+  tellRoute(router, steps, service, found.route, session);
+  if (found.route === null) {
+    steps[steps.length - 1].reason = reason(DROP_NO_ROUTE, DROP_ROUTE_SESSION_LIMIT);
+    return;
+  }
   if (verdict !== OK) {
     steps.push({ step: "open", outcome: verdictName(verdict), reason: verdictSentence(verdict) });
     return;
@@ -135,6 +136,46 @@ function tellOpening(
       step: "waypoint",
       outcome: `${shown.waypoint.local} > ${shown.waypoint.remote}`,
       reason: "even port ours, odd port the peer's; metadata goes along until the peer answers",
+    });
+  }
+}
+
+/** The route, and where there were several ways, each with its numbers and why it was or was not taken. */
+function tellRoute(
+  router: Router,
+  steps: Explanation["steps"],
+  { localRoutes, policy }: Service,
+  route: ServiceRoute | null,
+  session: number,
+): void {
+  const textOf = ({ serviceRoute }: ServicePath) => routeText(router.config.serviceRoutes[serviceRoute]);
+  if (route === null) {
+    steps.push({ step: "route", outcome: "none", reason: "" });
+    return;
+  }
+  if (route.kind === "interface") {
+    const several = localRoutes.length > 1;
+    const reason = several ? `of ${localRoutes.length} destinations, this source's as long as it has room` : "";
+    steps.push({ step: "route", outcome: textOf(route), reason });
+    return;
+  }
+  const taken = session < 0 ? -1 : router.sessions.table.servicePath[session];
+  const peers = [...new Set(route.paths.map(textOf))].join(" or ");
+  steps.push({ step: "route", outcome: peers, reason: "" });
+  const name = policy.name === "" ? "no policy" : `policy ${policy.name}`;
+  steps.push({ step: "policy", outcome: `${policy.strategy}, ${policy.resiliency}`, reason: name });
+  const scores = router.sessions.choice.scores(route, -1, router.clock.nowMs());
+  for (const { servicePath, standing } of scores) {
+    const path = router.sessions.paths[servicePath.path];
+    const isTaken = servicePath.row === taken;
+    const vector = path.vector === "" ? "no vector" : `vector ${path.vector}`;
+    const priority = priorityOf(servicePath);
+    const numbers = `${vector}${priority === null ? "" : `, priority ${priority}`}, cost ${servicePath.cost}`;
+    const why = isTaken ? "taken" : standing === "usable" ? "usable, but another comes first" : standingText(standing);
+    steps.push({
+      step: "path",
+      outcome: `peer ${path.peerName} ${pathText(router, path)}`,
+      reason: `${why}: ${numbers}`,
     });
   }
 }

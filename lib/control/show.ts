@@ -54,7 +54,17 @@ export interface PathsAnswer {
     readonly local: string;
     readonly remote: string;
     readonly vector: string | null;
+    readonly cost: number;
     readonly state: string;
+    /** Why it is up or down. */
+    readonly why: string;
+    /** Null = not known. */
+    readonly quality: {
+      readonly lossPercent: number | null;
+      readonly latencyMs: number | null;
+      readonly jitterMs: number | null;
+      readonly mos: number | null;
+    };
     readonly sessions: number;
     readonly waypointPairs: { readonly inUse: number; readonly capacity: number };
   }[];
@@ -69,6 +79,23 @@ export interface ServicesAnswer {
     readonly access: readonly string[];
     readonly routes: readonly string[];
     readonly sessions: number;
+    /** The service policy; null = it names none. */
+    readonly policy: string | null;
+    /** Where its sessions can go: local destinations, then peer paths in the order that they are tried. */
+    readonly candidates: readonly {
+      readonly to: string;
+      readonly vector: string | null;
+      /** Null = the policy does not list the vector. */
+      readonly priority: number | "never" | null;
+      readonly cost: number;
+      readonly sessions: number;
+      /** Of the service-route; null = no limit. */
+      readonly maxSessions: number | null;
+      /** "usable", or what is against it: see session/path-choice.ts. */
+      readonly standing: string;
+      /** The next session from a plain network goes there; of local destinations each source has its own. */
+      readonly next: boolean;
+    }[];
   }[];
 }
 
@@ -208,33 +235,69 @@ function printPeers({ peers }: PeersAnswer): string {
 function printPaths({ paths }: PathsAnswer): string {
   return printTable(
     "paths",
-    ["PEER", "INTERFACE", "LOCAL", "REMOTE", "VECTOR", "STATE", "SESSIONS", "WAYPOINT-PAIRS"],
+    [
+      "PEER",
+      "INTERFACE",
+      "LOCAL",
+      "REMOTE",
+      "VECTOR",
+      "COST",
+      "STATE",
+      "WHY",
+      "LOSS",
+      "LATENCY",
+      "JITTER",
+      "MOS",
+      "SESSIONS",
+      "WAYPOINT-PAIRS",
+    ],
     paths.map((path) => [
       path.peer,
       path.interface,
       path.local,
       path.remote,
       path.vector ?? "-",
+      path.cost,
       path.state,
+      path.why,
+      printMeasure(path.quality.lossPercent, "%"),
+      printMeasure(path.quality.latencyMs, "ms"),
+      printMeasure(path.quality.jitterMs, "ms"),
+      printMeasure(path.quality.mos, ""),
       path.sessions,
       `${path.waypointPairs.inUse}/${path.waypointPairs.capacity}`,
     ]),
   );
 }
 
+/** Two tables: the services, and below them where the sessions of each can go. */
 function printServices({ services }: ServicesAnswer): string {
-  return printTable(
+  const known = printTable(
     "services",
-    ["SERVICE", "ADDRESSES", "TRANSPORTS", "ACCESS", "ROUTES", "SESSIONS"],
+    ["SERVICE", "ADDRESSES", "TRANSPORTS", "ACCESS", "ROUTES", "POLICY", "SESSIONS"],
     services.map((service) => [
       service.name,
       service.addresses.join(","),
       service.transports.length === 0 ? "every" : service.transports.join(","),
       service.access.join(","),
       service.routes.length === 0 ? "-" : service.routes.join(","),
+      service.policy ?? "-",
       service.sessions,
     ]),
   );
+  const candidates = services.flatMap(({ name, candidates }) =>
+    candidates.map(({ to, vector, priority, cost, sessions, maxSessions, standing, next }) => [
+      name,
+      to,
+      vector ?? "-",
+      `${priority ?? "-"}`,
+      cost,
+      next ? `${standing}, next` : standing,
+      maxSessions === null ? `${sessions}` : `${sessions}/${maxSessions}`,
+    ]),
+  );
+  const heads = ["SERVICE", "CANDIDATE", "VECTOR", "PRIORITY", "COST", "STANDING", "SESSIONS"];
+  return candidates.length === 0 ? known : `${known}\n${printTable("candidates", heads, candidates)}`;
 }
 
 function printTenants({ tenants }: TenantsAnswer): string {
@@ -348,6 +411,11 @@ function printTable(what: string, heads: readonly string[], rows: readonly (read
       .trimEnd(),
   );
   return `${lines.join("\n")}\n`;
+}
+
+/** Up to two places behind the point. */
+function printMeasure(value: number | null, unit: string): string {
+  return value === null ? "-" : `${Math.round(value * 100) / 100}${unit}`;
 }
 
 /** `250ms`, `12s`, `4m05s`, `3h07m`, `2d05h`. */

@@ -2,8 +2,12 @@
 // contract, so a field is added here only together with its line there.
 
 import { MAC_SHIFT } from "../peer/neighbor.ts";
+import type { PathQualityView } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { idleMs } from "../session/expire.ts";
+import type { Standing } from "../session/path-choice.ts";
+import type { Service } from "../session/policy.ts";
+import { type PeerServicePath, VECTOR_NEVER, VECTOR_UNLISTED } from "../session/service-route.ts";
 import { tcpStateName } from "../session/tcp-state.ts";
 import { FLOW_DESTINATION, FLOW_NEW_PORTS, FLOW_PORTS, FLOW_SHIFT } from "../table/flow-table.ts";
 import { PAYLOAD_ENCRYPTED, SIDE_SENDING } from "../table/session-table.ts";
@@ -151,7 +155,10 @@ function paths(router: Router): PathsAnswer {
       local: formatAddress(path.local),
       remote: formatAddress(path.remote),
       vector: path.vector === "" ? null : path.vector,
+      cost: path.cost,
       state: stateOf(path),
+      why: path.why,
+      quality: qualityOf(path.quality),
       sessions: path.sessions,
       waypointPairs: {
         inUse: path.ports(PROTOCOL_TCP).inUse + path.ports(PROTOCOL_UDP).inUse,
@@ -162,11 +169,6 @@ function paths(router: Router): PathsAnswer {
 }
 
 function services(router: Router): ServicesAnswer {
-  const { table } = router.sessions;
-  const counts = new Map<number, number>();
-  for (let row = 0; row < table.capacity; row++) {
-    if (table.isLive(row)) counts.set(table.service[row], (counts.get(table.service[row]) ?? 0) + 1);
-  }
   return {
     services: router.config.services.map((service, row) => ({
       name: service.name,
@@ -174,8 +176,81 @@ function services(router: Router): ServicesAnswer {
       transports: service.transports.map(transportText),
       access: service.access,
       routes: router.config.serviceRoutes.filter((route) => route.service === service.name).map(routeText),
-      sessions: counts.get(row) ?? 0,
+      sessions: router.policy.loads.ofService(row),
+      policy: service.policy,
+      candidates: candidates(router, router.policy.services[row]),
     })),
+  };
+}
+
+type Candidate = ServicesAnswer["services"][number]["candidates"][number];
+
+/** Local destinations, then peer paths in the order that they are tried. */
+function candidates(router: Router, { localRoutes, peerRoute }: Service): Candidate[] {
+  const { loads } = router.policy;
+  const routes = router.config.serviceRoutes;
+  const limitOf = (maxSessions: number) => (maxSessions === Number.POSITIVE_INFINITY ? null : maxSessions);
+  const local = localRoutes.map((route): Candidate => {
+    const sessions = loads.ofPath(route.row);
+    return {
+      to: routeText(routes[route.serviceRoute]),
+      vector: null,
+      priority: null,
+      cost: route.cost,
+      sessions,
+      maxSessions: limitOf(route.maxSessions),
+      standing: sessions < route.maxSessions ? "usable" : "full",
+      next: false,
+    };
+  });
+  if (peerRoute === null) return local;
+  const isFull = local.every(({ standing }) => standing === "full");
+  const scores = router.sessions.choice.scores(peerRoute, -1, router.clock.nowMs());
+  const remote = scores.map(({ servicePath, standing, sessions, chosen }): Candidate => {
+    const path = router.sessions.paths[servicePath.path];
+    return {
+      to: `peer ${path.peerName} ${pathText(router, path)}`,
+      vector: path.vector === "" ? null : path.vector,
+      priority: priorityOf(servicePath),
+      cost: servicePath.cost,
+      sessions,
+      maxSessions: limitOf(servicePath.maxSessions),
+      standing,
+      next: chosen && isFull,
+    };
+  });
+  return [...local, ...remote];
+}
+
+/** Null = the policy does not list its vector. */
+export function priorityOf({ priority }: PeerServicePath): number | "never" | null {
+  if (priority === VECTOR_NEVER) return "never";
+  return priority === VECTOR_UNLISTED ? null : priority;
+}
+
+const STANDINGS: Record<Standing, string> = {
+  usable: "up, and within the policy's thresholds",
+  loop: "the session came from this peer",
+  down: "the path is down",
+  never: "the policy never uses its vector",
+  full: "its service-route has max-sessions",
+  loss: "its loss breaks max-loss",
+  latency: "its latency breaks max-latency",
+  jitter: "its jitter breaks max-jitter",
+  mos: "its score breaks min-mos",
+};
+
+export function standingText(standing: Standing): string {
+  return STANDINGS[standing];
+}
+
+function qualityOf(quality: PathQualityView): PathsAnswer["paths"][number]["quality"] {
+  const known = (value: number) => (Number.isNaN(value) ? null : value);
+  return {
+    lossPercent: known(quality.lossPercent),
+    latencyMs: known(quality.latencyMs),
+    jitterMs: known(quality.jitterMs),
+    mos: known(quality.mos),
   };
 }
 
@@ -244,7 +319,7 @@ function stateOf(path: PeerPath): string {
   return path.up ? "up" : "down";
 }
 
-function pathText(router: Router, path: PeerPath): string {
+export function pathText(router: Router, path: PeerPath): string {
   return `${router.interfaces[path.interfaceId].name} ${formatAddress(path.remote)}`;
 }
 

@@ -84,17 +84,17 @@ export class PayloadSecurity {
   /** Of a session whose payload is decrypted here: take over the key that it must have of its own, or none. */
   takeKey(request: OpenRequest, security: Security | null, told: Uint8Array, parsed: ParsedMetadata): number {
     const wanted = ownKeyLength(request, security);
-    const verdict = this.passKey(request, told, parsed);
+    const verdict = this.passKey(request, request.upstreamPath, told, parsed);
     if (verdict !== OK || request.payloadKeyLength === wanted) return verdict;
     return wanted === 0 ? DROP_SECURITY_POLICY : DROP_SESSION_KEY;
   }
 
-  /** Of a session that goes on from here: take over the key that its metadata brings. OK, or why it is refused. */
-  passKey(request: OpenRequest, told: Uint8Array, parsed: ParsedMetadata): number {
+  /** Of a session that goes on from here: take over the key that its metadata, come by path `from`, brings. OK, or why it is refused. */
+  passKey(request: OpenRequest, from: number, told: Uint8Array, parsed: ParsedMetadata): number {
     request.payloadKeyLength = 0;
     if (!parsed.has(PARSED_SECURITY_KEY)) return OK;
     // Whoever sends a key in clear has given it away.
-    if (!encryptsMetadata(this.#sessions.paths[request.upstreamPath].security)) return DROP_KEY_IN_CLEAR;
+    if (!encryptsMetadata(this.#sessions.paths[from].security)) return DROP_KEY_IN_CLEAR;
     const length = parsed.lengthOf(PARSED_SECURITY_KEY);
     if (!KEY_LENGTHS.includes(length)) return DROP_SESSION_KEY;
     const at = parsed.offsetOf(PARSED_SECURITY_KEY);

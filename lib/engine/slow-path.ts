@@ -20,6 +20,7 @@ import {
   NO_POLICY_NAME,
   readContext,
   readForwardMetadata,
+  readServiceSessions,
   readUuid,
   type SessionMetadata,
 } from "../session/session-metadata.ts";
@@ -286,7 +287,7 @@ export class SlowPath {
   #mayComeBack(nowMs: number): boolean {
     const { route } = this.#classification;
     const { paths } = this.#sessions;
-    if (route?.kind === "peer") return route.paths.some((row) => paths[row].isGivingBack(nowMs));
+    if (route?.kind === "peer") return route.paths.some(({ path }) => paths[path].isGivingBack(nowMs));
     return paths.some((path) => path.isGivingBack(nowMs));
   }
 
@@ -341,7 +342,8 @@ export class SlowPath {
     request.payloadKeyVersion = told.payloadKeyVersion;
     request.hasEncryptedFrom = told.isEncrypted && told.hasEncryptedFrom;
     request.encryptedFrom = told.encryptedFrom;
-    if (route?.kind === "peer") return this.#payload.passKey(request, this.#security.told, this.#parsed);
+    if (route?.kind === "peer")
+      return this.#payload.passKey(request, request.upstreamPath, this.#security.told, this.#parsed);
     if (!told.isEncrypted) {
       request.payload = firstPayload(security, request.context[3], request.context[2]);
       if (request.payload === PAYLOAD_ENCRYPTED) return DROP_SECURITY_POLICY;
@@ -466,13 +468,28 @@ export class SlowPath {
     request.downstreamPorts = swapPorts(key[KEY_PORTS]);
     request.replaces = -1;
     request.sourceRouter = 0;
-    this.#beginPayload(request, nowMs);
-    request.payload = parsed.has(ATTRIBUTE_SESSION_ENCRYPTED) ? PAYLOAD_ENCRYPTED : PAYLOAD_CLEAR;
-    if (parsed.has(ATTRIBUTE_PAYLOAD_KEY_VERSION))
-      request.payloadKeyVersion = getI32(this.#security.told, parsed.offsetOf(ATTRIBUTE_PAYLOAD_KEY_VERSION));
+    const payload = this.#payloadBack(request, path, nowMs);
+    if (payload !== OK) return payload;
     const opened = this.#openClassified(nowMs);
     if (opened === OK && protocol === PROTOCOL_TCP) this.#sessions.resumeTcp(this.#sessions.opened);
     return opened;
+  }
+
+  /** How the payload of a session goes on that is given back: as it did, with the key that it had. */
+  #payloadBack(request: OpenRequest, path: number, nowMs: number): number {
+    const parsed = this.#parsed;
+    const { told } = this.#security;
+    const isEncrypted = parsed.has(ATTRIBUTE_SESSION_ENCRYPTED);
+    this.#beginPayload(request, nowMs);
+    if (request.payload === PAYLOAD_ENCRYPTED && !isEncrypted) return DROP_SECURITY_POLICY;
+    if (!isEncrypted) request.payload = PAYLOAD_CLEAR;
+    if (!isEncrypted) return OK;
+    request.payload = PAYLOAD_ENCRYPTED;
+    if (parsed.has(ATTRIBUTE_PAYLOAD_KEY_VERSION))
+      request.payloadKeyVersion = getI32(told, parsed.offsetOf(ATTRIBUTE_PAYLOAD_KEY_VERSION));
+    const drawn = request.payloadKeyLength;
+    const taken = this.#payload.passKey(request, path, told, parsed);
+    return taken === OK && drawn !== request.payloadKeyLength ? DROP_SESSION_KEY : taken;
   }
 
   /** The interface that a host is behind: the one it is on-link of, else a gateway's that no peer is on; -1 = none. */
@@ -751,6 +768,9 @@ export class SlowPath {
     // An answer to what we said before the session was encrypted is none.
     if (!this.#payload.heard(session, REVERSE, this.#security.told, parsed)) return OK;
     handshake.heardReverseMetadata(table.downstream, session, nowMs);
+    const busy = readServiceSessions(this.#security.told, parsed);
+    const { peer } = this.#sessions.paths[table.downstream.path[session]];
+    if (busy >= 0) this.#policy.loads.heard(peer, table.service[session], busy, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
   }

@@ -1,6 +1,13 @@
 import type { Security } from "../crypto/key-ring.ts";
 import { ShardedPortPool } from "../table/port-pool.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
+import {
+  type BfdSettings,
+  type PathMode,
+  type PathQualityView,
+  type PathView,
+  UNKNOWN_QUALITY,
+} from "./path-settings.ts";
 
 // One local waypoint address ↔ one remote waypoint address: the way to a peer. Its port pairs are its own, because a
 // pair must be unique only within (local address, remote address, protocol) (protocol sheet 2.3).
@@ -13,14 +20,20 @@ const QUARANTINE_MS = 10_000;
 const ASKED_MS = 5000;
 const ASKED_MAX = CONTROL_ANSWERS_PER_SECOND * (ASKED_MS / 1000);
 
-export class PeerPath {
+export class PeerPath implements PathView {
   /** Row number in the router's list of paths. */
   readonly row: number;
+  /** Row number of the peer in the configuration. */
+  readonly peer: number;
   readonly peerName: string;
   readonly interfaceId: number;
   readonly local: number;
   readonly remote: number;
+  /** "" = none. */
   readonly vector: string;
+  readonly cost: number;
+  readonly mode: PathMode;
+  readonly bfd: BfdSettings;
   /** The text of `local`: how metadata names our end of the path (attribute 19). */
   readonly pathId: Uint8Array;
   /** Neighbor row of the next hop on the way to `remote`. */
@@ -37,6 +50,10 @@ export class PeerPath {
   up = true;
   /** Until then the peer may give back sessions that this router had before it started. */
   givingBackUntilMs = Number.NEGATIVE_INFINITY;
+  /** Why it is up or down, in a few words for operators. */
+  why = "not monitored";
+  /** Who measures puts its own here, or numbers anew; then PathChoice.evaluate is called. */
+  quality: PathQualityView = UNKNOWN_QUALITY;
   /** Live sessions over this path. */
   sessions = 0;
   /** Waypoint ports, as we send them, of sessions whose metadata was asked for, and when; the oldest makes room. */
@@ -48,11 +65,15 @@ export class PeerPath {
 
   constructor(options: {
     row: number;
+    peer: number;
     peerName: string;
     interfaceId: number;
     local: number;
     remote: number;
     vector: string;
+    cost: number;
+    mode: PathMode;
+    bfd: BfdSettings;
     pathId: Uint8Array;
     nextHop: number;
     security: Security | null;
@@ -62,11 +83,15 @@ export class PeerPath {
     workers: number;
   }) {
     this.row = options.row;
+    this.peer = options.peer;
     this.peerName = options.peerName;
     this.interfaceId = options.interfaceId;
     this.local = options.local;
     this.remote = options.remote;
     this.vector = options.vector;
+    this.cost = options.cost;
+    this.mode = options.mode;
+    this.bfd = options.bfd;
     this.pathId = options.pathId;
     this.nextHop = options.nextHop;
     this.security = options.security;

@@ -8,12 +8,14 @@ import {
   DROP_NO_ROUTE,
   DROP_NO_SERVICE,
   DROP_NO_TENANT,
+  DROP_ROUTE_SESSION_LIMIT,
   DROP_SERVICE_MISMATCH,
   DROP_UNKNOWN_SERVICE,
   DROP_UNKNOWN_TENANT,
   OK,
 } from "../wire/verdict.ts";
-import type { Policy, ServiceRoute } from "./policy.ts";
+import type { Policy } from "./policy.ts";
+import { localRouteOf, type ServiceRoute } from "./service-route.ts";
 
 /** The answer, reused from packet to packet. After a drop the rows found before it are still there, for explain. */
 export class Classification {
@@ -31,7 +33,7 @@ export function classifyPacket(policy: Policy, key: Int32Array, into: Classifica
   if (into.tenant < 0) return DROP_NO_TENANT;
   into.service = policy.serviceOf(key[KEY_DESTINATION], protocol, destinationPort(key[KEY_PORTS], protocol));
   if (into.service < 0) return DROP_NO_SERVICE;
-  return admit(policy, into);
+  return admit(policy, into, key[KEY_SOURCE]);
 }
 
 /** Classify a session by what its metadata says: names and original 5-tuple (four words: source, destination, ports, protocol). */
@@ -51,14 +53,16 @@ export function classifyMetadata(
   const protocol = context[3];
   if (!policy.contains(into.service, context[1], protocol, destinationPort(context[2], protocol)))
     return DROP_SERVICE_MISMATCH;
-  return admit(policy, into);
+  return admit(policy, into, context[0]);
 }
 
-function admit(policy: Policy, into: Classification): number {
+/** Access, then the route: a local destination of this source, else toward peers, where the path is chosen when it is opened. */
+function admit(policy: Policy, into: Classification, source: number): number {
   const service = policy.services[into.service];
   if (!service.allowed[into.tenant]) return DROP_ACCESS_DENIED;
-  into.route = service.route;
-  return into.route === null ? DROP_NO_ROUTE : OK;
+  into.route = localRouteOf(service.localRoutes, policy.loads, source) ?? service.peerRoute;
+  if (into.route !== null) return OK;
+  return service.localRoutes.length > 0 ? DROP_ROUTE_SESSION_LIMIT : DROP_NO_ROUTE;
 }
 
 /** An ICMP key has the identifier where ports would be; services do not choose by it. */

@@ -52,8 +52,8 @@ import {
   DROP_NEIGHBOR_TABLE_FULL,
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
-  DROP_PATH_DOWN,
   DROP_ROUTE_LOOP,
+  DROP_ROUTE_SESSION_LIMIT,
   DROP_SESSION_TABLE_FULL,
   DROP_TENANT_HALF_OPEN_LIMIT,
   DROP_TENANT_SESSION_LIMIT,
@@ -62,8 +62,11 @@ import {
 } from "../wire/verdict.ts";
 import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
+import type { PathChoice } from "./path-choice.ts";
 import { encryptFrom, isPayloadEnd } from "./payload.ts";
-import type { ServiceRoute, Tenant } from "./policy.ts";
+import type { Tenant } from "./policy.ts";
+import type { ServiceLoads } from "./service-loads.ts";
+import type { ServiceRoute } from "./service-route.ts";
 import { isTcpHalfOpen, isTcpOver, isTcpSteady, TCP_ESTABLISHED } from "./tcp-state.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
@@ -110,6 +113,8 @@ export class OpenRequest {
 class Way {
   upstream: PeerPath | null = null;
   downstream: PeerPath | null = null;
+  /** Row of the service path. */
+  servicePath = -1;
   egress = 0;
   forwardHop = -1;
   reverseHop = -1;
@@ -127,6 +132,8 @@ export class Sessions {
   readonly neighbors: NeighborTable;
   readonly interfaces: readonly RouterInterface[];
   readonly paths: readonly PeerPath[];
+  readonly choice: PathChoice;
+  readonly #loads: ServiceLoads;
   readonly #halfOpen: HalfOpenList;
   readonly #halfOpenMax: number;
   readonly #tenants: readonly Tenant[];
@@ -150,6 +157,8 @@ export class Sessions {
     neighbors: NeighborTable;
     interfaces: readonly RouterInterface[];
     paths: readonly PeerPath[];
+    choice: PathChoice;
+    loads: ServiceLoads;
     random: RandomSource;
     /** Of hashes. */
     seed: number;
@@ -163,6 +172,8 @@ export class Sessions {
     this.neighbors = parts.neighbors;
     this.interfaces = parts.interfaces;
     this.paths = parts.paths;
+    this.choice = parts.choice;
+    this.#loads = parts.loads;
     this.#halfOpen = new HalfOpenList(parts.table.capacity);
     this.#random = parts.random;
     this.#byUuid = new HashIndex(parts.table.capacity, parts.seed, 4, parts.table.uuid, 4);
@@ -262,14 +273,14 @@ export class Sessions {
     way.protocol = context[3];
     if (route === null) return DROP_NO_ROUTE;
     if (route.kind === "peer") {
-      const row =
+      const chosen =
         request.downstreamPath >= 0
-          ? route.paths.find((candidate) => candidate === request.downstreamPath)
-          : route.paths.find((candidate) => this.paths[candidate].up);
-      if (row === undefined) return DROP_PATH_DOWN;
-      if (row === request.upstreamPath) return DROP_ROUTE_LOOP;
-      const path = this.paths[row];
+          ? (route.paths.find(({ path }) => path === request.downstreamPath) ?? null)
+          : this.choice.choose(route, request.upstreamPath, nowMs);
+      if (chosen === null) return request.downstreamPath >= 0 ? DROP_NO_ROUTE : this.choice.refusal;
+      const path = this.paths[chosen.path];
       if (request.payloadKeyLength > 0 && !encryptsMetadata(path.security)) return DROP_KEY_IN_CLEAR;
+      way.servicePath = chosen.row;
       way.downstream = path;
       way.egress = path.interfaceId;
       way.forwardHop = path.nextHop;
@@ -277,6 +288,8 @@ export class Sessions {
       way.destination = path.remote;
       way.protocol = wireProtocol(context[3]);
     } else {
+      if (this.#loads.ofRoute(route.serviceRoute) >= route.maxSessions) return DROP_ROUTE_SESSION_LIMIT;
+      way.servicePath = route.row;
       way.egress = route.interfaceId;
       if (route.target !== null) {
         way.destination = route.target.address;
@@ -384,6 +397,8 @@ export class Sessions {
     if (request.hasEncryptedFrom) encryptFrom(table, session, FORWARD, request.encryptedFrom);
     table.upstream.start(session, request.upstreamPath, -1);
     table.downstream.start(session, downstream === null ? -1 : downstream.row, portRow);
+    table.servicePath[session] = way.servicePath;
+    this.#loads.opened(way.servicePath);
     if (upstream !== null) upstream.sessions++;
     if (downstream !== null) downstream.sessions++;
     return OK;
@@ -398,6 +413,7 @@ export class Sessions {
     }
     this.removeFlow(table.forwardFlow[session]);
     this.removeFlow(table.reverseFlow[session]);
+    this.#loads.closed(table.servicePath[session]);
     this.wheel.cancel(session);
     const tenant = table.tenant[session];
     this.#tenantSessions[tenant]--;

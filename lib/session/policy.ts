@@ -1,8 +1,11 @@
 // Policy, compiled: who a source is (tenant), what a destination is (service), who may use it, and how it is reached.
-// Immutable once built by control/compile.ts; the same object answers for live traffic, replay and explain.
+// Immutable once built by control/compile.ts, but for the counts in `loads`; the same object answers for live traffic,
+// replay and explain.
 
 import type { Security } from "../crypto/key-ring.ts";
 import type { PrefixTrie } from "../table/prefix-trie.ts";
+import type { ServiceLoads } from "./service-loads.ts";
+import type { LocalRoute, PeerRoute, ServicePolicy } from "./service-route.ts";
 
 /** One transport of a service; an empty list of transports was compiled to one that matches everything. */
 export interface ServiceTransport {
@@ -15,22 +18,6 @@ export interface ServiceTransport {
   readonly rank: number;
 }
 
-/** How this router reaches a service: over a peer, or as the last hop on an interface. */
-export type ServiceRoute =
-  | {
-      readonly kind: "peer";
-      readonly peer: string /** Rows of paths, best first. */;
-      readonly paths: readonly number[];
-    }
-  | {
-      readonly kind: "interface";
-      readonly interfaceId: number;
-      /** Next hop; null = the destination is on-link or behind the interface's gateway. */
-      readonly gateway: number | null;
-      /** Destination NAT: address and port (0 = keep); null = none. */
-      readonly target: { readonly address: number; readonly port: number } | null;
-    };
-
 export interface Service {
   readonly row: number;
   readonly name: string;
@@ -39,8 +26,10 @@ export interface Service {
   readonly transports: readonly ServiceTransport[];
   /** allowed[tenant row]. */
   readonly allowed: readonly boolean[];
-  /** null = no service-route on this router. */
-  readonly route: ServiceRoute | null;
+  readonly policy: ServicePolicy;
+  /** Local destinations, taken before any peer; and the way toward peers, null = none. */
+  readonly localRoutes: readonly LocalRoute[];
+  readonly peerRoute: PeerRoute | null;
   /** How payloads of its sessions are encrypted between the first and the last router; null = not at all. */
   readonly security: Security | null;
 }
@@ -57,6 +46,9 @@ export interface Tenant {
 export class Policy {
   readonly tenants: readonly Tenant[];
   readonly services: readonly Service[];
+  readonly servicePolicies: readonly ServicePolicy[];
+  /** How many sessions each service path has. */
+  readonly loads: ServiceLoads;
   readonly #tenantByName: ReadonlyMap<string, number>;
   readonly #serviceByName: ReadonlyMap<string, number>;
   /** Per interface: source prefix → tenant row; and the tenant of every other source, -1 = none. */
@@ -70,6 +62,8 @@ export class Policy {
   constructor(parts: {
     tenants: readonly Tenant[];
     services: readonly Service[];
+    servicePolicies: readonly ServicePolicy[];
+    loads: ServiceLoads;
     members: readonly (PrefixTrie | null)[];
     interfaceTenant: readonly number[];
     destinations: PrefixTrie;
@@ -77,6 +71,8 @@ export class Policy {
   }) {
     this.tenants = parts.tenants;
     this.services = parts.services;
+    this.servicePolicies = parts.servicePolicies;
+    this.loads = parts.loads;
     this.#tenantByName = new Map(parts.tenants.map((tenant) => [tenant.name, tenant.row]));
     this.#serviceByName = new Map(parts.services.map((service) => [service.name, service.row]));
     this.#members = parts.members;

@@ -11,6 +11,7 @@
 // What is still on its way by the old tuple is taken for LINGER_MS more, by the flow that was there before.
 
 import { elapsedMs } from "../base/clock.ts";
+import { encryptsMetadata } from "../crypto/key-ring.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import {
   FLOW_LAST_SEEN,
@@ -27,10 +28,10 @@ import {
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
-import { DROP_FLOW_CONFLICT, DROP_PATH_DOWN, DROP_WAYPOINT_PORTS, OK } from "../wire/verdict.ts";
+import { DROP_FLOW_CONFLICT, DROP_KEY_IN_CLEAR, DROP_PATH_DOWN, DROP_WAYPOINT_PORTS, OK } from "../wire/verdict.ts";
 import { armTimer, LINGER_MS } from "./expire.ts";
 import { type Sessions, swapPorts, wireProtocol } from "./open.ts";
-import { nextDownstream, nextUpstream } from "./path-choice.ts";
+import type { Policy } from "./policy.ts";
 
 /** Ops of a plan: the bits below the generation. */
 const OPS = 0xff;
@@ -43,12 +44,14 @@ export type MoveObserver = (session: number, from: PeerPath, to: PeerPath, reaso
 
 export class Reroute {
   readonly #sessions: Sessions;
+  readonly #policy: Policy;
   /** Since start. */
   movedTotal = 0;
   observer: MoveObserver | null = null;
 
-  constructor(sessions: Sessions) {
+  constructor(sessions: Sessions, policy: Policy) {
     this.#sessions = sessions;
+    this.#policy = policy;
   }
 
   /**
@@ -58,16 +61,8 @@ export class Reroute {
    */
   recheck(session: number, direction: number, nowMs: number): number {
     const { table, flows, paths } = this.#sessions;
-    const down = table.downstream.path[session];
-    if (down >= 0) {
-      const next = nextDownstream(this.#sessions, session);
-      if (next >= 0 && next !== down) this.#choose(session, REVERSE, paths[next], nowMs);
-    }
-    const up = table.upstream.path[session];
-    if (up >= 0 && !paths[up].up) {
-      const next = nextUpstream(this.#sessions, session);
-      if (next >= 0 && next !== up) this.#choose(session, FORWARD, paths[next], nowMs);
-    }
+    if (table.downstream.path[session] >= 0) this.#lookDownstream(session, nowMs);
+    if (table.upstream.path[session] >= 0) this.#lookUpstream(session, nowMs);
     for (const way of [FORWARD, REVERSE]) {
       const leaving = table.sides[1 - way].path[session];
       if (leaving >= 0 && !paths[leaving].up) continue;
@@ -81,6 +76,36 @@ export class Reroute {
     return leaving >= 0 && !paths[leaving].up ? DROP_PATH_DOWN : OK;
   }
 
+  /** Toward the server the policy of the service says which path is best, and whether a session moves to it (7.1). */
+  #lookDownstream(session: number, nowMs: number): void {
+    const { table, paths, choice } = this.#sessions;
+    const route = this.#policy.services[table.service[session]].peerRoute;
+    if (route === null) return;
+    const current = table.downstream.path[session];
+    const next = choice.rechoose(route, current, table.upstream.path[session], nowMs);
+    if (next === null || next.path === current) return;
+    if (this.#choose(session, REVERSE, paths[next.path], nowMs) === OK) this.#countAt(session, paths[next.path]);
+  }
+
+  /** The session counts as a load of this path of its service's route. */
+  #countAt(session: number, path: PeerPath): void {
+    const { table } = this.#sessions;
+    const route = this.#policy.services[table.service[session]].peerRoute;
+    const at = route?.paths.find((candidate) => candidate.path === path.row);
+    if (at === undefined) return;
+    this.#policy.loads.moved(table.servicePath[session], at.row);
+    table.servicePath[session] = at.row;
+  }
+
+  /** Toward the initiator the peer decides; only when its path can be used no longer another one of the same peer is taken. */
+  #lookUpstream(session: number, nowMs: number): void {
+    const { table, paths } = this.#sessions;
+    const current = paths[table.upstream.path[session]];
+    if (current.up) return;
+    const next = paths.find(({ peer, up }) => peer === current.peer && up);
+    if (next !== undefined) this.#choose(session, FORWARD, next, nowMs);
+  }
+
   /**
    * The peer has moved the session, or something between us has: its metadata came from `path` with this flow key, in
    * `direction`. Returns OK, or DROP_FLOW_CONFLICT when the tuple is another session's.
@@ -88,8 +113,10 @@ export class Reroute {
   adopt(session: number, direction: number, path: PeerPath, key: Int32Array, nowMs: number): number {
     const from = this.#sessions.paths[this.#sessions.table.sides[direction].path[session]];
     const placed = this.#place(session, direction, path, key[0], key[1], key[2], -1, nowMs);
-    if (placed === OK) this.#moved(session, from, path, from === path ? "nat" : "peer");
-    return placed;
+    if (placed !== OK) return placed;
+    if (direction === REVERSE) this.#countAt(session, path);
+    this.#moved(session, from, path, from === path ? "nat" : "peer");
+    return OK;
   }
 
   /** Whether this router has moved the session on that side and its peer has not answered yet: then our choice stands. */
@@ -103,6 +130,8 @@ export class Reroute {
   #choose(session: number, direction: number, path: PeerPath, nowMs: number): number {
     const { table } = this.#sessions;
     const at = session * 4;
+    // A key of its own must not go where metadata is in clear.
+    if (table.keyLength(session) > 0 && !encryptsMetadata(path.security)) return DROP_KEY_IN_CLEAR;
     const row = this.#sessions.allocatePair(path, table.context.subarray(at, at + 4), nowMs);
     if (row < 0) return DROP_WAYPOINT_PORTS;
     const protocol = wireProtocol(table.context[at + 3]);

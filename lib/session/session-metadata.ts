@@ -1,7 +1,7 @@
 // What a session says to a peer, and what a peer's metadata says of a session: the bridge between the session table's
 // columns and the metadata codec. Which attributes go where: protocol sheet 3.5.
 
-import { getI32 } from "../base/bytes.ts";
+import { getI32, getU32 } from "../base/bytes.ts";
 import { encryptsMetadata } from "../crypto/key-ring.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
@@ -21,6 +21,7 @@ import {
   ATTRIBUTE_SECURITY_KEY,
   ATTRIBUTE_SECURITY_POLICY,
   ATTRIBUTE_SERVICE,
+  ATTRIBUTE_SERVICE_SESSIONS,
   ATTRIBUTE_SESSION_ENCRYPTED,
   ATTRIBUTE_SOURCE_ROUTER,
   ATTRIBUTE_TENANT,
@@ -141,8 +142,11 @@ export class SessionMetadata {
     writer.uuid(ATTRIBUTE_UUID, uuid, at);
     writer.text(ATTRIBUTE_DESTINATION_ROUTER, this.names.bytes(0));
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
-    if (this.#table.payload[session] === PAYLOAD_ENCRYPTED)
-      writer.u32(ATTRIBUTE_PAYLOAD_KEY_VERSION, this.#table.payloadKeyVersion[session]);
+    // For a first router that has lost it.
+    if (this.#table.payload[session] === PAYLOAD_ENCRYPTED) this.#key(session, path);
+    // The session's last router says how busy the service is here (3.5: optional).
+    const { downstream, service } = this.#table;
+    if (downstream.path[session] < 0) writer.u64(ATTRIBUTE_SERVICE_SESSIONS, this.#policy.loads.told(service[session]));
     this.#encrypted(session, REVERSE);
   }
 
@@ -219,6 +223,13 @@ export function readContext(bytes: Uint8Array, at: number, into: Int32Array): vo
 export function readUuid(bytes: Uint8Array, parsed: ParsedMetadata, into: Int32Array): void {
   const at = parsed.offsetOf(ATTRIBUTE_UUID);
   for (let i = 0; i < 4; i++) into[i] = getI32(bytes, at + i * 4);
+}
+
+/** Sessions of the service that the peer says it has (attribute 13); -1 = it does not say. */
+export function readServiceSessions(bytes: Uint8Array, parsed: ParsedMetadata): number {
+  if (!parsed.has(ATTRIBUTE_SERVICE_SESSIONS)) return -1;
+  const at = parsed.offsetOf(ATTRIBUTE_SERVICE_SESSIONS);
+  return getU32(bytes, at) * 0x1_0000_0000 + getU32(bytes, at + 4);
 }
 
 function readNumber(bytes: Uint8Array, parsed: ParsedMetadata, type: number): number {

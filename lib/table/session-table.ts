@@ -72,6 +72,8 @@ export class SessionTable {
   readonly #slab: Slab;
   readonly tenant: Int32Array;
   readonly service: Int32Array;
+  /** Row of the service path that it leaves by. */
+  readonly servicePath: Int32Array;
   /** Rows in the flow table. */
   readonly forwardFlow: Int32Array;
   readonly reverseFlow: Int32Array;
@@ -118,6 +120,7 @@ export class SessionTable {
     this.#slab = new Slab(capacity);
     this.tenant = new Int32Array(capacity);
     this.service = new Int32Array(capacity);
+    this.servicePath = new Int32Array(capacity);
     this.forwardFlow = new Int32Array(capacity);
     this.reverseFlow = new Int32Array(capacity);
     this.upstream = new HandshakeColumns(capacity);

@@ -100,7 +100,18 @@ export const DROP_ROUTE_LOOP = reason(
   "route-loop",
   "The service-route leads back to the peer that the session came from: two routers send it to each other.",
 );
-export const DROP_PATH_DOWN = reason("path-down", "The peer that the service-route names has no usable path.");
+export const DROP_PATH_DOWN = reason(
+  "path-down",
+  "The session's path is down, or for a new one every path of the peers that the service-routes name.",
+);
+export const DROP_PATH_QUALITY = reason(
+  "path-quality",
+  "Paths are up, but each breaks a threshold of the service policy (best-effort is off) or has a vector that is never used.",
+);
+export const DROP_ROUTE_SESSION_LIMIT = reason(
+  "route-session-limit",
+  "Every service-route that could take another session has reached its max-sessions.",
+);
 export const DROP_TCP_MID_FLOW = reason(
   "tcp-mid-flow",
   "A TCP segment of no known session and not a SYN; answered with a reset.",

@@ -42,6 +42,11 @@ function addUp<T extends { readonly [name: string]: number }>(parts: readonly T[
   return sum as T;
 }
 
+/** Of limits; null = there is none. */
+function sumOf(limits: readonly (number | null)[]): number | null {
+  return limits.reduce((sum, limit) => (sum === null || limit === null ? null : sum + limit));
+}
+
 /** A clock's difference is known where it was measured. */
 function mergePeers(answers: readonly PeersAnswer[]): PeersAnswer {
   return {
@@ -71,27 +76,34 @@ function mergePaths(answers: readonly PathsAnswer[]): PathsAnswer {
   };
 }
 
+/** A candidate's limit is dealt out as a tenant's is; how it stands is the first worker's answer. */
 function mergeServices(answers: readonly ServicesAnswer[]): ServicesAnswer {
   return {
     services: answers[0].services.map((service, row) => ({
       ...service,
       ...addUp(answers.map(({ services }) => ({ sessions: services[row].sessions }))),
+      candidates: service.candidates.map((candidate, at) => {
+        const parts = answers.map(({ services }) => services[row].candidates[at]);
+        return {
+          ...candidate,
+          ...addUp(parts.map(({ sessions }) => ({ sessions }))),
+          maxSessions: sumOf(parts.map(({ maxSessions }) => maxSessions)),
+        };
+      }),
     })),
   };
 }
 
 /** A limit is what the workers' parts of it come to: rounded up, so up to one a worker above the configured. */
 function mergeTenants(answers: readonly TenantsAnswer[]): TenantsAnswer {
-  const limit = (parts: readonly (number | null)[]) =>
-    parts.reduce((sum, part) => (sum === null || part === null ? null : sum + part));
   return {
     tenants: answers[0].tenants.map((tenant, row) => {
       const parts = answers.map(({ tenants }) => tenants[row]);
       return {
         ...tenant,
         ...addUp(parts.map(({ sessions, halfOpen }) => ({ sessions, halfOpen }))),
-        maxSessions: limit(parts.map(({ maxSessions }) => maxSessions)),
-        maxHalfOpen: limit(parts.map(({ maxHalfOpen }) => maxHalfOpen)),
+        maxSessions: sumOf(parts.map(({ maxSessions }) => maxSessions)),
+        maxHalfOpen: sumOf(parts.map(({ maxHalfOpen }) => maxHalfOpen)),
       };
     }),
   };

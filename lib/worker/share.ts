@@ -22,6 +22,7 @@ export function shareOf(config: Config, workers: number): Config {
       fabricChains: part(config.limits.fabricChains),
       halfOpen: partOf(config.limits.halfOpen),
     },
+    serviceRoutes: config.serviceRoutes.map((route) => ({ ...route, maxSessions: partOf(route.maxSessions) })),
     tenants: config.tenants.map((tenant) => ({
       ...tenant,
       maxSessions: partOf(tenant.maxSessions),

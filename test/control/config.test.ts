@@ -57,6 +57,21 @@ function expect(t: ExecutionContext, text: string, ...lines: string[]): void {
   );
 }
 
+/** Of a path about which nothing is written (protocol sheet 6.1). */
+const BFD = {
+  enabled: true,
+  desiredTxMs: 1000,
+  requiredMinRxMs: 500,
+  requiredMinEchoMs: 1000,
+  multiplier: 3,
+  holdDownMs: 5000,
+  dampening: false,
+  maximumHoldDownMs: 3_600_000,
+  linkTestIntervalMs: 10_000,
+  linkTestLength: 10,
+  dscp: 0,
+};
+
 test("A good configuration becomes int32 addresses and defaults", (t) => {
   t.deepEqual(good(t, GOOD), {
     authority: "acme",
@@ -121,10 +136,20 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         ],
         access: ["corp"],
         security: null,
+        policy: null,
       },
     ],
-    serviceRoutes: [{ service: "app", peer: "east", interface: null, gateway: null, target: null }],
-    peers: [{ name: "east", security: null, paths: [{ interface: "wan0", address: 0xc6120002 | 0, vector: null }] }],
+    serviceRoutes: [
+      { service: "app", peer: "east", interface: null, gateway: null, target: null, cost: 1, maxSessions: null },
+    ],
+    peers: [
+      {
+        name: "east",
+        security: null,
+        paths: [{ interface: "wan0", address: 0xc6120002 | 0, vector: null, cost: 1, mode: "svr", bfd: BFD }],
+      },
+    ],
+    servicePolicies: [],
     securityPolicies: [],
   });
 });
@@ -194,10 +219,100 @@ test("Transports are ports, protocols, or protocol numbers", (t) => {
 test("A route to a target alone gets the interface that has the target on-link", (t) => {
   const { serviceRoutes } = good(t, change("service: app, peer: east", "service: app, target: 10.1.0.9:8080"));
   t.deepEqual(serviceRoutes, [
-    { service: "app", peer: null, interface: "lan0", gateway: null, target: { address: 0x0a010009, port: 8080 } },
+    {
+      service: "app",
+      peer: null,
+      interface: "lan0",
+      gateway: null,
+      target: { address: 0x0a010009, port: 8080 },
+      cost: 1,
+      maxSessions: null,
+    },
   ]);
   const kept = good(t, change("service: app, peer: east", "service: app, interface: wan0, target: 9.9.9.9"));
   t.deepEqual(kept.serviceRoutes[0].target, { address: 0x09090909, port: 0 });
+});
+
+const PATH = "{ interface: wan0, address: 198.18.0.2 }";
+/** GOOD whose only path has `keys` too. */
+const path = (keys: string) => change(PATH, PATH.replace(" }", `, ${keys} }`));
+
+test("A path's bfd keys go before the router's, and those before the defaults", (t) => {
+  const text = `${change(
+    PATH,
+    "{ interface: wan0, address: 198.18.0.2, vector: mpls, cost: 10, bfd: { multiplier: 5, desired-tx-interval: 50ms } }, { interface: wan0, address: 198.18.0.3, mode: bfd, bfd: { enabled: false } }",
+  )}bfd: { desired-tx-interval: 2s, required-min-rx-interval: 600s, required-min-echo-interval: 700ms, hold-down: 0s, dampening: true, maximum-hold-down: 60s, link-test-interval: 20s, link-test-length: 0, dscp: 46 }\n`;
+  const [first, second] = good(t, text).peers[0].paths;
+  const router = {
+    desiredTxMs: 2000,
+    requiredMinRxMs: 600_000,
+    requiredMinEchoMs: 700,
+    multiplier: 3,
+    holdDownMs: 0,
+    dampening: true,
+    maximumHoldDownMs: 60_000,
+    linkTestIntervalMs: 20_000,
+    linkTestLength: 0,
+    dscp: 46,
+  };
+  t.like(first, { vector: "mpls", cost: 10, mode: "svr" });
+  t.deepEqual(first.bfd, { ...router, enabled: true, multiplier: 5, desiredTxMs: 50 });
+  t.like(second, { vector: null, cost: 1, mode: "bfd" });
+  t.deepEqual(second.bfd, { ...router, enabled: false });
+});
+
+test("A service policy is read whole, and has its defaults", (t) => {
+  const text = `${path("vector: mpls").replace("name: app", "name: app\n    policy: p")}service-policies:
+  - { name: p, strategy: proportional, resiliency: revertible-failover, max-loss: 0.5, max-latency: 250ms, max-jitter: 1s, min-mos: 3.6, best-effort: false, vectors: [{ name: mpls, priority: 999999 }] }
+  - { name: q, vectors: [{ name: mpls, priority: never }] }
+`;
+  const { services, servicePolicies } = good(t, text);
+  t.is(services[0].policy, "p");
+  t.deepEqual(servicePolicies, [
+    {
+      name: "p",
+      strategy: "proportional",
+      resiliency: "revertible-failover",
+      maxLossPercent: 0.5,
+      maxLatencyMs: 250,
+      maxJitterMs: 1000,
+      minMos: 3.6,
+      bestEffort: false,
+      vectors: [{ name: "mpls", priority: 999_999 }],
+    },
+    {
+      name: "q",
+      strategy: "hunt",
+      resiliency: "failover",
+      maxLossPercent: null,
+      maxLatencyMs: null,
+      maxJitterMs: null,
+      minMos: null,
+      bestEffort: true,
+      vectors: [{ name: "mpls", priority: "never" }],
+    },
+  ]);
+});
+
+test("A service has as many routes as it needs: peers, servers, gateways, each with its cost and limit", (t) => {
+  const routes = [
+    "{ service: app, peer: east, cost: 3, max-sessions: 500 }",
+    "{ service: app, target: 10.1.0.8 }",
+    '{ service: app, target: "10.1.0.8:80", cost: 65535, max-sessions: 1000000 }',
+    "{ service: app, interface: wan0, gateway: 198.18.0.9 }",
+    "{ service: app, interface: wan0 }",
+  ];
+  const { serviceRoutes } = good(t, change("{ service: app, peer: east }", routes.join("\n  - ")));
+  t.deepEqual(
+    serviceRoutes.map(({ cost, maxSessions }) => [cost, maxSessions]),
+    [
+      [3, 500],
+      [1, null],
+      [65_535, 1_000_000],
+      [1, null],
+      [1, null],
+    ],
+  );
 });
 
 test("Anchors and aliases work", (t) => {
@@ -553,9 +668,20 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     "w.yaml:20:16  service-routes[1].service  there is no service web  known services: app",
   ],
   [
-    "a second route",
-    change("{ service: app, peer: east }", "{ service: app, peer: east }\n  - { service: app, peer: east }"),
-    "w.yaml:20:16  service-routes[1].service  warning: service app has a service-route above, and this version takes the first  remove one of the two",
+    "a second route to the same peer",
+    change("{ service: app, peer: east }", "{ service: app, peer: east }\n  - { service: app, peer: east, cost: 2 }"),
+    "w.yaml:20:16  service-routes[1].service  service app has a service-route toward peer east above  remove one of the two",
+  ],
+  [
+    "a second route to the same server",
+    change("peer: east }", "target: 10.1.0.8 }\n  - { service: app, interface: lan0, target: 10.1.0.8 }"),
+    "w.yaml:20:16  service-routes[1].service  service app has a service-route to the same place above  remove one of the two",
+  ],
+  [
+    "a route without a cost, and one for nobody",
+    change("peer: east }", "peer: east, cost: 0, max-sessions: 0 }"),
+    "w.yaml:19:39  service-routes[0].cost  0 is out of bounds  write a whole number from 1 to 65535",
+    "w.yaml:19:56  service-routes[0].max-sessions  0 is out of bounds  write a whole number from 1 to 1000000",
   ],
   [
     "a target nobody has on-link",
@@ -608,30 +734,47 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     "w.yaml:23:56  peers[1].paths[0].address  198.18.0.2 is already peer east  give each peer addresses of its own",
   ],
   [
-    "two paths of a peer",
-    change("198.18.0.2 }]", "198.18.0.2 }, { interface: wan0, address: 198.18.0.3 }]"),
-    "w.yaml:22:55  peers[0].paths[1]  warning: peer east has more than one path, and this version uses the first  put the path to use first",
-  ],
-  [
     "one path twice",
     change("198.18.0.2 }]", "198.18.0.2 }, { interface: wan0, address: 198.18.0.2 }]"),
-    "w.yaml:22:55  peers[0].paths[1]  warning: peer east has more than one path, and this version uses the first  put the path to use first",
     "w.yaml:22:83  peers[0].paths[1].address  a second path from wan0 to 198.18.0.2  remove one",
   ],
   [
-    "a vector",
-    change("198.18.0.2 }", "198.18.0.2, vector: mpls }"),
-    "w.yaml:22:61  peers[0].paths[0].vector  warning: vectors are not available in this version: the first path of each peer is used  nothing to do while each peer has one path",
+    "bfd settings out of bounds",
+    `${GOOD}bfd: { desired-tx-interval: 49ms, required-min-rx-interval: 601s, multiplier: 2, hold-down: 301s, link-test-length: 256, link-test-interval: 999ms, dscp: 64, enabled: 1 }\n`,
+    "w.yaml:23:29  bfd.desired-tx-interval  49ms is out of bounds  write a duration from 50ms to 600000ms",
+    "w.yaml:23:61  bfd.required-min-rx-interval  601s is out of bounds  write a duration from 50ms to 600000ms",
+    "w.yaml:23:79  bfd.multiplier  2 is out of bounds  write a whole number from 3 to 20",
+    "w.yaml:23:93  bfd.hold-down  301s is out of bounds  write a duration from 0ms to 300000ms",
+    "w.yaml:23:117  bfd.link-test-length  256 is out of bounds  write a whole number from 0 to 255",
+    "w.yaml:23:142  bfd.link-test-interval  999ms is out of bounds  write a duration from 1000ms to 86400000ms",
+    "w.yaml:23:155  bfd.dscp  64 is out of bounds  write a whole number from 0 to 63",
+    "w.yaml:23:168  bfd.enabled  the number 1 where true or false belongs  write enabled: false",
   ],
   [
-    "path monitoring",
-    `${GOOD}bfd: { desired-tx-interval: 1000ms, required-min-rx-interval: 500ms, multiplier: 3, hold-down: 5s }\n`,
-    "w.yaml:23:1  bfd  warning: path monitoring is not available in this version: every path is taken as up  remove the key to say so",
+    "a bfd key that is none, at a path",
+    path("bfd: { holddown: 5s }"),
+    "w.yaml:22:60  peers[0].paths[0].bfd.holddown  unknown key  did you mean hold-down?",
   ],
   [
-    "path monitoring of one path",
-    change("198.18.0.2 }", "198.18.0.2, bfd: { multiplier: 5 } }"),
-    "w.yaml:22:53  peers[0].paths[0].bfd  warning: path monitoring is not available in this version: every path is taken as up  remove the key to say so",
+    "a path of another kind, for free",
+    path("mode: ospf, cost: 0"),
+    "w.yaml:22:59  peers[0].paths[0].mode  not a value that this key takes  write one of svr, bfd",
+    "w.yaml:22:71  peers[0].paths[0].cost  0 is out of bounds  write a whole number from 1 to 65535",
+  ],
+  [
+    "a maximum that nothing grows to",
+    `${GOOD}bfd: { maximum-hold-down: 60s }\n`,
+    "w.yaml:23:8  bfd.maximum-hold-down  warning: maximum-hold-down changes nothing without dampening  add dampening: true",
+  ],
+  [
+    "a hold-down above its maximum",
+    `${path("bfd: { hold-down: 60s }")}bfd: { dampening: true, maximum-hold-down: 60s }\n`,
+    "w.yaml:22:71  peers[0].paths[0].bfd.hold-down  maximum-hold-down (60000ms) is not above hold-down (60000ms)  raise maximum-hold-down, or lower hold-down",
+  ],
+  [
+    "a link test toward a router that reflects none",
+    path("mode: bfd, bfd: { link-test-length: 5 }"),
+    "w.yaml:22:71  peers[0].paths[0].bfd.link-test-length  warning: link-test-length changes nothing under mode: bfd  remove it",
   ],
   [
     "more workers than there are shards",
@@ -641,13 +784,55 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
   [
     "a duration without a unit",
     `${GOOD}bfd: { hold-down: '5' }\n`,
-    "w.yaml:23:1  bfd  warning: path monitoring is not available in this version: every path is taken as up  remove the key to say so",
     'w.yaml:23:19  bfd.hold-down  "5" is not a duration  write a number with its unit, such as 500ms or 5s',
   ],
   [
-    "a service policy",
-    `${change("name: app", "name: app\n    policy: p")}service-policies: [{ name: p, strategy: hunt, resiliency: revertible-failover, max-loss: 0.5, max-latency: 250ms, max-jitter: 100ms, best-effort: true, vectors: [{ name: mpls, priority: 5 }] }]\n`,
-    "w.yaml:15:13  services[0].policy  warning: service policies are not available in this version: the first path is taken whatever its quality  remove the key to say so",
+    "a service policy that is not there",
+    `${change("name: app", "name: app\n    policy: voce")}service-policies: [{ name: voice }]\n`,
+    "w.yaml:15:13  services[0].policy  there is no service policy voce  did you mean voice? known service-policies: voice",
+  ],
+  [
+    "thresholds out of bounds",
+    `${GOOD}service-policies: [{ name: p, max-loss: 101, max-latency: 0ms, max-jitter: 61s, min-mos: 4.4, best-effort: 1 }]\n`,
+    "w.yaml:23:41  service-policies[0].max-loss  101 is out of bounds  write a number from 0 to 100",
+    "w.yaml:23:59  service-policies[0].max-latency  0ms is out of bounds  write a duration from 1ms to 60000ms",
+    "w.yaml:23:76  service-policies[0].max-jitter  61s is out of bounds  write a duration from 1ms to 60000ms",
+    "w.yaml:23:90  service-policies[0].min-mos  4.4 is out of bounds  write a number from 1 to 4.3",
+    "w.yaml:23:108  service-policies[0].best-effort  the number 1 where true or false belongs  write best-effort: true",
+  ],
+  [
+    "a threshold without its unit",
+    `${GOOD}service-policies: [{ name: p, max-latency: 250 }]\n`,
+    "w.yaml:23:44  service-policies[0].max-latency  the number 250 where text belongs  put it in quotes if it is meant as text",
+  ],
+  [
+    "strategies and resiliencies that are none",
+    `${GOOD}service-policies: [{ name: p, strategy: proportionl, resiliency: failover-revertible }]\n`,
+    "w.yaml:23:41  service-policies[0].strategy  not a value that this key takes  write one of hunt, proportional; did you mean proportional?",
+    "w.yaml:23:66  service-policies[0].resiliency  not a value that this key takes  write one of none, failover, revertible-failover, packet-duplication",
+  ],
+  [
+    "packet duplication",
+    `${GOOD}service-policies: [{ name: p, resiliency: packet-duplication }]\n`,
+    "w.yaml:23:43  service-policies[0].resiliency  packet-duplication is not available in this version  write failover or revertible-failover",
+  ],
+  [
+    "priorities that are none",
+    `${path("vector: mpls")}service-policies: [{ name: p, vectors: [{ name: mpls, priority: 0 }] }, { name: q, vectors: [{ name: mpls, priority: nevr }] }, { name: r, vectors: [{ name: mpls }] }]\n`,
+    "w.yaml:23:65  service-policies[0].vectors[0].priority  not a priority  write a whole number from 1 to 999999, lower is better, or never",
+    "w.yaml:23:118  service-policies[1].vectors[0].priority  not a priority  write a whole number from 1 to 999999, lower is better, or never",
+    "w.yaml:23:150  service-policies[2].vectors[0].priority  not a priority  write a whole number from 1 to 999999, lower is better, or never",
+  ],
+  [
+    "a vector twice, and one that no path has",
+    `${path("vector: mpls")}service-policies: [{ name: p, vectors: [{ name: mpls, priority: 1 }, { name: mpls, priority: 2 }, { name: lte, priority: 3 }] }]\n`,
+    "w.yaml:23:78  service-policies[0].vectors[1].name  a second priority for vector mpls  keep one of the two",
+    "w.yaml:23:107  service-policies[0].vectors[2].name  warning: no path has vector lte  paths have mpls",
+  ],
+  [
+    "two policies of one name",
+    `${GOOD}service-policies: [{ name: p }, { name: p }]\n`,
+    "w.yaml:23:41  service-policies[1].name  a second p in service-policies  give each its own name",
   ],
   [
     "two services that tie",
@@ -788,9 +973,9 @@ test("The reference names every key, and every capacity with its default and bou
     .replace("name: app", "name: app\n    zz: 1")
     .replace("{ service: app", "{ zz: 1, service: app")
     .replace("name: east", "name: east\n    zz: 1")
-    .replace("paths: [{", "paths: [{ zz: 1,");
+    .replace("paths: [{", "paths: [{ zz: 1, bfd: { zz: 1 },");
   const { problems } = parseConfig(
-    `${probe}zz: 1\ncontrol: { zz: 1 }\nlog: { zz: 1 }\nsessions: { zz: 1 }\nlimits: { zz: 1 }\nsecurity-policies: [{ zz: 1 }]\n`,
+    `${probe}zz: 1\nservice-policies: [{ zz: 1, name: p, vectors: [{ zz: 1, name: a, priority: 1 }] }]\ncontrol: { zz: 1 }\nlog: { zz: 1 }\nsessions: { zz: 1 }\nlimits: { zz: 1 }\nsecurity-policies: [{ zz: 1 }]\n`,
     "w.yaml",
   );
   const keys = problems.flatMap(({ mend }) => /the keys here are (.*)$/.exec(mend)?.[1].split(", ") ?? []);

@@ -74,13 +74,32 @@ south  wan0       198.18.0.3  up     -         -     -
           local: "198.18.0.1",
           remote: "198.18.0.2",
           vector: null,
+          cost: 1,
           state: "up",
+          why: "not monitored",
+          quality: { lossPercent: null, latencyMs: null, jitterMs: null, mos: null },
           sessions: 7,
           waypointPairs: { inUse: 7, capacity: 50_000 },
         },
+        {
+          peer: "east",
+          interface: "wan1",
+          local: "198.18.1.1",
+          remote: "198.18.1.2",
+          vector: "mpls",
+          cost: 20,
+          state: "down",
+          why: "no packet for 3s",
+          quality: { lossPercent: 0.5, latencyMs: 12.3456, jitterMs: 0, mos: 4.38 },
+          sessions: 12,
+          waypointPairs: { inUse: 12, capacity: 50_000 },
+        },
       ],
     }),
-    "PEER  INTERFACE  LOCAL       REMOTE      VECTOR  STATE  SESSIONS  WAYPOINT-PAIRS\neast  wan0       198.18.0.1  198.18.0.2  -       up            7  7/50000\n",
+    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               LOSS  LATENCY  JITTER  MOS   SESSIONS  WAYPOINT-PAIRS
+east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -     -        -       -            7  7/50000
+east  wan1       198.18.1.1  198.18.1.2  mpls      20  down   no packet for 3s  0.5%  12.35ms  0ms     4.38        12  12/50000
+`,
   );
   t.is(
     printAnswer("services", {
@@ -92,6 +111,29 @@ south  wan0       198.18.0.3  up     -         -     -
           access: ["corp"],
           routes: ["peer east"],
           sessions: 3,
+          policy: "voice",
+          candidates: [
+            {
+              to: "peer east wan1 198.18.1.2",
+              vector: "mpls",
+              priority: 5,
+              cost: 1,
+              sessions: 0,
+              maxSessions: 500,
+              standing: "loss",
+              next: false,
+            },
+            {
+              to: "peer east wan0 198.18.0.2",
+              vector: null,
+              priority: null,
+              cost: 10,
+              sessions: 3,
+              maxSessions: null,
+              standing: "usable",
+              next: true,
+            },
+          ],
         },
         {
           name: "web",
@@ -100,12 +142,18 @@ south  wan0       198.18.0.3  up     -         -     -
           access: ["corp", "lab"],
           routes: [],
           sessions: 12,
+          policy: null,
+          candidates: [],
         },
       ],
     }),
-    `SERVICE  ADDRESSES                TRANSPORTS  ACCESS    ROUTES     SESSIONS
-app      10.2.0.0/24,10.3.0.0/24  every       corp      peer east         3
-web      10.4.0.0/24              tcp/80      corp,lab  -                12
+    `SERVICE  ADDRESSES                TRANSPORTS  ACCESS    ROUTES     POLICY  SESSIONS
+app      10.2.0.0/24,10.3.0.0/24  every       corp      peer east  voice          3
+web      10.4.0.0/24              tcp/80      corp,lab  -          -             12
+
+SERVICE  CANDIDATE                  VECTOR  PRIORITY  COST  STANDING      SESSIONS
+app      peer east wan1 198.18.1.2  mpls    5            1  loss          0/500
+app      peer east wan0 198.18.0.2  -       -           10  usable, next  3
 `,
   );
   t.is(

@@ -115,7 +115,8 @@ function withSession(context: Int32Array, use: (rows: [number, number, number, n
   request.key.set([context[0], context[1], context[2], (LAN << 8) | context[3]]);
   [request.tenant, request.service] = [0, 0];
   const opened = [net.west, net.east].map((router, far) => {
-    request.route = router.policy.services[0].route;
+    const { localRoutes, peerRoute } = router.policy.services[0];
+    request.route = localRoutes[0] ?? peerRoute;
     if (far === 1) {
       const { ports } = waypoint;
       request.key.set([WEST_IP, EAST_IP, ports, (WAN << 8) | wireProtocol(context[3])]);

@@ -405,7 +405,22 @@ def session_limits():
     ])
 
 
+def path_choice():
+    write("path-choice", "lan0", [
+        *((n, udp(CLIENT, 40000 + n, SERVER, 5000, b"by which path")) for n in range(4)),
+        (10, udp(CLIENT, 40000, "10.3.0.2", 5000, b"by none")),
+    ])
+
+
+def route_limit():
+    hosts = [(2, 0), (2, 1), (2, 2), (3, 0), (3, 1), (3, 2), (4, 0), (4, 0)]
+    write("route-limit", "lan0", [
+        (n, udp(f"10.1.0.{host}", 40000 + port, SERVER, 80, b"to which server"))
+        for n, (host, port) in enumerate(hosts)
+    ])
+
+
 for make in (udp_session, middle, tcp_session, icmp_session, mid_flow, refusals, false_positives, full_size, super_frames,
              wrong_checksums, checksum_zero, ttl, arp, damaged, peer_refusals, limits,
-             session_limits):
+             session_limits, path_choice, route_limit):
     make()

@@ -260,6 +260,29 @@ test.serial("under destination NAT a session is where the server's replies come"
   assertNothingLost(t, net.world, west, east);
 });
 
+test.serial("every worker finds the same server for a source, and a full one refuses new sessions only", (t) => {
+  const server = (port: number) => `interface: lan0, target: 10.2.0.2:${port}, max-sessions: 12`;
+  const net = twoRouters({ seed, eastRoute: `${server(7070)} }\n  - { service: app, ${server(7071)}` });
+  const east = net.world.split("east", 3);
+  net.server.onPacket = udpServer(net.world, net.server);
+  for (let k = 0; k < 3; k++) {
+    for (let n = 0; n < 30; n++) {
+      const ends = { source: CLIENT, destination: "10.2.0.99", sourcePort: 40_000 + n, destinationPort: 53 };
+      net.world.send(net.client, udpFrame(ends, `${n} ${k}`));
+      net.world.run(2);
+    }
+  }
+  t.is(new Set(net.server.received.map(({ destinationPort }) => destinationPort)).size, 1, "one client, one server");
+  const served = net.server.received.reduce(
+    (sessions, { sourcePort }) => sessions.set(sourcePort, (sessions.get(sourcePort) ?? 0) + 1),
+    new Map<number, number>(),
+  );
+  t.deepEqual([...served.values()], new Array(served.size).fill(3), "whole, or not at all");
+  // Each worker has a third of the limit.
+  t.true(served.size <= 12 && served.size >= 4, String(served.size));
+  t.deepEqual(east.drops(), { "route-session-limit": 3 * (30 - served.size) });
+});
+
 test.serial("every worker learns its neighbors from the ARP messages that the first one gets", (t) => {
   const net = twoRouters({ seed });
   const west = net.world.split("west", 4);

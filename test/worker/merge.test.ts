@@ -46,7 +46,12 @@ test("what counts is added up", (t) => {
   t.is(path.sessions, SESSIONS);
   t.is(path.waypointPairs.inUse, SESSIONS);
   t.is(path.waypointPairs.capacity, 2 * workers[0].config.limits.waypointPairsPerPath, "dealt out, not multiplied");
-  t.is(merged<ServicesAnswer>("services").services[0].sessions, SESSIONS);
+  const [service] = merged<ServicesAnswer>("services").services;
+  t.is(service.sessions, SESSIONS);
+  t.deepEqual(
+    service.candidates.map(({ sessions, maxSessions }) => [sessions, maxSessions]),
+    [[SESSIONS, null]],
+  );
   const counters = merged<Record<string, number>>("counters");
   t.is(counters["sessions.active"], SESSIONS);
   t.deepEqual(Object.keys(counters), Object.keys(readCounters(workers[0])));

@@ -1,0 +1,80 @@
+// How peer paths are watched, and what services want of them: BFD settings put together from what a path, the router
+// and this version say, and service policies. Mistakes are told where they stand.
+
+import type { BfdSettings } from "../peer/path-settings.ts";
+import type { PeerConfig, ServicePolicyConfig } from "./config.ts";
+import { BFD_DEFAULTS, type BfdDraft, type Draft } from "./config-schema.ts";
+import type { ConfigSource, Path } from "./config-source.ts";
+
+/** The peers, each path with its whole BFD settings. */
+export function checkBfd(draft: Draft, source: ConfigSource): PeerConfig[] {
+  const own = settle(BFD_DEFAULTS, draft.top.bfd);
+  checkHoldDown(own, ["bfd"], source);
+  return draft.peers.items.flatMap((peer, index) => {
+    if (peer === null) return [];
+    const paths = peer.paths.map((item, at) => {
+      const path: Path = ["peers", index, "paths", at, "bfd"];
+      const bfd = settle(own, item.bfd);
+      checkHoldDown(bfd, path, source);
+      if (item.mode === "bfd") warnOfLinkTest(path, source);
+      return { ...item, bfd };
+    });
+    return [{ ...peer, paths }];
+  });
+}
+
+function settle(base: BfdSettings, written: BfdDraft): BfdSettings {
+  const entries = Object.entries(written).filter(([, value]) => value !== undefined);
+  return { ...base, ...Object.fromEntries(entries) };
+}
+
+/** What a map at `path` makes of hold-downs; told only where it writes one of their keys itself. */
+function checkHoldDown(bfd: BfdSettings, path: Path, source: ConfigSource): void {
+  const { dampening, holdDownMs, maximumHoldDownMs } = bfd;
+  const maximum: Path = [...path, "maximum-hold-down"];
+  if (!dampening && source.at(maximum) !== undefined) {
+    source.warning(maximum, "maximum-hold-down changes nothing without dampening", "add dampening: true", "key");
+  }
+  const written = ["maximum-hold-down", "hold-down", "dampening"].find(
+    (key) => source.at([...path, key]) !== undefined,
+  );
+  if (dampening && written !== undefined && maximumHoldDownMs <= holdDownMs) {
+    const message = `maximum-hold-down (${maximumHoldDownMs}ms) is not above hold-down (${holdDownMs}ms)`;
+    source.error([...path, written], message, "raise maximum-hold-down, or lower hold-down");
+  }
+}
+
+/** A router that is not Waymark reflects no echo packets of ours. */
+function warnOfLinkTest(path: Path, source: ConfigSource): void {
+  const written = ["link-test-interval", "link-test-length", "required-min-echo-interval"].find(
+    (key) => source.at([...path, key]) !== undefined,
+  );
+  if (written === undefined) return;
+  source.warning([...path, written], `${written} changes nothing under mode: bfd`, "remove it", "key");
+}
+
+export function checkServicePolicies(draft: Draft, source: ConfigSource): ServicePolicyConfig[] {
+  const vectors = new Set(
+    draft.peers.items.flatMap((peer) => peer?.paths ?? []).flatMap(({ vector }) => (vector === null ? [] : [vector])),
+  );
+  return draft.servicePolicies.items.flatMap((policy, index) => {
+    if (policy === null) return [];
+    const path: Path = ["service-policies", index];
+    for (const [at, { name }] of policy.vectors.entries()) {
+      if (name === "") continue;
+      const where: Path = [...path, "vectors", at, "name"];
+      if (policy.vectors.findIndex((other) => other.name === name) < at) {
+        source.error(where, `a second priority for vector ${name}`, "keep one of the two");
+      } else if (!vectors.has(name)) {
+        const known =
+          vectors.size === 0 ? "add vector: NAME to paths of peers" : `paths have ${[...vectors].join(", ")}`;
+        source.warning(where, `no path has vector ${name}`, known);
+      }
+    }
+    const { resiliency, ...rest } = policy;
+    if (resiliency !== "packet-duplication") return [{ ...rest, resiliency }];
+    const mend = "write failover or revertible-failover";
+    source.error([...path, "resiliency"], "packet-duplication is not available in this version", mend);
+    return [];
+  });
+}

@@ -1,0 +1,50 @@
+// How a peer path is watched, and what is known of its quality: shapes between the configuration, whoever monitors
+// paths, and whoever chooses among them.
+
+/** BFD (RFC 5880) and the link test of one peer path (protocol sheet 6.1, 6.3). */
+export interface BfdSettings {
+  /** False = the path is taken as up. */
+  readonly enabled: boolean;
+  readonly desiredTxMs: number;
+  readonly requiredMinRxMs: number;
+  readonly requiredMinEchoMs: number;
+  readonly multiplier: number;
+  /** How long a path must have been up again before it is used. */
+  readonly holdDownMs: number;
+  /** The hold-down grows with each failure, up to `maximumHoldDownMs`. */
+  readonly dampening: boolean;
+  readonly maximumHoldDownMs: number;
+  readonly linkTestIntervalMs: number;
+  /** Echo packets in one test; 0 = no test. */
+  readonly linkTestLength: number;
+  readonly dscp: number;
+}
+
+/** `svr`: with our metadata behind the control packet; `bfd`: bare RFC 5881 packets, for routers that are not Waymark. */
+export type PathMode = "svr" | "bfd";
+
+/** What link tests say of a path; NaN = not known. */
+export interface PathQualityView {
+  readonly lossPercent: number;
+  /** One way: half the round trip (protocol sheet 6.3). */
+  readonly latencyMs: number;
+  readonly jitterMs: number;
+  /** Mean opinion score, 1 to 4.4. */
+  readonly mos: number;
+}
+
+export const UNKNOWN_QUALITY: PathQualityView = {
+  lossPercent: Number.NaN,
+  latencyMs: Number.NaN,
+  jitterMs: Number.NaN,
+  mos: Number.NaN,
+};
+
+/** What choosing among peer paths asks of one: see session/path-choice.ts. */
+export interface PathView {
+  readonly row: number;
+  /** Row of the peer it leads to. */
+  readonly peer: number;
+  readonly up: boolean;
+  readonly quality: PathQualityView;
+}
