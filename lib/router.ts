@@ -14,11 +14,13 @@ import { compileInterfaces, compilePaths, compilePolicy } from "./control/compil
 import { compileSecurity, type KeyRotation, mayHaveSessionKeys, rotateKeys } from "./control/compile-security.ts";
 import type { Config, InterfaceConfig, SecurityPolicyConfig } from "./control/config.ts";
 import { lockDevices } from "./control/device-lock.ts";
+import { Events } from "./control/events.ts";
 import { type Explanation, explain } from "./control/explain.ts";
 import { buildGuard, installGuard, removeGuard } from "./control/kernel-guard.ts";
 import { readCounters } from "./control/metrics.ts";
 import { OperatorError } from "./control/operator-error.ts";
 import type { PacketDescription } from "./control/packet-text.ts";
+import { PathReports } from "./control/path-reports.ts";
 import type { Router } from "./control/router-parts.ts";
 import { answer } from "./control/snapshot.ts";
 import { warmUp } from "./control/warm-up.ts";
@@ -51,6 +53,9 @@ import { native, tableMemory } from "./io/native.ts";
 import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
+import { Monitor } from "./monitor/monitor.ts";
+import type { PathReport } from "./monitor/path-report.ts";
+import type { BfdIdentity } from "./peer/bfd-session.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
 import { Sessions } from "./session/open.ts";
 import { PathChoice } from "./session/path-choice.ts";
@@ -100,6 +105,8 @@ export function buildRouter(
     random: RandomSource;
     acceptAnyMac: boolean;
     share?: WorkerShare;
+    /** Who watches the paths that are to be watched: this engine itself, another thread, or nobody: then they are up. */
+    monitoring?: "inside" | "elsewhere" | "none";
     /** What signs and encrypts; left out = the plain one, slow. */
     crypto?: PacketCrypto;
     /** Milliseconds since 1970: what time-based digests go by. Left out = the clock's. */
@@ -196,6 +203,18 @@ export function buildRouter(
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
+  const events = new Events(clock, table, interfaces);
+  const reports = new PathReports({ sessions, reroute, retrigger, events });
+  const { monitoring = "none" } = options;
+  if (monitoring !== "none") reports.begin(clock.nowMs());
+  let monitor: Monitor | null = null;
+  if (monitoring === "inside" && paths.some(({ bfd }) => bfd.enabled)) {
+    const report = (one: PathReport) => reports.apply(one, clock.nowMs());
+    const identity = identityOf(config, random);
+    monitor = new Monitor({ paths, generator, egress, security, random, identity, report }, clock.nowMs());
+    slow.pathMonitor = monitor;
+    engine.pathMonitor = monitor;
+  }
   return {
     config,
     clock,
@@ -207,12 +226,21 @@ export function buildRouter(
     sessions,
     reroute,
     retrigger,
+    reports,
+    events,
+    monitor,
     egress,
     slow,
     engine,
     counters,
     strays,
   };
+}
+
+/** Who we are to our peers, this time: a router that begins anew is another one. */
+function identityOf(config: Config, random: RandomSource): BfdIdentity {
+  const word = () => BigInt(random.nextI32() >>> 0);
+  return { routerName: config.router, nodeId: 1, bootId: (word() << 32n) | word() };
 }
 
 /**

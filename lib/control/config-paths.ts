@@ -8,13 +8,16 @@ import type { ConfigSource, Path } from "./config-source.ts";
 
 /** The peers, each path with its whole BFD settings. */
 export function checkBfd(draft: Draft, source: ConfigSource): PeerConfig[] {
-  const own = settle(BFD_DEFAULTS, draft.top.bfd);
+  // Whoever writes `bfd`, be it empty, wants it.
+  const isWritten = (path: Path) => source.at(path) !== undefined;
+  const base = { ...BFD_DEFAULTS, enabled: isWritten(["bfd"]) };
+  const own = settle(base, draft.top.bfd);
   checkHoldDown(own, ["bfd"], source);
   return draft.peers.items.flatMap((peer, index) => {
     if (peer === null) return [];
     const paths = peer.paths.map((item, at) => {
       const path: Path = ["peers", index, "paths", at, "bfd"];
-      const bfd = settle(own, item.bfd);
+      const bfd = settle({ ...own, enabled: own.enabled || isWritten(path) }, item.bfd);
       checkHoldDown(bfd, path, source);
       if (item.mode === "bfd") warnOfLinkTest(path, source);
       return { ...item, bfd };

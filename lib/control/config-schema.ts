@@ -90,7 +90,7 @@ export const CAPACITIES = {
 
 /** Protocol sheet 6.1. */
 export const BFD_DEFAULTS: BfdSettings = {
-  enabled: true,
+  enabled: false,
   desiredTxMs: 1000,
   requiredMinRxMs: 500,
   requiredMinEchoMs: 1000,

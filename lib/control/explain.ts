@@ -26,9 +26,10 @@ import {
   verdictSentence,
 } from "../wire/verdict.ts";
 import { formatSocket } from "./address-text.ts";
+import { pathText } from "./names.ts";
 import type { PacketDescription } from "./packet-text.ts";
 import type { Router } from "./router-parts.ts";
-import { pathText, priorityOf, protocolName, routeText, snapshot, standingText } from "./snapshot.ts";
+import { priorityOf, protocolName, routeText, snapshot, standingText } from "./snapshot.ts";
 
 export interface Explanation {
   /** "forwarded", "answered", "consumed", or "drop.<reason>". */
@@ -174,7 +175,7 @@ function tellRoute(
     const why = isTaken ? "taken" : standing === "usable" ? "usable, but another comes first" : standingText(standing);
     steps.push({
       step: "path",
-      outcome: `peer ${path.peerName} ${pathText(router, path)}`,
+      outcome: `peer ${path.peerName} ${pathText(router.interfaces, path)}`,
       reason: `${why}: ${numbers}`,
     });
   }

@@ -8,6 +8,7 @@ import type { Retrigger } from "../engine/retrigger.ts";
 import type { SlowPath } from "../engine/slow-path.ts";
 import type { Strays } from "../engine/strays.ts";
 import type { Port } from "../io/port.ts";
+import type { Monitor } from "../monitor/monitor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Policy } from "../session/policy.ts";
@@ -15,6 +16,8 @@ import type { Reroute } from "../session/reroute.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import type { Securities } from "./compile.ts";
 import type { Config } from "./config.ts";
+import type { Events } from "./events.ts";
+import type { PathReports } from "./path-reports.ts";
 
 export interface Router {
   readonly config: Config;
@@ -28,6 +31,11 @@ export interface Router {
   readonly sessions: Sessions;
   readonly reroute: Reroute;
   readonly retrigger: Retrigger;
+  /** Takes in what the monitor reports. */
+  readonly reports: PathReports;
+  readonly events: Events;
+  /** Watches paths in this very thread; null = another thread does, or nobody. */
+  readonly monitor: Monitor | null;
   readonly egress: Egress;
   readonly slow: SlowPath;
   readonly engine: Engine;

@@ -2,6 +2,7 @@
 // contract with whoever reads --json; router.ts produces them, and nothing here changes them on the way.
 
 import type { PortStats } from "../io/port.ts";
+import type { RouterEvent } from "./events.ts";
 
 /** Forward is from the session's initiator, reverse toward it. Addresses with a port are `10.1.0.2:40000`. */
 export interface SessionsAnswer {
@@ -148,6 +149,14 @@ export interface WorkersAnswer {
   }[];
 }
 
+/** The latest first. */
+export interface EventsAnswer {
+  readonly events: readonly (RouterEvent & {
+    /** The worker whose session it is about; left out where the router has one. */
+    readonly worker?: number;
+  })[];
+}
+
 /** Counter name → value. */
 export type CountersAnswer = Readonly<Record<string, number>>;
 
@@ -162,6 +171,7 @@ const PRINTERS = {
   neighbors: printNeighbors,
   counters: printCounters,
   workers: printWorkers,
+  events: printEvents,
 } as const;
 
 export type ShowResource = keyof typeof PRINTERS;
@@ -359,6 +369,21 @@ function printNeighbors({ neighbors }: NeighborsAnswer): string {
       neighbor.state,
       printDuration(neighbor.ageMs),
       neighbor.held,
+    ]),
+  );
+}
+
+function printEvents({ events }: EventsAnswer): string {
+  return printTable(
+    "events",
+    ["AGO", "EVENT", "PEER", "PATH", "WHY", "SESSION"],
+    events.map(({ agoMs, kind, peer, path, from, why, uuid }) => [
+      printDuration(agoMs),
+      kind,
+      peer,
+      from === undefined ? path : `${from} > ${path}`,
+      why,
+      uuid ?? "-",
     ]),
   );
 }

@@ -15,8 +15,10 @@ import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { formatAddress, formatPrefix, formatSocket } from "./address-text.ts";
 import type { ServiceRouteConfig, Transport } from "./config.ts";
 import { readCounters } from "./metrics.ts";
+import { pathText, uuidText } from "./names.ts";
 import type { Router } from "./router-parts.ts";
 import type {
+  EventsAnswer,
   InterfacesAnswer,
   NeighborsAnswer,
   PathsAnswer,
@@ -47,6 +49,7 @@ export function snapshot(router: Router, resource: string): object | undefined {
   if (resource === "neighbors") return neighbors(router);
   if (resource === "counters") return readCounters(router);
   if (resource === "workers") return workers(router);
+  if (resource === "events") return { events: router.events.list(router.clock.nowMs()) } satisfies EventsAnswer;
   return undefined;
 }
 
@@ -96,7 +99,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     source: formatSocket(source, ports >>> 16),
     destination: formatSocket(destination, ports & 0xffff),
     peer: path?.peerName ?? null,
-    path: path === undefined ? null : pathText(router, path),
+    path: path === undefined ? null : pathText(router.interfaces, path),
     waypoint: path === undefined ? null : waypoint(router, row, path),
     state: stateName(router, row, protocol),
     encrypted: table.payload[row] === PAYLOAD_ENCRYPTED,
@@ -209,7 +212,7 @@ function candidates(router: Router, { localRoutes, peerRoute }: Service): Candid
   const remote = scores.map(({ servicePath, standing, sessions, chosen }): Candidate => {
     const path = router.sessions.paths[servicePath.path];
     return {
-      to: `peer ${path.peerName} ${pathText(router, path)}`,
+      to: `peer ${path.peerName} ${pathText(router.interfaces, path)}`,
       vector: path.vector === "" ? null : path.vector,
       priority: priorityOf(servicePath),
       cost: servicePath.cost,
@@ -319,10 +322,6 @@ function stateOf(path: PeerPath): string {
   return path.up ? "up" : "down";
 }
 
-export function pathText(router: Router, path: PeerPath): string {
-  return `${router.interfaces[path.interfaceId].name} ${formatAddress(path.remote)}`;
-}
-
 export function protocolName(protocol: number): string {
   return PROTOCOL_NAMES.get(protocol) ?? `ip/${protocol}`;
 }
@@ -338,11 +337,6 @@ export function routeText(route: ServiceRouteConfig): string {
   const gateway = route.gateway === null ? "" : ` gateway ${formatAddress(route.gateway)}`;
   const target = route.target === null ? "" : ` target ${formatSocket(route.target.address, route.target.port)}`;
   return `interface ${route.interface}${gateway}${target}`;
-}
-
-export function uuidText(words: Int32Array): string {
-  const hex = Array.from(words, (word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
 function macText(mac: Uint8Array): string {

@@ -47,6 +47,8 @@ export class Engine {
   readonly #counters: CounterSet;
   readonly #strays: Strays | null;
   readonly #retrigger: Retrigger;
+  /** Who watches paths in this thread, if anybody does. */
+  pathMonitor: { tick(nowMs: number): number } | null = null;
   /** One a port: a port's memory stays with it. */
   readonly #batches: readonly FrameBatch[];
   readonly #key: Int32Array;
@@ -132,6 +134,7 @@ export class Engine {
   tick(nowMs: number): boolean {
     const fired = this.#wheel.advance(nowMs, this.#admission.timers(nowMs), this.#fired);
     for (let i = 0; i < fired; i++) this.#slow.timer(this.#fired[i], nowMs);
+    this.pathMonitor?.tick(nowMs);
     const telling = this.#retrigger.tick(nowMs);
     if (nowMs >= this.#housekeepingMs) {
       this.#housekeepingMs = nowMs + HOUSEKEEPING_MS;

@@ -27,6 +27,7 @@ import {
   KEY_SOURCE,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
 import { ICMP_TIME_EXCEEDED, writeIcmp, writeIcmpEchoReply } from "../wire/icmp.ts";
 import {
@@ -138,6 +139,39 @@ export class Generator {
         : writeUdp(bytes, l4, ports >>> 16, ports & 0xffff, l4Length);
     for (let i = 0; i < metadataLength; i++) bytes[payload + i] = metadata[i];
     this.length = payload + metadataLength - at;
+    completeChecksum(bytes, at);
+  }
+
+  /** A datagram with the first `length` bytes of `payload`. The Ethernet addresses are left to the egress. */
+  datagram(
+    source: number,
+    destination: number,
+    ports: number,
+    tos: number,
+    ttl: number,
+    payload: Uint8Array,
+    from: number,
+    length: number,
+  ): void {
+    const at = this.#next();
+    const { bytes } = this;
+    const l3 = writeEthernet(bytes, at, 0, 0, 0, 0, ETHERTYPE_IPV4);
+    const l4Length = UDP_HEADER + length;
+    const l4 = writeIpv4(
+      bytes,
+      l3,
+      tos,
+      IPV4_HEADER + l4Length,
+      0,
+      DONT_FRAGMENT,
+      ttl,
+      PROTOCOL_UDP,
+      source,
+      destination,
+    );
+    const body = writeUdp(bytes, l4, ports >>> 16, ports & 0xffff, l4Length);
+    for (let i = 0; i < length; i++) bytes[body + i] = payload[from + i];
+    this.length = body + length - at;
     completeChecksum(bytes, at);
   }
 

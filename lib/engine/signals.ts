@@ -3,7 +3,6 @@
 // waypoint tuple, and goes no further than the peer.
 
 import { elapsedMs } from "../base/clock.ts";
-import { FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { remainingS, silentMs } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
@@ -20,7 +19,7 @@ import {
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, REVERSE } from "../table/session-table.ts";
-import { ANY_MAC, decodeFrame, KEY_PORTS, KEY_PROTOCOL, KEY_ROW_WORDS } from "../wire/flow-key.ts";
+import { KEY_PORTS, KEY_PROTOCOL } from "../wire/flow-key.ts";
 import type { MetadataWriter } from "../wire/metadata.ts";
 import {
   CONTROL_DISABLE_METADATA,
@@ -30,19 +29,17 @@ import {
 import { METADATA_GENERATED } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
+import { MadePacket } from "./made-packet.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 
 export class Signals {
   readonly #sessions: Sessions;
   readonly #metadata: SessionMetadata;
   readonly #writer: MetadataWriter;
-  readonly #egress: Egress;
   readonly #generator: Generator;
   readonly #counters: CounterSet;
   readonly #security: PacketSecurity;
-  /** The packet just generated, decoded. */
-  readonly #made = new FrameBatch(new Uint8Array(0), 1);
-  readonly #key = new Int32Array(KEY_ROW_WORDS);
+  readonly #made: MadePacket;
 
   constructor(parts: {
     sessions: Sessions;
@@ -56,7 +53,7 @@ export class Signals {
     this.#sessions = parts.sessions;
     this.#metadata = parts.metadata;
     this.#writer = parts.writer;
-    this.#egress = parts.egress;
+    this.#made = new MadePacket(parts);
     this.#generator = parts.generator;
     this.#counters = parts.counters;
     this.#security = parts.security;
@@ -137,16 +134,8 @@ export class Signals {
     this.#transmit(path, planEgress(words[base + FLOW_PLAN]), words[base + FLOW_NEXT_HOP], nowMs);
   }
 
-  /** Sign and send what the generator has made. */
   #transmit(path: PeerPath, egress: number, hop: number, nowMs: number): void {
-    const { bytes, offset, length } = this.#generator;
-    const made = this.#made;
-    made.bytes = bytes;
-    made.offset[0] = offset;
-    made.length[0] = length;
-    decodeFrame(made.view, offset, length, egress, ANY_MAC, 0, this.#key, 0);
-    this.#security.sign(made, 0, this.#key, path, true, nowMs);
     this.#counters.increment(METADATA_GENERATED);
-    this.#egress.send(egress, hop, bytes, offset, made.length[0], 0, 0, nowMs);
+    this.#made.send(path, egress, hop, nowMs);
   }
 }

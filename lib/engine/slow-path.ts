@@ -42,6 +42,7 @@ import {
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
+import { BFD_PORT_MULTIHOP, BFD_PORT_PEER, BFD_PORT_SINGLE_HOP } from "../wire/bfd.ts";
 import { ipv4HeaderIsRight, l4IsRight } from "../wire/checksum.ts";
 import {
   ANY_MAC,
@@ -170,6 +171,11 @@ export type Observer = (
   session: number,
 ) => void;
 
+/** Who watches paths: see monitor/monitor.ts. */
+export interface PathMonitor {
+  receive(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number;
+}
+
 export class SlowPath {
   readonly #interfaces: readonly RouterInterface[];
   readonly #policy: Policy;
@@ -200,7 +206,11 @@ export class SlowPath {
   readonly #arrivedKey: Int32Array;
   /** The largest of all interfaces: what the generator's slots have room for. */
   readonly #mtuMax: number;
+  /** Some path is watched by BFD. */
+  readonly #isMonitored: boolean;
   observer: Observer | null = null;
+  /** Who takes what comes to BFD's ports; null = somebody else has seen it: it goes no further here. */
+  pathMonitor: PathMonitor | null = null;
   /** For the next call of session(): the packet's digest is off and its metadata parsed, for it has just opened the session. */
   #isRead = false;
   /** For the next call of session(): the packet comes by a tuple that the session does not have, or has no more. */
@@ -240,6 +250,7 @@ export class SlowPath {
     this.#reroute = parts.reroute;
     this.#pieceKey = new Int32Array(parts.keyRowWords);
     this.#arrivedKey = new Int32Array(parts.keyRowWords);
+    this.#isMonitored = parts.sessions.paths.some(({ bfd }) => bfd.enabled);
     this.#mtuMax = Math.max(...parts.interfaces.map(({ mtu }) => mtu));
     writeFalsePositiveMarker(this.#marker, 0);
   }
@@ -368,6 +379,7 @@ export class SlowPath {
   /** A packet to one of our own addresses that no flow knows. */
   #waypointPacket(batch: FrameBatch, i: number, key: Int32Array, ingress: RouterInterface, nowMs: number): number {
     if (ingress.answersEcho && this.#answerEcho(batch, i, key, nowMs)) return CONSUMED;
+    if (this.#isMonitored && isBfd(key)) return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;
     const path = this.#pathFrom(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
     if (path < 0) {
       const hasPeers = this.#sessions.paths.some((candidate) => candidate.interfaceId === ingress.id);
@@ -1091,6 +1103,12 @@ export class SlowPath {
 /** Whether a super-frame from a peer has metadata, or what only routers put into UDP, in any of its segments. */
 function needsCut(batch: FrameBatch, i: number, key: Int32Array, plan: number): boolean {
   return (plan & (OP_REMOVE_UDP | OP_SECURE)) !== 0 || hidesCookie(batch.bytes, key, 0, batch.segmentSize[i]);
+}
+
+function isBfd(key: Int32Array): boolean {
+  const port = key[KEY_PORTS] & 0xffff;
+  const isOurs = port === BFD_PORT_PEER || port === BFD_PORT_SINGLE_HOP || port === BFD_PORT_MULTIHOP;
+  return isOurs && (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP;
 }
 
 /** Where the L4 payload ends: bytes behind the UDP length (RFC 9868) belong to no datagram and no checksum. */

@@ -317,6 +317,14 @@ export const DROP_BFD_SESSION = reason(
   "bfd-session",
   "A BFD packet for a discriminator that is not of a session with its sender; after a restart of ours, until the peer notices.",
 );
+export const DROP_BFD_PEER = reason(
+  "bfd-peer",
+  "A BFD packet of another router than the peer whose path it came by: look at the addresses of both.",
+);
+export const DROP_BFD_ECHO = reason(
+  "bfd-echo",
+  "A BFD echo that is neither ours come back nor asked for: too many, or not of this peer.",
+);
 export const DROP_BFD_SEQUENCE = reason(
   "bfd-sequence",
   "A BFD packet that came twice, or later than one sent after it.",

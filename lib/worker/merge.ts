@@ -2,6 +2,7 @@
 // the first worker's. Shapes in control/show.ts.
 
 import type {
+  EventsAnswer,
   InterfacesAnswer,
   NeighborsAnswer,
   PathsAnswer,
@@ -26,6 +27,8 @@ export function mergeAnswers(resource: string, answers: readonly object[]): obje
       return mergeInterfaces(answers as InterfacesAnswer[]);
     case "neighbors":
       return mergeNeighbors(answers as NeighborsAnswer[]);
+    case "events":
+      return { events: mergeEvents(answers as EventsAnswer[]) };
     case "workers":
       return { workers: (answers as WorkersAnswer[]).flatMap(({ workers }) => workers) };
     case "counters":
@@ -135,4 +138,12 @@ type Neighbor = NeighborsAnswer["neighbors"][number];
 function isFresher(one: Neighbor, other: Neighbor): boolean {
   if ((one.mac === null) !== (other.mac === null)) return one.mac !== null;
   return one.ageMs >= 0 && (other.ageMs < 0 || one.ageMs < other.ageMs);
+}
+
+/** What happened to paths every worker was told; what happened to sessions is each one's own. */
+function mergeEvents(answers: readonly EventsAnswer[]): EventsAnswer["events"] {
+  const all = answers.flatMap(({ events }, worker) =>
+    events.flatMap((event) => (event.uuid !== undefined ? [{ ...event, worker }] : worker === 0 ? [event] : [])),
+  );
+  return all.sort((a, b) => a.agoMs - b.agoMs);
 }

@@ -10,6 +10,7 @@ const FLOORS = [
   ["peer"],
   ["session"],
   ["engine"],
+  ["monitor"],
   ["control"],
   ["worker"],
   ["router.ts"],

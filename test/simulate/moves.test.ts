@@ -2,7 +2,7 @@
 // (4.6, 7.3). Paths go up and down here by a word of the test.
 
 import test, { type ExecutionContext } from "ava";
-import { uuidText } from "../../lib/control/snapshot.ts";
+import { uuidText } from "../../lib/control/names.ts";
 import type { Router } from "../../lib/router.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { echoFrame, udpFrame } from "./packets.ts";

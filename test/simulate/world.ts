@@ -179,6 +179,7 @@ export class World {
       clock: this.clock,
       random,
       acceptAnyMac: false,
+      monitoring: "inside",
       wallMs: () => WALL_MS + this.clock.nowMs() + (this.skewMs.get(name) ?? 0),
     });
     this.routers.set(name, router);

@@ -1,0 +1,85 @@
+// What the monitor reports of paths, done: which of them sessions may use, how good they are, and sessions told again
+// where a peer began anew or a NAT changed. What became of paths and sessions is kept as events for `waymark show events`
+// and goes to the log.
+
+import type { Log } from "../base/log.ts";
+import type { Retrigger } from "../engine/retrigger.ts";
+import type { PathReport } from "../monitor/path-report.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import type { Sessions } from "../session/open.ts";
+import type { Reroute } from "../session/reroute.ts";
+import type { Events } from "./events.ts";
+
+/** A router that has just started waits at most so long for a peer to be there and give its sessions back, */
+const GIVE_BACK_MS = 60_000;
+/** and so long once it is there. */
+const GIVING_BACK_MS = 2000;
+
+export class PathReports {
+  readonly #sessions: Sessions;
+  readonly #retrigger: Retrigger;
+  readonly #events: Events;
+  readonly #reports: (PathReport | undefined)[] = [];
+
+  constructor(parts: { sessions: Sessions; reroute: Reroute; retrigger: Retrigger; events: Events }) {
+    this.#sessions = parts.sessions;
+    this.#retrigger = parts.retrigger;
+    this.#events = parts.events;
+    parts.reroute.observer = (session, from, to, reason) => parts.events.moved(session, from, to, reason);
+  }
+
+  /** From now on paths that are watched are down until they are reported up. */
+  begin(nowMs: number): void {
+    for (const path of this.#sessions.paths) {
+      if (!path.bfd.enabled) continue;
+      path.up = false;
+      path.why = "BFD has not heard the peer";
+      path.givingBackUntilMs = nowMs + GIVE_BACK_MS;
+    }
+  }
+
+  /** The latest report of a path; undefined where there is none. */
+  of(path: number): PathReport | undefined {
+    return this.#reports[path];
+  }
+
+  apply(report: PathReport, nowMs: number, log: Log | null = null): void {
+    const path = this.#sessions.paths[report.path];
+    const before = this.#reports[report.path];
+    this.#reports[report.path] = report;
+    const wasUp = path.up;
+    path.up = report.up;
+    path.why = report.why;
+    path.quality = report.quality;
+    const isJudged = this.#sessions.choice.evaluate(path.row);
+    if (wasUp !== path.up) this.#changed(path, report, nowMs, log);
+    if (wasUp !== path.up || isJudged) this.#sessions.flows.nextGeneration();
+    if (isJudged && wasUp === path.up) this.#events.path(path, "quality", qualityText(report), nowMs);
+    const began = before?.restarts ?? 0;
+    const changed = before?.natChanges ?? 0;
+    if (report.natChanges > changed) this.#events.path(path, "nat-changed", "the address or port has changed", nowMs);
+    if (report.restarts > began) this.#events.path(path, "peer-restarted", "another boot identifier", nowMs);
+    this.#tellAgain(path, report, began, changed);
+  }
+
+  readonly #owed = new Set<number>();
+
+  /** A peer that began anew is told of its sessions once it can be reached, others at once. */
+  #tellAgain(path: PeerPath, report: PathReport, began: number, changed: number): void {
+    if (report.restarts > began || report.natChanges > changed) this.#owed.add(path.row);
+    if (!path.up || !this.#owed.delete(path.row)) return;
+    this.#retrigger.begin(path.row);
+  }
+
+  #changed(path: PeerPath, report: PathReport, nowMs: number, log: Log | null): void {
+    if (path.up) path.givingBackUntilMs = Math.min(path.givingBackUntilMs, nowMs + GIVING_BACK_MS);
+    this.#events.path(path, path.up ? "path-up" : "path-down", report.why, nowMs);
+    const fields = { peer: path.peerName, path: path.row, why: report.why, sessions: path.sessions };
+    if (path.up) log?.info(fields, "path up");
+    else log?.warn(fields, "path down");
+  }
+}
+
+function qualityText({ quality: { lossPercent, latencyMs, jitterMs, mos } }: PathReport): string {
+  return `loss ${lossPercent} %, latency ${latencyMs} ms, jitter ${jitterMs} ms, MOS ${mos}`;
+}

@@ -1,0 +1,420 @@
+// Watches the peer paths: a BFD session and an echo test for each (protocol sheet 6), over whatever receives and sends for
+// it. Live it has a thread and ports of its own, so that a forwarding loop that is busy, or collecting garbage, cannot
+// make a path seem dead; in one process with the engine (tests) the engine hands it what comes to BFD's ports.
+//
+//   UDP 1280     control packets and echoes between Waymark routers: metadata behind the packet, signed
+//   UDP 3784     RFC 5881, paths with `mode: bfd`: bare, TTL 255
+//   UDP 4784     RFC 5883, the same over several hops
+//
+//   datagram ─► checkBfd ─► digest ─► metadata ─► echo? back it goes, or into the test : BfdSession.receive
+//   tick     ─► BfdSession.poll, send ─► EchoTest.poll, send ─► report of each path that has changed
+
+import type { RandomSource } from "../base/random.ts";
+import type { Egress } from "../engine/egress.ts";
+import type { Generator } from "../engine/generate.ts";
+import { MadePacket } from "../engine/made-packet.ts";
+import type { PacketSecurity } from "../engine/packet-security.ts";
+import type { FrameBatch } from "../io/port.ts";
+import {
+  BFD_EVENT_LOCAL_NAT,
+  BFD_EVENT_PEER_NAT,
+  BFD_EVENT_RESTART,
+  BFD_EVENT_UP,
+  type BfdIdentity,
+  BfdSession,
+  BfdSessionList,
+} from "../peer/bfd-session.ts";
+import { EchoTest, meanOpinionScore, PathQuality } from "../peer/path-quality.ts";
+import { UNKNOWN_QUALITY } from "../peer/path-settings.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import {
+  addBfdAttributes,
+  BFD_ADMIN_DOWN,
+  BFD_DIAGNOSTIC_NAMES,
+  BFD_HEADER,
+  BFD_PORT_PEER,
+  BFD_PORT_SINGLE_HOP,
+  BFD_SOURCE_PORT_MIN,
+  BFD_STATE_NAMES,
+  BFD_TTL,
+  BFD_UP,
+  BfdPacket,
+  checkBfd,
+  checkBfdIsPlain,
+  checkBfdTtl,
+  readBfdMetadata,
+  readBfdPacket,
+  writeBfd,
+} from "../wire/bfd.ts";
+import { l4IsRight } from "../wire/checksum.ts";
+import {
+  AT_END,
+  AT_L3,
+  AT_L4,
+  AT_PAYLOAD,
+  KEY_DESTINATION,
+  KEY_PORTS,
+  KEY_PROTOCOL,
+  KEY_ROW_WORDS,
+  KEY_SOURCE,
+} from "../wire/flow-key.ts";
+import { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
+import { ATTRIBUTE_SECURITY_ID } from "../wire/metadata-attributes.ts";
+import { getUdpLength } from "../wire/udp.ts";
+import {
+  CONSUMED,
+  DROP_BFD_ECHO,
+  DROP_BFD_PEER,
+  DROP_BFD_SESSION,
+  DROP_NOT_A_PEER,
+  DROP_UDP_CHECKSUM,
+  OK,
+} from "../wire/verdict.ts";
+import type { PathReport } from "./path-report.ts";
+
+/** Room for every attribute with the longest router name, and what encryption adds. */
+const METADATA_BYTES = 320;
+/** Echoes of a peer that go back in a second: two whole tests of the longest kind. */
+const ECHOES_PER_SECOND = 510;
+const TTL = 64;
+/** A session asks again after this long at the latest; also how late a report of quality may come. */
+const LOOK_MS = 1000;
+
+/** What is kept for each path that is watched. */
+class Watched {
+  readonly path: PeerPath;
+  readonly session: BfdSession;
+  readonly quality: PathQuality;
+  readonly isPlain: boolean;
+  /** It has been up since we began. */
+  wasUp = false;
+  /** The peer has begun anew since the path was last up. */
+  hasRestarted = false;
+  /** It came up for the first time, or because its peer began anew: that is no flapping path and waits for no hold-down. */
+  isExempt = false;
+  restarts = 0;
+  natChanges = 0;
+  echoesLeft = ECHOES_PER_SECOND;
+  echoesSinceMs = 0;
+  /** What was last reported of it. */
+  said = "";
+
+  constructor(path: PeerPath, session: BfdSession, quality: PathQuality) {
+    this.path = path;
+    this.session = session;
+    this.quality = quality;
+    this.isPlain = path.mode === "bfd";
+  }
+
+  get up(): boolean {
+    const { session } = this;
+    return session.state === BFD_UP && (session.usable || this.isExempt);
+  }
+}
+
+export class Monitor {
+  readonly #paths: readonly PeerPath[];
+  readonly #generator: Generator;
+  readonly #egress: Egress;
+  readonly #security: PacketSecurity;
+  readonly #made: MadePacket;
+  readonly #report: (report: PathReport) => void;
+  readonly #list = new BfdSessionList();
+  /** By row of the path; undefined where it is not watched. */
+  readonly #watched: (Watched | undefined)[] = [];
+  readonly #writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
+  readonly #payload = new Uint8Array(BFD_HEADER + METADATA_BYTES);
+  readonly #parsed = new ParsedMetadata();
+  readonly #in = new BfdPacket();
+  readonly #out = new BfdPacket();
+  readonly #key = new Int32Array(KEY_ROW_WORDS);
+
+  /** Nothing is sent before the first tick. `report` is called in receive and tick, once for each change. */
+  constructor(
+    parts: {
+      paths: readonly PeerPath[];
+      generator: Generator;
+      egress: Egress;
+      security: PacketSecurity;
+      random: RandomSource;
+      identity: BfdIdentity;
+      report: (report: PathReport) => void;
+    },
+    nowMs: number,
+  ) {
+    this.#paths = parts.paths;
+    this.#generator = parts.generator;
+    this.#egress = parts.egress;
+    this.#security = parts.security;
+    this.#made = new MadePacket(parts);
+    this.#report = parts.report;
+    for (const path of parts.paths) {
+      if (path.bfd.enabled) this.#watched[path.row] = this.#watch(path, parts.identity, parts.random, nowMs);
+    }
+  }
+
+  #watch(path: PeerPath, identity: BfdIdentity, random: RandomSource, nowMs: number): Watched {
+    const { bfd, mode, row, local } = path;
+    const session = new BfdSession(
+      {
+        discriminator: this.#list.draw(random),
+        path: row,
+        identity: mode === "bfd" ? null : identity,
+        ownAddress: local,
+        ownPort: BFD_PORT_PEER,
+        settings: {
+          desiredMinTxMs: bfd.desiredTxMs,
+          requiredMinRxMs: bfd.requiredMinRxMs,
+          requiredMinEchoRxMs: bfd.requiredMinEchoMs,
+          detectMult: bfd.multiplier,
+          holdDownMs: bfd.holdDownMs,
+          maximumHoldDownMs: bfd.dampening ? bfd.maximumHoldDownMs : 0,
+        },
+        random,
+      },
+      nowMs,
+    );
+    this.#list.add(session);
+    const length = mode === "bfd" ? 0 : bfd.linkTestLength;
+    const echo = new EchoTest({ intervalMs: bfd.linkTestIntervalMs, length }, nowMs);
+    return new Watched(path, session, new PathQuality(echo, null));
+  }
+
+  /** A datagram to one of our addresses and one of BFD's ports, decoded into `key`. CONSUMED, or why it is dropped. */
+  receive(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const { bytes } = batch;
+    if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_UDP_CHECKSUM;
+    const at = key[AT_PAYLOAD];
+    const end = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
+    const checked = checkBfd(bytes, at, end);
+    if (checked !== OK) return checked;
+    readBfdPacket(bytes, at, this.#in);
+    const row = this.#pathFrom(key);
+    const isPeer = (key[KEY_PORTS] & 0xffff) === BFD_PORT_PEER;
+    // A session's own discriminator says whose a packet is, whatever NAT made of its source.
+    const session = this.#list.find(this.#in.yourDiscriminator, row);
+    const watched = this.#watched[session?.path ?? row];
+    if (watched === undefined) return row < 0 ? DROP_NOT_A_PEER : DROP_BFD_SESSION;
+    if (watched.isPlain === isPeer) return DROP_BFD_SESSION;
+    const verdict = isPeer
+      ? this.#receiveSigned(batch, i, key, watched, nowMs)
+      : this.#receivePlain(bytes, key, end, watched, nowMs);
+    if (verdict !== OK) return verdict;
+    this.#serve(watched, nowMs);
+    this.#egress.flush();
+    return CONSUMED;
+  }
+
+  #receivePlain(bytes: Uint8Array, key: Int32Array, end: number, watched: Watched, nowMs: number): number {
+    const ports = key[KEY_PORTS];
+    const ttl = (ports & 0xffff) === BFD_PORT_SINGLE_HOP ? checkBfdTtl(bytes[key[AT_L3] + 8]) : OK;
+    if (ttl !== OK) return ttl;
+    const plain = checkBfdIsPlain(bytes, key[AT_PAYLOAD], end);
+    if (plain !== OK) return plain;
+    this.#in.clearMetadata();
+    return watched.session.receive(this.#in, nowMs, key[KEY_SOURCE], ports >>> 16);
+  }
+
+  #receiveSigned(batch: FrameBatch, i: number, key: Int32Array, watched: Watched, nowMs: number): number {
+    const { bytes } = batch;
+    const { path, session, quality } = watched;
+    const from = key[AT_PAYLOAD];
+    const length = key[AT_L4] + getUdpLength(bytes, key[AT_L4]) - from;
+    const [source, ports] = [key[KEY_SOURCE], key[KEY_PORTS]];
+    const verified = this.#security.verify(batch, i, key, path, true, nowMs);
+    if (verified !== OK) return verified;
+    const inner = this.#key;
+    inner.set(key);
+    inner[AT_PAYLOAD] = from + BFD_HEADER;
+    inner[AT_END] = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
+    const read = this.#security.readMetadata(bytes, inner, path, this.#parsed, nowMs);
+    if (read !== OK) return read;
+    const packet = this.#in;
+    const told = readBfdMetadata(this.#security.told, this.#parsed, packet);
+    if (told !== OK) return told;
+    if (packet.echoTimeUs >= 0 && session.isOwnEcho(packet)) {
+      if (packet.myDiscriminator !== session.discriminator) return DROP_BFD_ECHO;
+      quality.echo.received(packet.txSequence, nowMs);
+      return OK;
+    }
+    if (packet.routerName !== path.peerName) return DROP_BFD_PEER;
+    if (packet.echoTimeUs >= 0) {
+      // The digest was taken off by moving the packet's end: what came lies there as it came.
+      return this.#reflect(bytes, from, length, source, ports, watched, nowMs) ? OK : DROP_BFD_ECHO;
+    }
+    const taken = session.receive(packet, nowMs, source, ports >>> 16);
+    if (taken === OK) quality.directions.heard(packet.txSequence, packet.rxSequence, packet.rxCount);
+    return taken;
+  }
+
+  /** Send an echo of the peer back as it came. */
+  #reflect(
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+    destination: number,
+    ports: number,
+    watched: Watched,
+    nowMs: number,
+  ): boolean {
+    if (nowMs - watched.echoesSinceMs >= 1000) {
+      watched.echoesSinceMs = nowMs;
+      watched.echoesLeft = ECHOES_PER_SECOND;
+    }
+    if (watched.echoesLeft-- <= 0) return false;
+    const { path } = watched;
+    const back = (ports << 16) | (ports >>> 16);
+    this.#generator.datagram(path.local, destination, back, path.bfd.dscp << 2, TTL, bytes, from, length);
+    const { bytes: made, offset, length: frameLength } = this.#generator;
+    this.#egress.send(path.interfaceId, path.nextHop, made, offset, frameLength, 0, 0, nowMs);
+    return true;
+  }
+
+  /** Do what is due. Returns when there is something to do again, in milliseconds of the same clock. */
+  tick(nowMs: number): number {
+    let due = nowMs + LOOK_MS;
+    for (const watched of this.#watched) {
+      if (watched === undefined) continue;
+      this.#serve(watched, nowMs);
+      due = Math.min(due, watched.session.dueMs, watched.up ? watched.quality.echo.dueMs : Number.POSITIVE_INFINITY);
+    }
+    this.#egress.flush();
+    return due;
+  }
+
+  /** Tell every peer that this router goes away, so that none waits for its detection time (RFC 5880, 6.8.16). */
+  close(nowMs: number): void {
+    for (const watched of this.#watched) {
+      if (watched === undefined) continue;
+      watched.session.disable(nowMs);
+      while (watched.session.poll(nowMs)) this.#send(watched, nowMs);
+    }
+    this.#egress.flush();
+  }
+
+  #serve(watched: Watched, nowMs: number): void {
+    const { session, quality } = watched;
+    while (session.poll(nowMs)) this.#send(watched, nowMs);
+    const events = session.takeEvents();
+    if ((events & BFD_EVENT_RESTART) !== 0) {
+      watched.restarts++;
+      watched.hasRestarted = true;
+    }
+    if ((events & (BFD_EVENT_LOCAL_NAT | BFD_EVENT_PEER_NAT)) !== 0) watched.natChanges++;
+    if ((events & BFD_EVENT_UP) !== 0) {
+      watched.isExempt = !watched.wasUp || watched.hasRestarted;
+      watched.wasUp = true;
+      watched.hasRestarted = false;
+      quality.reset(nowMs);
+    }
+    if (session.state === BFD_UP) {
+      for (let count = quality.echo.poll(nowMs); count > 0; count--) this.#sendEcho(watched, nowMs);
+    }
+    this.#say(watched, nowMs);
+  }
+
+  /** Report the path if anything about it has changed that somebody acts on. */
+  #say(watched: Watched, nowMs: number): void {
+    const report = this.#reportOf(watched, nowMs);
+    const { up, why, quality, restarts, natChanges } = report;
+    const said = JSON.stringify([up, why, quality, restarts, natChanges]);
+    if (said === watched.said) return;
+    watched.said = said;
+    this.#report(report);
+  }
+
+  #reportOf(watched: Watched, nowMs: number): PathReport {
+    const { path, session, quality, restarts, natChanges, up } = watched;
+    const measured = quality.current(nowMs);
+    return {
+      path: path.row,
+      up,
+      why: whyOf(watched),
+      quality:
+        measured === undefined || session.state !== BFD_UP
+          ? UNKNOWN_QUALITY
+          : {
+              lossPercent: rounded(measured.lossPercent),
+              latencyMs: rounded(measured.latencyMs),
+              jitterMs: rounded(measured.jitterMs),
+              mos: rounded(meanOpinionScore(measured)),
+            },
+      restarts,
+      natChanges,
+      bfd: {
+        state: session.stateName,
+        remoteState: BFD_STATE_NAMES[session.remoteState],
+        diagnostic: BFD_DIAGNOSTIC_NAMES[session.diagnostic] ?? String(session.diagnostic),
+        txIntervalMs: session.txIntervalMs,
+        detectionTimeMs: session.detectionTimeMs,
+        downs: session.downs,
+        remoteRouter: session.routerName,
+        lossFromPeer: rounded(quality.directions.fromPeerPercent),
+        lossToPeer: rounded(quality.directions.toPeerPercent),
+      },
+    };
+  }
+
+  /** What each watched path is now. */
+  reports(nowMs: number): PathReport[] {
+    return this.#watched.flatMap((watched) => (watched === undefined ? [] : [this.#reportOf(watched, nowMs)]));
+  }
+
+  #send(watched: Watched, nowMs: number): void {
+    watched.session.send(this.#out, nowMs);
+    this.#put(watched, nowMs);
+  }
+
+  #sendEcho(watched: Watched, nowMs: number): void {
+    watched.session.fillEcho(this.#out, watched.quality.echo.sent(nowMs), nowMs * 1000);
+    this.#put(watched, nowMs);
+  }
+
+  /** Send #out to the peer of the path. */
+  #put(watched: Watched, nowMs: number): void {
+    const { path, session, isPlain } = watched;
+    let length = writeBfd(this.#payload, 0, this.#out);
+    if (!isPlain) length += this.#writeMetadata(path, length, nowMs);
+    const isHeard = !isPlain && session.peerPort !== 0;
+    const destination = isHeard ? session.peerAddress : path.remote;
+    const port = isPlain ? BFD_PORT_SINGLE_HOP : isHeard ? session.peerPort : BFD_PORT_PEER;
+    // RFC 5881, 4: a plain session keeps to one source port.
+    const own = isPlain ? BFD_SOURCE_PORT_MIN + (path.row & 0x3fff) : BFD_PORT_PEER;
+    const ttl = isPlain ? BFD_TTL : TTL;
+    const ports = (own << 16) | port;
+    this.#generator.datagram(path.local, destination, ports, path.bfd.dscp << 2, ttl, this.#payload, 0, length);
+    this.#made.send(path, path.interfaceId, path.nextHop, nowMs);
+  }
+
+  #writeMetadata(path: PeerPath, at: number, nowMs: number): number {
+    const writer = this.#writer;
+    writer.begin();
+    writer.u32(ATTRIBUTE_SECURITY_ID, this.#security.version(path, nowMs));
+    addBfdAttributes(writer, this.#out);
+    const length = this.#security.sealMetadata(writer, writer.end(), path, nowMs);
+    this.#payload.set(writer.buffer.subarray(0, length), at);
+    return length;
+  }
+
+  #pathFrom(key: Int32Array): number {
+    const interfaceId = key[KEY_PROTOCOL] >>> 8;
+    for (const path of this.#paths) {
+      if (path.interfaceId !== interfaceId) continue;
+      if (path.remote === key[KEY_SOURCE] && path.local === key[KEY_DESTINATION]) return path.row;
+    }
+    return -1;
+  }
+}
+
+function whyOf({ session, up, wasUp }: Watched): string {
+  if (up) return "BFD is up";
+  if (session.state === BFD_UP) return `BFD is up, held down for ${session.holdDownMs / 1000} s`;
+  if (session.state === BFD_ADMIN_DOWN) return "BFD is administratively down";
+  if (session.remoteDetectMult === 0 && !wasUp) return "BFD has not heard the peer";
+  return `BFD is down: ${BFD_DIAGNOSTIC_NAMES[session.diagnostic] ?? session.diagnostic}`;
+}
+
+/** To what an operator reads, so that not every test is another number. */
+function rounded(value: number): number {
+  return Math.round(value * 100) / 100;
+}

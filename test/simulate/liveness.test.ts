@@ -1,0 +1,152 @@
+// Paths watched by BFD, whole routers on a virtual clock: a path that goes silent is noticed, sessions go on over another
+// one, and a router that begins anew gets its sessions back, all by itself.
+
+import test from "ava";
+import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
+import { AES_256, fabricText } from "./protection.ts";
+import {
+  CLIENT,
+  countOf,
+  dropsOf,
+  type Protection,
+  packetsOn,
+  SERVER,
+  sessionRows,
+  type TwoPaths,
+  twoPaths,
+} from "./topologies.ts";
+
+const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
+const FAST = "bfd: { desired-tx-interval: 50ms, required-min-rx-interval: 50ms, hold-down: 2s }\n";
+const SIGNED: Protection = {
+  fabric: fabricText("sha256-128", "time-based", "metadata", "aes-cbc-256"),
+  payload: AES_256,
+};
+/** Detection time at 50 ms × 3, and what a step of the simulation and a packet's way take. */
+const DETECTED_MS = 160;
+
+function watched(security: Protection = {}): TwoPaths {
+  const net = twoPaths({ extra: FAST, security });
+  const isUp = () => [net.west, net.east].every(({ sessions }) => sessions.paths.every(({ up }) => up));
+  if (!net.world.runUntil(isUp, 4000)) throw new Error("paths did not come up");
+  return net;
+}
+
+for (const [kind, security] of [
+  ["in clear", {}],
+  ["signed and encrypted", SIGNED],
+] as const) {
+  test(`paths ${kind} come up by themselves, and every packet of BFD is taken`, (t) => {
+    const net = watched(security);
+    net.world.run(2000);
+    for (const router of [net.west, net.east]) {
+      t.deepEqual(dropsOf(router), {});
+      for (const path of router.sessions.paths) {
+        t.is(path.why, "BFD is up");
+        t.is(path.quality.lossPercent, 0);
+        t.true(path.quality.latencyMs < 1);
+      }
+    }
+  });
+
+  for (const [what, deaf] of [
+    ["one direction", (from: string) => from === "west"],
+    ["the other direction", (from: string) => from === "east"],
+    ["both directions", () => true],
+  ] as const) {
+    for (const protocol of ["TCP", "UDP"]) {
+      test(`${protocol} ${kind} goes on within the detection time when a path goes silent in ${what}`, (t) => {
+        const net = watched(security);
+        const requests = Array.from({ length: 100 }, (_, n) => `request ${n}`);
+        const client =
+          protocol === "TCP"
+            ? new TcpClient(net.world, net.client, ENDS, requests, 5)
+            : new UdpClient(net.world, net.client, ENDS, requests, 5);
+        const arrivals: number[] = [];
+        net.client.onPacket = (packet) => {
+          if (packet.payload.length > 0) arrivals.push(net.world.clock.nowMs());
+          client.receive(packet);
+        };
+        net.server.onPacket = protocol === "TCP" ? tcpServer(net.world, net.server) : udpServer(net.world, net.server);
+        t.true(net.world.runUntil(() => client.answers.length === 30, 3000));
+        const [row] = sessionRows(net.west);
+        const uuid = net.west.sessions.table.uuid.slice(row * 4, row * 4 + 4);
+        const cutMs = net.world.clock.nowMs();
+        net.wan.tamper = (frame, _, from) => (deaf(from) ? [] : [{ frame }]);
+        t.true(
+          net.world.runUntil(() => client.answers.length === 100, 8000),
+          "the conversation completes",
+        );
+        t.deepEqual(
+          client.answers,
+          requests.map((request) => request.toUpperCase()),
+        );
+        t.true(net.west.sessions.table.hasUuid(sessionRows(net.west)[0], uuid));
+        t.true(net.east.sessions.table.hasUuid(sessionRows(net.east)[0], uuid));
+        const down = net.west.events.list(net.world.clock.nowMs()).find(({ kind }) => kind === "path-down");
+        const noticedMs = net.world.clock.nowMs() - down!.agoMs - cutMs;
+        t.true(noticedMs <= DETECTED_MS, `noticed after ${noticedMs} ms`);
+        // The endpoints send again only every 300 ms: what counts is the first packet after that which got through.
+        const gap = Math.max(...arrivals.map((at, n) => (n === 0 ? 0 : at - arrivals[n - 1])));
+        t.true(gap <= 310, `${gap} ms without an answer`);
+        t.true(net.west.events.list(0).some(({ kind }) => kind === "session-moved"));
+      });
+    }
+  }
+}
+
+test("a path that is well again is used after the hold-down, and not before", (t) => {
+  const net = watched();
+  net.wan.tamper = () => [];
+  net.world.run(300);
+  t.false(net.west.sessions.paths[0].up);
+  net.wan.tamper = (frame) => [{ frame }];
+  net.world.run(1500);
+  t.false(net.west.sessions.paths[0].up);
+  t.regex(net.west.sessions.paths[0].why, /held down for 2 s/);
+  net.world.run(3000);
+  t.true(net.west.sessions.paths[0].up);
+});
+
+for (const lost of ["west", "east"] as const) {
+  for (const protocol of ["TCP", "UDP"]) {
+    test(`${lost} begins anew with nothing while ${protocol} goes on: its peer gives the session back`, (t) => {
+      const net = watched(SIGNED);
+      const requests = Array.from({ length: 100 }, (_, n) => `request ${n}`);
+      const client =
+        protocol === "TCP"
+          ? new TcpClient(net.world, net.client, ENDS, requests, 5)
+          : new UdpClient(net.world, net.client, ENDS, requests, 5);
+      net.client.onPacket = (packet) => client.receive(packet);
+      net.server.onPacket = protocol === "TCP" ? tcpServer(net.world, net.server) : udpServer(net.world, net.server);
+      t.true(net.world.runUntil(() => client.answers.length === 30, 3000));
+      const renewed = net.world.restart(lost);
+      t.true(
+        net.world.runUntil(() => client.answers.length === 100, 10_000),
+        `${client.answers.length} answers`,
+      );
+      t.is(countOf(renewed, "sessions.recovered"), 1);
+      t.is(countOf(renewed, "tcp.resets-sent"), 0);
+      const peer = net.world.routers.get(lost === "west" ? "east" : "west")!;
+      const kinds = peer.events.list(0).map(({ kind }) => kind);
+      t.true(kinds.includes("peer-restarted"));
+    });
+  }
+}
+
+test("nobody hears BFD of a stranger, of another router, or twice", (t) => {
+  const net = watched(SIGNED);
+  const sent = packetsOn(net.wan, "west").filter(({ destinationPort }) => destinationPort === 1280);
+  // Echoes are longer.
+  const shortest = Math.min(...sent.slice(-20).map(({ payload }) => payload.length));
+  const frame = sent.filter(({ payload }) => payload.length === shortest).at(-1)!.frame.slice();
+  net.world.inject(net.wan, "east", frame.slice());
+  net.world.run(1);
+  t.is(dropsOf(net.east)["bfd-sequence"], 1, "the same again");
+  const wrong = frame.slice();
+  wrong[60] ^= 1;
+  net.world.inject(net.wan, "east", wrong);
+  net.world.run(1);
+  t.true((dropsOf(net.east)["udp-checksum"] ?? 0) + (dropsOf(net.east)["signature-wrong"] ?? 0) >= 1);
+  t.true(net.east.sessions.paths[0].up);
+});
