@@ -3,6 +3,7 @@
 // one line here.
 
 import { mkdirSync } from "node:fs";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { type Clock, ManualClock } from "./base/clock.ts";
@@ -28,7 +29,7 @@ import { lookAtClocks, lookAtPorts, watch } from "./control/watch.ts";
 import { nativeCrypto } from "./crypto/native-crypto.ts";
 import { nodeCrypto } from "./crypto/node-crypto.ts";
 import { KEY_STRIDE, type PacketCrypto } from "./crypto/packet-crypto.ts";
-import { COUNTERS } from "./engine/counters.ts";
+import { COUNTERS, countVerdict } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
 import { FabricFragments } from "./engine/fabric-fragments.ts";
@@ -53,8 +54,10 @@ import { native, tableMemory } from "./io/native.ts";
 import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
+import type { FromMonitor, MonitorStart, ToMonitor } from "./monitor/messages.ts";
 import { Monitor } from "./monitor/monitor.ts";
 import type { PathReport } from "./monitor/path-report.ts";
+import { keepWatch, WATCHED_FRAMES } from "./monitor/watchman.ts";
 import type { BfdIdentity } from "./peer/bfd-session.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
 import { Sessions } from "./session/open.ts";
@@ -72,6 +75,7 @@ import { ETHERNET_HEADER, KEY_ROW_WORDS } from "./wire/flow-key.ts";
 import { MetadataWriter } from "./wire/metadata.ts";
 import { answerQuestions, Member } from "./worker/member.ts";
 import type { WorkerStart } from "./worker/messages.ts";
+import { MonitorThread } from "./worker/monitor-thread.ts";
 import { WorkerPool } from "./worker/pool.ts";
 import { shareOf } from "./worker/share.ts";
 
@@ -82,6 +86,13 @@ tuneCompiler();
 /** Of routers on live ports. */
 const live = () => ({ crypto: nativeCrypto(native()), wallMs: Date.now });
 const CAP_NET_ADMIN = 12;
+/** Of the monitor's thread: ahead of everything ordinary. */
+const MONITOR_PRIORITY = -15;
+/** Frames that the monitor takes and makes are short, and few. */
+const WATCHED_BYTES = 2048;
+const WATCHED_RING_BYTES = 1 << 20;
+/** Numbers that change with every packet are told so often. */
+const REPORT_ALL_MS = 1000;
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
@@ -261,6 +272,13 @@ export async function startRouter(
   const { log } = options;
   let failure: Error | null = null;
   const undo: (() => void | Promise<void>)[] = [];
+  const fails = (error: Error, what: string) => {
+    failure = error;
+    log.fatal({ error: error.message }, what);
+    return error;
+  };
+  const failureOf = async (monitor: MonitorThread | null) =>
+    fails(await (monitor?.failed ?? new Promise<Error>(() => {})), "the path monitor failed");
   const close = async () => {
     const failures: unknown[] = [];
     for (const step of undo.splice(0).reverse()) {
@@ -287,15 +305,15 @@ export async function startRouter(
     if (config.workers > 1) {
       const pool = await WorkerPool.start(config, new URL("./thread.js", import.meta.url), log);
       undo.push(() => pool.close());
-      const failed = pool.failed.then((error) => {
-        failure = error;
-        log.fatal({ error: error.message }, "a worker failed");
-        return error;
-      });
+      const failed = pool.failed.then((error) => fails(error, "a worker failed"));
       await listen(config, undo, (resource) => pool.answer(resource));
+      const monitor = await startMonitor(config, undo, (reports) => pool.tellPaths(reports));
       log.info({ router: config.router, interfaces, workers: config.workers }, "forwarding");
-      const reloadKeys = async ({ securityPolicies }: Config) => sayKeys(await pool.reloadKeys(securityPolicies), log);
-      return { router: null, failed, reloadKeys, close };
+      const reloadKeys = async ({ securityPolicies }: Config) => {
+        monitor?.reloadKeys(securityPolicies);
+        sayKeys(await pool.reloadKeys(securityPolicies), log);
+      };
+      return { router: null, failed: Promise.race([failed, failureOf(monitor)]), reloadKeys, close };
     }
     await warmUp(buildRouter, wiredPorts(config), new NativeClock());
     const ports = config.interfaces.map((item) => {
@@ -308,11 +326,15 @@ export async function startRouter(
       clock,
       random: new SystemRandom(),
       acceptAnyMac: false,
+      monitoring: "elsewhere",
       ...live(),
     });
     await listen(config, undo, (resource) => answer(router, resource));
     const stopTime = pace(router.engine, ports, clock);
     undo.push(stopTime);
+    const monitor = await startMonitor(config, undo, (reports) => {
+      for (const report of reports) router.reports.apply(report, clock.nowMs(), log);
+    });
     undo.push(
       watch(
         lookAtPorts(ports, log),
@@ -320,8 +342,11 @@ export async function startRouter(
       ),
     );
     log.info({ router: config.router, interfaces }, "forwarding");
-    const reloadKeys = async ({ securityPolicies }: Config) => sayKeys(takeKeys(router, securityPolicies), log);
-    return { router, failed: new Promise(() => {}), reloadKeys, close };
+    const reloadKeys = async ({ securityPolicies }: Config) => {
+      monitor?.reloadKeys(securityPolicies);
+      sayKeys(takeKeys(router, securityPolicies), log);
+    };
+    return { router, failed: failureOf(monitor), reloadKeys, close };
   } catch (error) {
     await close().catch((second: unknown) => log.error({ error: String(second) }, "not everything was put back"));
     throw error;
@@ -378,7 +403,14 @@ export function runWorker(): void {
       wakeNext: () => wakeNext.postMessage(null),
     };
     const random = new SystemRandom();
-    router = buildRouter(config, ports, { clock, random, acceptAnyMac: false, share, ...live() });
+    router = buildRouter(config, ports, {
+      clock,
+      random,
+      acceptAnyMac: false,
+      monitoring: "elsewhere",
+      share,
+      ...live(),
+    });
     member = new Member({ router, strays: router.strays!, ports, clock, wake: start.wake, halt });
     // What is true of a device, every worker would say.
     const looks = worker === 0 ? [lookAtPorts(ports, log)] : [];
@@ -392,6 +424,7 @@ export function runWorker(): void {
     if (question.ask === "open") return open(question.groups);
     if (question.ask === "start") return member!.start();
     if (question.ask === "reload-keys") return takeKeys(router!, question.policies);
+    if (question.ask === "paths") return takeReports(router!, question.reports, worker === 0 ? log : null);
     if (question.ask !== "close") return member!.answer(question);
     stopWatching();
     if (member === null) for (const port of ports) port.close();
@@ -399,6 +432,117 @@ export function runWorker(): void {
     start.wake.close();
     return null;
   });
+}
+
+function takeReports(router: Router, reports: readonly PathReport[], log: Log | null): void {
+  for (const report of reports) router.reports.apply(report, router.clock.nowMs(), log);
+}
+
+/** Where some path is to be watched, the thread that does. It ends before the ports that forward are closed. */
+async function startMonitor(
+  config: Config,
+  undo: (() => void | Promise<void>)[],
+  report: (reports: readonly PathReport[]) => void,
+): Promise<MonitorThread | null> {
+  if (!config.peers.some(({ paths }) => paths.some(({ bfd }) => bfd.enabled))) return null;
+  const monitor = await MonitorThread.start(config, new URL("./thread.js", import.meta.url), report);
+  undo.push(() => monitor.close());
+  return monitor;
+}
+
+/** The path monitor's thread: ports of its own, a BFD session a path, until it is told to end. */
+export function runMonitor(): void {
+  const { config } = workerData as MonitorStart<Config>;
+  const parent = parentPort!;
+  const say = (said: FromMonitor) => parent.postMessage(said);
+  try {
+    // Before whatever forwards, where the system allows it.
+    setPriority(0, MONITOR_PRIORITY);
+  } catch {}
+  try {
+    const watch = openWatch(config, say);
+    parent.on("message", (told: ToMonitor<SecurityPolicyConfig>) => {
+      if ("policies" in told) return watch.reloadKeys(told.policies);
+      watch.close();
+      parent.close();
+    });
+    say({ ready: true });
+  } catch (error) {
+    const isOperators = error instanceof OperatorError;
+    say({ refused: (isOperators ? error.message : (error as Error).stack) ?? String(error), isOperators });
+  }
+}
+
+/** Build the monitor of the paths that are watched, over ports on their devices, and let it run. */
+function openWatch(
+  config: Config,
+  say: (said: FromMonitor) => void,
+): { reloadKeys(policies: readonly SecurityPolicyConfig[]): void; close(): void } {
+  const { config: part, rows } = watchedPart(config);
+  const clock = new NativeClock();
+  const { crypto, wallMs } = live();
+  const random = new SystemRandom();
+  const securities = compileSecurity(part.securityPolicies, crypto);
+  const ports = part.interfaces.map(({ name, device }) => {
+    const options = { name, device, frames: WATCHED_FRAMES, snaplen: WATCHED_BYTES, bufferBytes: WATCHED_RING_BYTES };
+    return new LivePort(options);
+  });
+  const interfaces = compileInterfaces(
+    part,
+    ports.map((port) => port.info()),
+    false,
+  );
+  const neighbors = new NeighborTable(part.limits.neighbors);
+  const paths = compilePaths(part, interfaces, neighbors, 0, 1, securities);
+  const counters = new CounterSet(COUNTERS);
+  const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
+  const hold = new HoldQueue({ slots: 64, perKey: 8, slotBytes: WATCHED_BYTES });
+  const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: WATCHED_BYTES });
+  const generator = new Generator(WATCHED_BYTES, () => egress.flush());
+  const resolver = new Resolver({ interfaces, neighbors, egress, generator, counters });
+  const security = new PacketSecurity({ crypto, random, wallMs, seed: random.nextI32() });
+  const own = (report: PathReport): PathReport => ({ ...report, path: rows[report.path] });
+  const monitor = new Monitor(
+    {
+      paths,
+      generator,
+      egress,
+      security,
+      random,
+      identity: identityOf(config, random),
+      report: (report) => say({ reports: [own(report)] }),
+    },
+    clock.nowUs() / 1000,
+  );
+  const dropped = (verdict: number) => countVerdict(counters, verdict);
+  const end = keepWatch({ monitor, resolver, egress, interfaces, ports, clock, dropped });
+  const all = setInterval(() => say({ reports: monitor.reports(clock.nowUs() / 1000).map(own) }), REPORT_ALL_MS);
+  return {
+    reloadKeys: (policies) => void rotateKeys(part.securityPolicies, policies, securities, crypto, clock.nowMs()),
+    close: () => {
+      clearInterval(all);
+      end();
+      for (const port of ports) port.close();
+    },
+  };
+}
+
+/** The configuration of the watched paths alone, and which row each has in the whole one. */
+function watchedPart(config: Config): { config: Config; rows: number[] } {
+  const rows: number[] = [];
+  let row = 0;
+  const peers = config.peers.map((peer) => ({
+    ...peer,
+    paths: peer.paths.filter(({ bfd }) => {
+      if (bfd.enabled) rows.push(row);
+      row++;
+      return bfd.enabled;
+    }),
+  }));
+  const names = new Set(peers.flatMap(({ paths }) => paths.map((path) => path.interface)));
+  const interfaces = config.interfaces.filter(({ name }) => names.has(name));
+  const limits = { ...config.limits, waypointPairsPerPath: 16 };
+  return { config: { ...config, peers, interfaces, limits }, rows };
 }
 
 /** Two ports on one wire, of the classes that the interfaces have: for the warm-up. */

@@ -1,5 +1,7 @@
-// What a worker thread runs; router.ts starts it where the configuration has several workers.
+// What a thread of the router runs; router.ts starts it: the path monitor, or a worker where there are several.
 
-import { runWorker } from "./router.ts";
+import { workerData } from "node:worker_threads";
+import { runMonitor, runWorker } from "./router.ts";
 
-runWorker();
+if ((workerData as { role?: string }).role === "monitor") runMonitor();
+else runWorker();

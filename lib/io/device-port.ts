@@ -16,6 +16,8 @@ export interface DevicePortOptions {
   readonly mtu?: number | undefined;
   /** Instead of "arp or ip, for our MAC address or broadcast". */
   readonly filter?: string;
+  /** Instead of "arp or ip" in that. */
+  readonly frames?: string;
   readonly promiscuous?: boolean;
   /** Instead of a device: this end of a wire. */
   readonly end?: WireEnd;
@@ -170,6 +172,6 @@ function readFacts(options: DevicePortOptions): DeviceFacts {
     mac,
     deviceMtu,
     mtu: Math.min(options.mtu ?? deviceMtu, deviceMtu),
-    filter: options.filter ?? `(arp or ip) and (ether dst ${text} or ether broadcast)`,
+    filter: options.filter ?? `(${options.frames ?? "arp or ip"}) and (ether dst ${text} or ether broadcast)`,
   };
 }

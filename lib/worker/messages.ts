@@ -3,6 +3,7 @@
 
 import type { MessagePort } from "node:worker_threads";
 import type { Config, SecurityPolicyConfig } from "../control/config.ts";
+import type { PathReport } from "../monitor/path-report.ts";
 
 /** A worker's start-up data. */
 export interface WorkerStart {
@@ -31,6 +32,8 @@ export type Question =
   | { readonly ask: "sessions"; readonly listing: number }
   /** Nobody reads the listing any more. */
   | { readonly ask: "forget"; readonly listing: number }
+  /** What the monitor says of paths. */
+  | { readonly ask: "paths"; readonly reports: readonly PathReport[] }
   /** Take up newer keys. Answer: a KeyRotation. */
   | { readonly ask: "reload-keys"; readonly policies: readonly SecurityPolicyConfig[] }
   /** Close the ports. The worker ends after its answer. */

@@ -7,6 +7,7 @@ import type { KeyRotation } from "../control/compile-security.ts";
 import type { Config, SecurityPolicyConfig } from "../control/config.ts";
 import { OperatorError } from "../control/operator-error.ts";
 import { RING_BYTES } from "../engine/strays.ts";
+import type { PathReport } from "../monitor/path-report.ts";
 import { FrameRing } from "../table/frame-ring.ts";
 import { mergeAnswers } from "./merge.ts";
 import type { Answered, Asked, Question, WorkerStart } from "./messages.ts";
@@ -97,6 +98,12 @@ export class WorkerPool {
     if (resource === "sessions") return this.#sessions();
     const answers = await Promise.all(this.#hands.map((hand) => hand.ask({ ask: "show", resource })));
     return answers.includes(null) ? undefined : mergeAnswers(resource, answers as object[]);
+  }
+
+  /** Tell every worker what the monitor says of paths. */
+  tellPaths(reports: readonly PathReport[]): void {
+    // A worker that is gone takes the router down anyway.
+    for (const hand of this.#hands) hand.ask({ ask: "paths", reports }).catch(() => {});
   }
 
   /** Every worker takes up newer keys; they do the same with them, so the first one's answer is that of all. */

@@ -3,6 +3,7 @@
 //
 //   client ── west ══ wire1 ══ east ── server                          "two-routers"
 //   client ── west ══ wire1 ══ middle ══ wire2 ══ east ── server       "three-routers"
+//   client ── west ══ wire1, wire2 ══ east ── server                   "two-paths"
 //
 // Each wire is a namespace of its own with a bridge, so that a capture of the wire sits on no router's port. Router
 // devices carry no kernel address and their namespaces do not forward; the hosts' default routes are addresses that
@@ -22,7 +23,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-export type Shape = "two-routers" | "three-routers";
+export type Shape = "two-routers" | "three-routers" | "two-paths";
 
 /** A wire between two routers and the only addresses that may be seen on it. */
 export interface Wire {
@@ -49,6 +50,8 @@ export interface LabOptions {
     readonly adaptive: boolean;
     readonly sessionKeys?: boolean;
   };
+  /** More lines of every router's configuration. */
+  readonly extra?: string;
   /** The words in front of a router's command; it runs as that program then. */
   readonly wrapper?: (router: Router) => readonly string[];
 }
@@ -134,12 +137,14 @@ export class Lab {
   readonly #janitor: ChildProcess;
   readonly #children = new Set<ChildProcess>();
   readonly #running = new Map<string, { child: ChildProcess; stderr: string[] }>();
+  readonly #shape: Shape;
   readonly #options: LabOptions;
   readonly #captures: { child: ChildProcess; stderr: string[] }[] = [];
 
   /** Use openLab. */
   constructor(shape: Shape, options: LabOptions = {}) {
     sweep();
+    this.#shape = shape;
     this.#options = options;
     mkdirSync(this.directory);
     this.#janitor = spawn("sh", ["-c", JANITOR, "sh", this.prefix, this.directory], {
@@ -147,7 +152,7 @@ export class Lab {
       detached: true,
     });
     this.wires = WIRES.slice(0, shape === "two-routers" ? 1 : 2);
-    const names = shape === "two-routers" ? ["west", "east"] : ["west", "middle", "east"];
+    const names = shape === "three-routers" ? ["west", "middle", "east"] : ["west", "east"];
     this.routers = names.map((name) => ({
       name,
       configPath: join(this.directory, `${name}.yaml`),
@@ -167,8 +172,8 @@ export class Lab {
     this.#link("server", "eth0", names[names.length - 1], "lan0");
     this.wires.forEach((wire, hop) => {
       this.#shell(wire.name, "ip link add bridge type bridge mcast_snooping 0; ip link set bridge up");
-      this.#link(wire.name, "left", names[hop], hop === 0 ? "wan0" : "wan1");
-      this.#link(wire.name, "right", names[hop + 1], "wan0");
+      this.#link(wire.name, "left", names[this.#isChain ? hop : 0], `wan${hop}`);
+      this.#link(wire.name, "right", names[this.#isChain ? hop + 1 : 1], this.#isChain ? "wan0" : `wan${hop}`);
       this.#shell(wire.name, "ip link set left master bridge; ip link set right master bridge");
     });
     if (this.#options.plainWires === true) {
@@ -185,6 +190,11 @@ export class Lab {
     });
     await this.#startHost("client");
     await this.#startHost("server");
+  }
+
+  /** Each wire is a hop of its own, and not one of several between the same two routers. */
+  get #isChain(): boolean {
+    return this.#shape !== "two-paths";
   }
 
   namespace(node: string): string {
@@ -312,9 +322,13 @@ export class Lab {
   #configuration(at: number): string {
     const first = at === 0;
     const last = at === this.routers.length - 1;
-    const left = first ? undefined : this.wires[at - 1];
-    const right = last ? undefined : this.wires[at];
-    const rightDevice = first ? "wan0" : "wan1";
+    /** Of each wire at this router: device, our end, and the peer at the other. */
+    const wires = this.wires.flatMap((wire, hop): { device: string; wire: Wire; end: 0 | 1; peer: string }[] => {
+      const [one, other] = this.#isChain ? [hop, hop + 1] : [0, 1];
+      if (at === one) return [{ device: `wan${hop}`, wire, end: 0, peer: this.routers[other].name }];
+      if (at !== other) return [];
+      return [{ device: this.#isChain ? "wan0" : `wan${hop}`, wire, end: 1, peer: this.routers[one].name }];
+    });
     const lines = [
       "authority: lab",
       `router: ${this.routers[at].name}`,
@@ -331,8 +345,7 @@ export class Lab {
       `  - { name: ${device}, device: ${device}, addresses: [${address}/24], backend: ${wan} }`;
     if (first) lines.push(onLan("10.1.0.1"));
     if (last) lines.push(onLan("10.2.0.1"));
-    if (left) lines.push(onWire("wan0", left.addresses[1]));
-    if (right) lines.push(onWire(rightDevice, right.addresses[0]));
+    for (const { device, wire, end } of wires) lines.push(onWire(device, wire.addresses[end]));
     lines.push(
       "tenants: [{ name: corp }]",
       "services:",
@@ -343,10 +356,12 @@ export class Lab {
       `  - { service: branch, ${first ? "interface: lan0" : `peer: ${this.routers[at - 1].name}`} }`,
       "peers:",
     );
-    const peer = (name: string, device: string, wire: Wire, end: 0 | 1) =>
-      `  - { name: ${name}, paths: [{ interface: ${device}, address: ${wire.addresses[end]} }], security: ${fabric} }`;
-    if (left) lines.push(peer(this.routers[at - 1].name, "wan0", left, 0));
-    if (right) lines.push(peer(this.routers[at + 1].name, rightDevice, right, 1));
+    for (const name of new Set(wires.map(({ peer }) => peer))) {
+      const paths = wires
+        .filter(({ peer }) => peer === name)
+        .map(({ device, wire, end }) => `{ interface: ${device}, address: ${wire.addresses[1 - end]} }`);
+      lines.push(`  - { name: ${name}, paths: [${paths.join(", ")}], security: ${fabric} }`);
+    }
     if (protection !== undefined) {
       const keys = "keys: { file: keys }, encryption: aes-cbc-256";
       lines.push(
@@ -355,6 +370,7 @@ export class Lab {
         `  - { name: payload, ${keys}, adaptive: ${protection.adaptive}, session-keys: ${protection.sessionKeys === true} }`,
       );
     }
+    if (this.#options.extra !== undefined) lines.push(this.#options.extra);
     return `${lines.join("\n")}\n`;
   }
 }

@@ -140,7 +140,10 @@ test("nobody hears BFD of a stranger, of another router, or twice", (t) => {
   const sent = packetsOn(net.wan, "west").filter(({ destinationPort }) => destinationPort === 1280);
   // Echoes are longer.
   const shortest = Math.min(...sent.map(({ payload }) => payload.length));
-  const frame = sent.filter(({ payload }) => payload.length === shortest).at(-1)!.frame.slice();
+  const frame = sent
+    .filter(({ payload }) => payload.length === shortest)
+    .at(-1)!
+    .frame.slice();
   net.world.inject(net.wan, "east", frame.slice());
   net.world.run(1);
   t.is(dropsOf(net.east)["bfd-sequence"], 1, "the same again");

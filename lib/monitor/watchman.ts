@@ -1,0 +1,69 @@
+// The monitor's own loop, in its own thread, over ports of its own that see BFD and the ARP answers it needs. It has
+// nothing to do with forwarding: whatever the engine's threads do, control packets are answered and sent on time.
+
+import type { Clock } from "../base/clock.ts";
+import type { Egress } from "../engine/egress.ts";
+import type { Resolver } from "../engine/resolver.ts";
+import { FrameBatch, type WakingPort } from "../io/port.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import { ANY_MAC, decodeFrame, KEY_ROW_WORDS } from "../wire/flow-key.ts";
+import { OK, PUNT_ARP } from "../wire/verdict.ts";
+import type { Monitor } from "./monitor.ts";
+
+/** What the watchman's ports let through: the kernel keeps all other frames away from them. */
+export const WATCHED_FRAMES =
+  "(ip and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (arp and arp[6:2] = 2)";
+
+const BATCH_FRAMES = 64;
+/** Batches of one port in one go. */
+const BATCHES_MAX = 16;
+/** How often neighbors are looked at. */
+const NEIGHBORS_MS = 100;
+
+/** Start the loop. Returns the function that ends it; the peers are told that the router goes away. */
+export function keepWatch(parts: {
+  monitor: Monitor;
+  resolver: Resolver;
+  egress: Egress;
+  interfaces: readonly RouterInterface[];
+  /** ports[i] is interfaces[i]'s. */
+  ports: readonly WakingPort[];
+  clock: Clock;
+  /** Told each verdict that is a drop. */
+  dropped: (verdict: number) => void;
+}): () => void {
+  const { monitor, resolver, egress, ports, clock, dropped } = parts;
+  const key = new Int32Array(KEY_ROW_WORDS);
+  const batch = new FrameBatch(new Uint8Array(0), BATCH_FRAMES);
+  let timer: NodeJS.Timeout | undefined;
+  let neighborsMs = Number.NEGATIVE_INFINITY;
+
+  const take = (port: number, nowMs: number): void => {
+    for (let i = 0; i < batch.count; i++) {
+      const verdict = decodeFrame(batch.view, batch.offset[i], batch.length[i], port, ANY_MAC, 0, key, 0);
+      if (verdict === PUNT_ARP) resolver.receive(batch, i, port, Math.floor(nowMs));
+      else dropped(verdict === OK ? monitor.receive(batch, i, key, nowMs) : verdict);
+    }
+  };
+  const turn = (): void => {
+    const nowMs = clock.nowUs() / 1000;
+    for (let port = 0; port < ports.length; port++) {
+      for (let n = 0; n < BATCHES_MAX && ports[port].rx(batch) > 0; n++) take(port, nowMs);
+    }
+    if (nowMs >= neighborsMs || resolver.isUrgent) {
+      resolver.tick(Math.floor(nowMs));
+      egress.expireHeld(Math.floor(nowMs));
+      neighborsMs = nowMs + NEIGHBORS_MS;
+    }
+    const dueMs = monitor.tick(nowMs);
+    egress.flush();
+    clearTimeout(timer);
+    timer = setTimeout(turn, Math.max(0, Math.min(dueMs, neighborsMs) - clock.nowUs() / 1000));
+  };
+  for (const port of ports) port.onReadable(turn);
+  turn();
+  return () => {
+    clearTimeout(timer);
+    monitor.close(clock.nowUs() / 1000);
+  };
+}
