@@ -135,6 +135,17 @@ export const target: Target = {
       joined(head(operation, algorithm, 3, 200, 7), i32(-1, 5, 150, 199, 2, 1)),
     ]),
   ),
+  change(random, input) {
+    // An end or a beginning where something ends: the bytes, what may grow behind a row, a block.
+    const rows = (input[2] ?? 0) % (ROWS_MAX + 1);
+    const at = HEAD + 4 * random.below(2 * rows + 1);
+    if (at + 4 > input.length) return input;
+    const changed = input.slice();
+    const size = ((input[4] << 8) | input[5]) % (BYTES_MAX + 1);
+    const edge = [0, size, size - 16, size - 20, size - 32, size - 48, input[3]][random.below(7)];
+    new DataView(changed.buffer).setInt32(at, edge + random.below(3) - 1);
+    return changed;
+  },
   tokens: [i32(-1), i32(0x7fffffff), i32(-0x80000000), i32(BYTES_MAX), i32(0, 32), i32(0, 48), i32(64, 96)],
   run,
 };

@@ -31,6 +31,7 @@ const addon = native() as ReturnType<typeof native> & {
   kernelGive(records: Uint8Array): void;
   kernelTake(records: Uint8Array): number;
 };
+const untouched = [0x00, 0xff].map((filling) => new Uint8Array(ROWS * addon.packetSlotBytes).fill(filling));
 const taken = new Uint8Array(1 << 20);
 
 interface Arrived {
@@ -47,12 +48,13 @@ function pass(input: Uint8Array, filling: number): Arrived {
   addon.portBind(port, bytes, offset, length, flags, segmentSize);
   addon.kernelGive(input.subarray(1));
   const arrived: Arrived = { frames: [], columns: [] };
-  for (let count = 0; (count = addon.portRx(port)) > 0; ) {
+  for (let count = 0; (count = addon.portRx(port)) > 0; bytes.fill(filling)) {
     let before = 0;
     for (let i = 0; i < count; i++) {
       const [at, size] = [offset[i], length[i]];
       if (at < before + HEADROOM || size < 0 || at + size + TAILROOM > bytes.length)
         throw new Error(`row ${i} at ${at}`);
+      checkUntouched(bytes, before, at, filling);
       before = at + size;
       if ((flags[i] & ~(FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL | FRAME_TRUNCATED)) !== 0)
         throw new Error("flags");
@@ -61,10 +63,18 @@ function pass(input: Uint8Array, filling: number): Arrived {
       arrived.frames.push(bytes.slice(at, at + size));
       arrived.columns.push([at, size, flags[i], segment]);
     }
+    checkUntouched(bytes, before, bytes.length, filling);
     sendOn(port, batch, count, mtu);
   }
   addon.portClose(port);
   return arrived;
+}
+
+/** Nothing was written between two rows. */
+function checkUntouched(bytes: Uint8Array, from: number, to: number, filling: number): void {
+  const still = untouched[filling === 0 ? 0 : 1].subarray(from, to);
+  if (Buffer.compare(bytes.subarray(from, to), still) !== 0)
+    throw new Error("something was written outside the frames");
 }
 
 /** Send what was received; what must be finished in software first is left out. */
