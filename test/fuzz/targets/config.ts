@@ -28,6 +28,9 @@ function shrunk(text: string) {
   return { config: { ...config, limits, sessions: { max: Math.min(config.sessions.max, 64) } }, problems };
 }
 
+const PARTS = "(yaml) (file) interfaces tenants services service-routes peers security-policies limits control".split(
+  " ",
+);
 const PACKET = parsePacket("tcp 10.1.0.2:40000 > 10.2.0.2:443");
 
 function run(bytes: Uint8Array): string {
@@ -51,10 +54,8 @@ function run(bytes: Uint8Array): string {
   if ((config === null) !== errors.length > 0)
     throw new Error(`${errors.length} errors, and it is ${config === null ? "refused" : "accepted"}`);
   if (config === null) {
-    const [{ path }] = errors;
-    return path === "(yaml)" || path === "(file)"
-      ? "no yaml"
-      : `refused at ${path.replaceAll(/\[\d+\]/g, "").replaceAll(/".*"/g, "a key")}`;
+    const [part] = errors[0].path.split(/[.[]/);
+    return PARTS.includes(part) ? `refused for ${part}` : "refused";
   }
   for (const { name } of config.interfaces) explainPacket(config, { interface: name, packet: PACKET });
   return problems.length > 0 ? "accepted with warnings" : "accepted";
