@@ -8,6 +8,7 @@ BIN := node_modules/.bin
 export npm_config_nodedir ?= $(shell PATH='$(PATH)'; d=$$(dirname $$(dirname $$(readlink -f $$(command -v node || echo /usr/bin/node)))); [ -e $$d/include/node/node_api.h ] && echo $$d)
 
 ADDON := build/Release/waymark.node
+FUZZED_ADDON := build/fuzz/waymark.node
 SOURCES := $(shell find lib test bench -name '*.ts' 2>/dev/null)
 
 .PHONY: build demo test check bench golden fuzz sanitize clean help setup-build setup-test setup-bench
@@ -20,7 +21,7 @@ build: setup-build $(ADDON) dist/.built ## compile the addon and the TypeScript
 demo: setup-test $(ADDON) dist/.built ## two routers in network namespaces carry HTTP, UDP and ping (root)
 	@node dist/test/lab/demo.js
 
-test: setup-test $(ADDON) dist/.built ## every test; those that need root skip without it
+test: setup-test $(ADDON) $(FUZZED_ADDON) dist/.built ## every test; those that need root skip without it
 	@node dist/test/run.js
 
 check: node_modules/.installed ## types, lint and format
@@ -33,7 +34,7 @@ bench: setup-bench $(ADDON) dist/.built ## benchmarks; live ones need root
 golden: setup-test $(ADDON) dist/.built ## the golden tests; REGEN=1 writes their outputs anew
 	@WAYMARK_REGEN=$(REGEN) $(BIN)/ava dist/test/golden/*.test.js
 
-fuzz: setup-test $(ADDON) dist/.built ## long mutation runs; MINUTES=5 sets how long
+fuzz: setup-test $(ADDON) $(FUZZED_ADDON) dist/.built ## long runs of the fuzzers, from a new seed; MINUTES=5 sets how long
 	@WAYMARK_FUZZ_MINUTES=$(or $(MINUTES),5) $(BIN)/ava --timeout 24h dist/test/fuzz/*.test.js
 
 sanitize: setup-test node_modules/.installed dist/.built ## the addon's tests under AddressSanitizer and UBSan
@@ -60,6 +61,10 @@ node_modules/.installed: package.json package-lock.json
 $(ADDON): node_modules/.installed binding.gyp $(wildcard native/*)
 	@$(BIN)/node-gyp rebuild --silent
 	@touch $@
+
+# node-gyp empties build/, so after it.
+$(FUZZED_ADDON): $(ADDON) $(wildcard test/fuzz/native/*) test/sanitize/build.sh
+	@test/sanitize/build.sh build/fuzz fuzz
 
 dist/.built: node_modules/.installed tsconfig.json $(SOURCES)
 	@rm -rf dist

@@ -29,6 +29,8 @@ namespace {
 constexpr uint8_t PROTOCOL_TCP = 6, PROTOCOL_UDP = 17, PROTOCOL_SCTP = 132;
 constexpr uint8_t TCP_CWR = 0x80;
 constexpr size_t VLAN_TAG = 4;
+/** The two MAC addresses that a VLAN tag stands behind. */
+constexpr size_t ADDRESSES = 12;
 /** Where in its slot a frame begins: room for a VLAN tag that is put back, and HEADROOM still free in front of that. */
 constexpr size_t SLOT_HEAD = HEADROOM + ALIGNMENT;
 constexpr size_t SLOT_LINES = (SLOT_HEAD + FRAME_LENGTH_MAX + TAILROOM + ALIGNMENT - 1) / ALIGNMENT;
@@ -198,7 +200,8 @@ class AfPacketPort : public Port {
       read(head, frame, length, &flags, &size);
     }
     if (message.msg_controllen != 0) {
-      if (putTagBack(message, frame)) {
+      // A frame without both addresses has no place for it, and is dropped as it is.
+      if (length >= ADDRESSES && putTagBack(message, frame)) {
         offset -= VLAN_TAG;
         length += VLAN_TAG;
       }
@@ -231,7 +234,7 @@ class AfPacketPort : public Port {
     tpacket_auxdata data;
     memcpy(&data, CMSG_DATA(control), sizeof data);
     if (!(data.tp_status & TP_STATUS_VLAN_VALID)) return false;
-    memmove(frame - VLAN_TAG, frame, 12);
+    memmove(frame - VLAN_TAG, frame, ADDRESSES);
     set16(frame + 8, data.tp_status & TP_STATUS_VLAN_TPID_VALID ? data.tp_vlan_tpid : ETH_P_8021Q);
     set16(frame + 10, data.tp_vlan_tci);
     return true;

@@ -523,7 +523,8 @@ uint16_t foldedSum(const uint8_t* bytes, size_t length) {
     sum += word;
   }
   uint32_t last = 0;
-  memcpy(&last, bytes + at, length - at);
+  // No bytes may have no address either, which memcpy does not take.
+  if (at < length) memcpy(&last, bytes + at, length - at);
   sum += last;
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

@@ -1,7 +1,7 @@
 // Keys as operators give them: hex or base64 in the configuration, one key in a file, or a key file with several
 // versions. What is wrong with one is told without a byte of it, and a key prints as "<key>" wherever it is printed.
 
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { inspect } from "node:util";
 import { TextError } from "./address-text.ts";
 
@@ -99,7 +99,8 @@ export function formatKeyFile(versions: readonly KeyVersion[]): string {
 export function readSecret(path: string): string {
   let file: number;
   try {
-    file = openSync(path, "r");
+    // Opening a named pipe to read waits for a writer, otherwise.
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const why = code === "ENOENT" ? "there is no such file" : code === "EACCES" ? "no permission" : String(code);

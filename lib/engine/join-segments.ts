@@ -22,8 +22,9 @@ export function joinSegment(bytes: Uint8Array, keys: Int32Array, head: number, n
   const length = keys[next + AT_END] - keys[next + AT_PAYLOAD];
   const joined = keys[head + AT_END] - keys[head + AT_PAYLOAD];
   const to = keys[head + AT_END];
-  // A shorter one, or one that pushes, was the last.
-  if (length > size || joined % size !== 0 || to + length - keys[head + AT_L3] > IPV4_LENGTH_MAX) return false;
+  // One without payload acknowledges, perhaps once more than before, and must be seen to. A shorter one was the last.
+  if (length === 0 || length > size || joined % size !== 0 || to + length - keys[head + AT_L3] > IPV4_LENGTH_MAX)
+    return false;
   if (to > keys[next + AT_PAYLOAD]) return false;
   if (!isAlike(bytes, keys, head, next)) return false;
   const l4 = keys[head + AT_L4];

@@ -107,6 +107,8 @@ export class SecurePath {
   readonly #windows: Float64Array;
   /** Payload bytes of each segment where this row has become a super-frame, else 0; JOINED where it is part of one. */
   readonly #joined: Int32Array;
+  /** 1 where the packet came without payload: its lengths and, but for what was rewritten, its checksum stay as they are. */
+  readonly #bare: Uint8Array;
   // The rows of one call, and which packet in work each is.
   readonly #from: Int32Array;
   readonly #to: Int32Array;
@@ -161,6 +163,7 @@ export class SecurePath {
     this.#signs = new Array<PacketHmac | null>(rows).fill(null);
     this.#windows = new Float64Array(rows);
     this.#joined = new Int32Array(rows);
+    this.#bare = new Uint8Array(rows);
     this.#from = new Int32Array(rows);
     this.#to = new Int32Array(rows);
     this.#result = new Int32Array(rows);
@@ -308,6 +311,7 @@ export class SecurePath {
     this.#seals[r] = null;
     this.#signs[r] = null;
     this.#joined[r] = 0;
+    this.#bare[r] = length === 0 ? 1 : 0;
     if ((plan & (OP_INSERT_UDP | OP_REMOVE_UDP)) !== 0) return PUNT_SESSION;
     if (length === 0) return OK;
     if (protocol === PROTOCOL_UDP && l4 + getUdpLength(batch.bytes, l4) !== end) return PUNT_SESSION;
@@ -346,7 +350,7 @@ export class SecurePath {
     for (let r = 0; r < this.#count; r++) {
       const i = this.#row[r];
       const at = i << KEY_SHIFT;
-      if (this.#verdict[r] !== OK || keys[at + AT_PAYLOAD] === keys[at + AT_END]) continue;
+      if (this.#verdict[r] !== OK || this.#bare[r] !== 0) continue;
       if (this.#isPartial(batch, i, keys, at)) continue;
       this.#from[count] = keys[at + AT_PAYLOAD];
       this.#to[count] = keys[at + AT_END];
@@ -463,8 +467,8 @@ export class SecurePath {
       const flow = this.#flow[r];
       const base = flow << FLOW_SHIFT;
       const l3 = keys[at + AT_L3];
-      const isBare = keys[at + AT_PAYLOAD] === keys[at + AT_END];
-      rewrite(batch.view, l3, keys[at + AT_L4], words, base, isBare && this.#isPartial(batch, i, keys, at));
+      const partial = this.#bare[r] !== 0 && this.#isPartial(batch, i, keys, at);
+      rewrite(batch.view, l3, keys[at + AT_L4], words, base, partial);
       words[base + FLOW_LAST_SEEN] = nowMs;
       const counts = flow << (FLOW_SHIFT - 1);
       doubles[counts + FLOW_PACKETS_F64]++;
@@ -501,13 +505,12 @@ export class SecurePath {
     if (head >= 0 && this.#joined[head] > 0) endSuperFrame(batch, keys, this.#row[head] << KEY_SHIFT);
   }
 
-  /** Lengths and checksums of all that has a payload. */
+  /** Lengths and checksums of all that had a payload: its digest may have been all of it. */
   #makeSums(batch: FrameBatch, keys: Int32Array): void {
     let count = 0;
     for (let r = 0; r < this.#count; r++) {
-      const at = this.#row[r] << KEY_SHIFT;
-      if (this.#verdict[r] !== OK || this.#joined[r] !== 0) continue;
-      if (keys[at + AT_PAYLOAD] !== keys[at + AT_END]) count = this.#collect(keys, r, count);
+      if (this.#verdict[r] !== OK || this.#joined[r] !== 0 || this.#bare[r] !== 0) continue;
+      count = this.#collect(keys, r, count);
     }
     if (count === 0) return;
     this.#crypto.sums(batch.bytes, this.#from, this.#to, count, this.#result);
@@ -534,8 +537,7 @@ export class SecurePath {
       const at = i << KEY_SHIFT;
       const base = this.#flow[r] << FLOW_SHIFT;
       const offset = batch.offset[i];
-      const isBare = keys[at + AT_PAYLOAD] === keys[at + AT_END];
-      const isPartial = this.#joined[r] > 0 || (isBare && this.#isPartial(batch, i, keys, at));
+      const isPartial = this.#joined[r] > 0 || (this.#bare[r] !== 0 && this.#isPartial(batch, i, keys, at));
       const flags = isPartial ? FRAME_CHECKSUM_PARTIAL : 0;
       const length = keys[at + AT_END] - offset;
       const egress = planEgress(words[base + FLOW_PLAN]);

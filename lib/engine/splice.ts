@@ -115,7 +115,7 @@ export function moveEnd(batch: FrameBatch, i: number, key: Int32Array, to: numbe
   const field = l4 + l4ChecksumOffset(protocol);
   const stored = getU16(bytes, field);
   const before = end - l4;
-  setEnd(batch, i, key, to);
+  endPacket(batch, i, key, to);
   if (protocol === PROTOCOL_UDP && stored === 0) return;
   // The length is in the pseudo header, and in a UDP header once more.
   const lengths = subtract(to - l4, before);
@@ -163,7 +163,7 @@ export function endPayload(bytes: Uint8Array, keys: Int32Array, at: number, sum:
 }
 
 /** The packet ends at `to`: the frame's length, the IPv4 total length and the UDP length say so. */
-function setEnd(batch: FrameBatch, i: number, key: Int32Array, to: number): void {
+export function endPacket(batch: FrameBatch, i: number, key: Int32Array, to: number): void {
   const { bytes } = batch;
   key[AT_END] = to;
   batch.length[i] = to - batch.offset[i];

@@ -1,6 +1,7 @@
 // Security policies as operators write them: what is taken, what is refused and how it is told, and that no key is ever
 // told with it.
 
+import { execFileSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -368,6 +369,8 @@ test("files that others may read, that are none or that are wrong inside are ref
     wrong(fileOf(good, mode), /open to others than its owner {2}run chmod 600/);
   mkdirSync(join(directory, "folder"), { mode: 0o700 });
   wrong("folder", /is no regular file/);
+  execFileSync("mkfifo", ["-m", "600", join(directory, "pipe")]);
+  wrong("pipe", /is no regular file/);
   wrong(fileOf(""), /there are no keys in it/);
   wrong(fileOf(`1 ${KEY_16}\n`), /line 1 has 2 words/);
   wrong(fileOf(`${good}0 - -\n`), /line 2 does not begin with a version/);

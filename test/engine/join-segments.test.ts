@@ -134,3 +134,9 @@ test("not joined: other options, a longer segment, one behind a shorter or a pus
   const laid = lay(pushed);
   t.is(joinAll(laid.batch, laid.keys, 2), 0);
 });
+
+test("not joined: a segment without payload, which may be the second acknowledgment of the same", (t) => {
+  const bare = tcpFrame(ENDS, { flags: ACK, sequence: 10, acknowledgment: 1 });
+  const { batch, keys } = lay([tcpFrame(ENDS, { flags: ACK, sequence: 0, acknowledgment: 1 }, pattern(10)), bare]);
+  t.is(joinAll(batch, keys, 2), 0);
+});

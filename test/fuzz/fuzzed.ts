@@ -2,7 +2,7 @@
 
 import { ManualClock } from "../../lib/base/clock.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
-import { parseConfig } from "../../lib/control/config.ts";
+import { type Config, parseConfig } from "../../lib/control/config.ts";
 import { AnsweringPort } from "../../lib/io/answering-port.ts";
 import {
   emptyStats,
@@ -108,14 +108,20 @@ export interface Fuzzed {
   arrive(at: number, frame: Uint8Array, flags?: number): void;
 }
 
-export function fuzzed(filling = 0, answers = true): Fuzzed {
+/** `of`: another router than CONFIG's, and what its wall clock says when its own says 0. */
+export function fuzzed(
+  filling = 0,
+  answers = true,
+  of: { config: Config; wallMs: number } = { config, wallMs: 0 },
+): Fuzzed {
   const clock = new ManualClock(1000);
-  const ports = config.interfaces.map(
-    (item) => new FilledPort({ name: item.name, mac: macOf(config, item), mtu: 1500, linkUp: true }, filling),
+  const ports = of.config.interfaces.map(
+    (item) => new FilledPort({ name: item.name, mac: macOf(of.config, item), mtu: 1500, linkUp: true }, filling),
   );
   const random = new SeededRandom(1);
   const seen = answers ? ports.map((port) => new AnsweringPort(port)) : ports;
-  const router = buildRouter(config, seen, { clock, random, acceptAnyMac: true });
+  const wallMs = () => of.wallMs + clock.nowMs();
+  const router = buildRouter(of.config, seen, { clock, random, acceptAnyMac: true, wallMs });
   return {
     router,
     clock,

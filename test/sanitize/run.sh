@@ -11,11 +11,7 @@ cd "$(dirname "$0")/../.."
 build=build/sanitize
 rm -rf "$build"
 mkdir -p "$build/reports"
-include=${NODE_INCLUDE:-$(node -p 'path.resolve(process.execPath, "../../include/node")')}
-openssl=$(node -p '`${process.config.variables.node_shared_openssl}` === "true" ? "-lcrypto" : ""')
-g++ -std=c++17 -O1 -g -fPIC -shared -fno-exceptions -Wall -Wextra -DNAPI_VERSION=8 -I"$include" \
-  -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
-  native/*.cc -lpcap $openssl -o "$build/waymark.node"
+test/sanitize/build.sh "$build"
 
 reports=$PWD/$build/reports
 status=0

@@ -55,7 +55,7 @@ const SUPER_FRAME_MAX = 65_549;
 /** Frames that may wait in a port between two settles. */
 const QUEUE_FRAMES = 64;
 /** What the wall clocks say when the world begins. */
-const WALL_MS = 1_800_000_000_000;
+export const WALL_MS = 1_800_000_000_000;
 
 /** A host: one address, a default gateway, answers ARP, hands every packet to `onPacket`. */
 export class SimHost {
