@@ -7,7 +7,8 @@
 //     = frames.forwarded + frames.consumed + drops + strays.sent
 //
 // without the drops that come later, of what was counted as forwarded or consumed or was made here: hold-full,
-// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout, and the copies of ARP messages in stray-ring-full.
+// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout, fabric-fragments-full, and the copies of ARP
+// messages in stray-ring-full.
 // Strays are 0 where there is one worker; over all workers as many are received as were sent.
 
 import type { CounterSet } from "../table/counter-set.ts";

@@ -108,6 +108,7 @@ import {
   DROP_CONTROL_UNKNOWN,
   DROP_EXCEEDS_MTU,
   DROP_FRAGMENT_MALFORMED,
+  DROP_FRAGMENT_TABLE_FULL,
   DROP_FRAME_TOO_LONG,
   DROP_ICMP_TYPE,
   DROP_IP_CHECKSUM,
@@ -129,6 +130,7 @@ import {
 } from "../wire/verdict.ts";
 import {
   countVerdict,
+  dropCounter,
   ECHO_REPLIES_SENT,
   FABRIC_FRAGMENTS_SENT,
   FABRIC_REASSEMBLED,
@@ -546,7 +548,9 @@ export class SlowPath {
     if (parsed.has(ATTRIBUTE_FRAGMENT)) {
       // A router never cuts a fragment again: a packet put together is no piece of another.
       if (batch === this.#piece) return DROP_FRAGMENT_MALFORMED;
-      const added = this.#fragments[path].add(batch, i, key, parsed, this.#piece, nowMs);
+      const fragments = this.#fragments[path];
+      const added = fragments.add(batch, i, key, parsed, this.#piece, nowMs);
+      this.#counters.add(dropCounter(DROP_FRAGMENT_TABLE_FULL), fragments.table.displaced);
       if (added !== OK) return added;
       this.#counters.increment(FABRIC_REASSEMBLED);
       return this.#reassembled(key[KEY_PROTOCOL] >>> 8, nowMs);

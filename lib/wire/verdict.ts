@@ -221,7 +221,7 @@ export const DROP_FRAGMENT_MALFORMED = reason(
 );
 export const DROP_FRAGMENT_TABLE_FULL = reason(
   "fabric-fragments-full",
-  "Too many packets are being put together from fabric fragments at once.",
+  "A fabric fragment whose packet made room for another: too many are being put together at once.",
 );
 export const DROP_FRAGMENT_TIMEOUT = reason(
   "fabric-fragment-timeout",
