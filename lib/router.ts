@@ -26,7 +26,7 @@ import { lookAtClocks, lookAtPorts, watch } from "./control/watch.ts";
 import { nativeCrypto } from "./crypto/native-crypto.ts";
 import { nodeCrypto } from "./crypto/node-crypto.ts";
 import type { PacketCrypto } from "./crypto/packet-crypto.ts";
-import { COUNTERS } from "./engine/counters.ts";
+import { ANSWERS_WITHHELD, COUNTERS } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
 import { FabricFragments } from "./engine/fabric-fragments.ts";
@@ -111,7 +111,7 @@ export function buildRouter(
     options.acceptAnyMac,
   );
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
-  const neighbors = new NeighborTable(limits.neighbors);
+  const neighbors = new NeighborTable(limits.neighbors, options.acceptAnyMac);
   const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers, securities);
   const policy = compilePolicy(config, interfaces, paths, securities);
   const counters = new CounterSet(COUNTERS);
@@ -134,7 +134,11 @@ export function buildRouter(
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
   const hold = new HoldQueue({ slots: limits.holdFrames, perKey: limits.holdFramesPerNeighbor, slotBytes: frameBytes });
   const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: frameBytes });
-  const generator = new Generator(frameBytes, () => egress.flush());
+  const generator = new Generator(
+    frameBytes,
+    () => egress.flush(),
+    () => counters.increment(ANSWERS_WITHHELD),
+  );
   const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
   const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
   const metadata = new SessionMetadata(writer, table, policy, config.router);

@@ -240,7 +240,11 @@ export class SlowPath {
   miss(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
     if (isOwnAddress(ingress, key[KEY_DESTINATION])) return this.#waypointPacket(batch, i, key, ingress, nowMs);
-    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
+    if (batch.bytes[key[AT_L3] + 8] < 2) {
+      // Nobody who could not open a session gets an answer: it is longer than the question, and goes to whoever sent it.
+      const isTenants = this.#policy.tenantOf(ingress.id, key[KEY_SOURCE]) >= 0;
+      return isTenants ? this.#ttlExceeded(batch, i, key, nowMs) : DROP_TTL;
+    }
     const verdict = this.#openFromPlain(batch, i, key, nowMs);
     if (verdict === DROP_TCP_MID_FLOW && this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs)) {
       this.#reply(ingress.id, TCP_RESETS_SENT);
@@ -360,7 +364,7 @@ export class SlowPath {
     if (isFalsePositiveMarker(parsed)) return DROP_UNKNOWN_SESSION;
     if (parsed.has(ATTRIBUTE_CONTROL)) return DROP_UNKNOWN_SESSION;
     if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_HEALTH_CHECK)) {
-      this.#signals.askForMetadata(key, this.#sessions.paths[path], nowMs);
+      this.#signals.askForMetadata(key, this.#sessions.paths[path], key[AT_END] - key[AT_PAYLOAD], nowMs);
       return DROP_UNKNOWN_SESSION;
     }
     return this.#openFromPeer(batch, i, key, path, nowMs);
@@ -519,7 +523,8 @@ export class SlowPath {
             ? this.#forwardMetadata(batch, i, key, session, nowMs)
             : this.#reverseMetadata(session, nowMs);
         if (meant !== OK) return meant;
-        if (parsed.has(ATTRIBUTE_HEALTH_CHECK)) this.#signals.confirm(session, direction, nowMs);
+        if (parsed.has(ATTRIBUTE_HEALTH_CHECK))
+          this.#signals.confirm(session, direction, key[AT_END] - key[AT_PAYLOAD], nowMs);
         removeBeforePayload(batch, i, key, parsed.totalLength);
         return OK;
       }

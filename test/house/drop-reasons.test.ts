@@ -70,6 +70,17 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
     world.send(client, lead());
     world.run(1);
   },
+  "arp-limit": ({ world, client, lan }) => {
+    world.send(client, lead());
+    world.run(1);
+    const asked = lan.seen.find(({ frame }) => frame[12] === 8 && frame[13] === 6)!.frame;
+    asked[31] = 77;
+    for (let n = 0; n < 1001; n++) {
+      world.inject(lan, "west", asked.slice());
+      if (n % 32 === 0) world.settle();
+    }
+    world.settle();
+  },
   "neighbor-unreachable": ({ world, client, server }) => {
     server.answersArp = false;
     world.send(client, lead());
