@@ -34,7 +34,7 @@ import {
   DROP_SIGNATURE_WRONG,
   OK,
 } from "../wire/verdict.ts";
-import { moveEnd, replacePayload } from "./splice.ts";
+import { moveEnd, replacePayload, setEnd } from "./splice.ts";
 
 /** Protocol sheet 5.3. */
 const WINDOW_MS = 2000;
@@ -141,7 +141,7 @@ export class PacketSecurity {
   sign(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, isMetadata: boolean, nowMs: number): void {
     const { security } = path;
     if (security === null || !signs(security, isMetadata)) return;
-    endOfPayload(batch.bytes, key);
+    endOfPayload(batch, i, key);
     if (key[AT_PAYLOAD] === key[AT_END]) return;
     this.#from[0] = key[AT_PAYLOAD];
     this.#to[0] = key[AT_END];
@@ -154,7 +154,7 @@ export class PacketSecurity {
     const { security } = path;
     this.#signedEnd = -1;
     if (security === null || !signs(security, isMetadata)) return OK;
-    endOfPayload(batch.bytes, key);
+    endOfPayload(batch, i, key);
     if (key[AT_PAYLOAD] === key[AT_END]) return OK;
     const { ring } = security;
     const window = this.window(path);
@@ -216,14 +216,14 @@ export class PacketSecurity {
 
   /** Encrypt the packet's payload, if it has any. Its checksum must be right: it is made anew. */
   sealPayload(batch: FrameBatch, i: number, key: Int32Array, cipher: PayloadCipher): void {
-    endOfPayload(batch.bytes, key);
+    endOfPayload(batch, i, key);
     if (key[AT_PAYLOAD] === key[AT_END]) return;
     this.#replace(batch, i, key, this.#seal(cipher, batch.bytes, key[AT_PAYLOAD], key[AT_END]));
   }
 
   /** Decrypt the packet's payload, if it has any. Its checksum must be right: it is made anew. */
   openPayload(batch: FrameBatch, i: number, key: Int32Array, cipher: PayloadCipher): number {
-    endOfPayload(batch.bytes, key);
+    endOfPayload(batch, i, key);
     if (key[AT_PAYLOAD] === key[AT_END]) return OK;
     const end = this.#open(cipher, batch.bytes, key[AT_PAYLOAD], key[AT_END]);
     if (end < 0) return DROP_PAYLOAD_CIPHER;
@@ -310,6 +310,9 @@ export function signs(security: Security, isMetadata: boolean): boolean {
 }
 
 /** Bytes behind the UDP length (RFC 9868) belong to no datagram, no checksum and no digest: the packet ends before them. */
-function endOfPayload(bytes: Uint8Array, key: Int32Array): void {
-  if (bytes[key[AT_L3] + 9] === PROTOCOL_UDP) key[AT_END] = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
+function endOfPayload(batch: FrameBatch, i: number, key: Int32Array): void {
+  const { bytes } = batch;
+  if (bytes[key[AT_L3] + 9] !== PROTOCOL_UDP) return;
+  const end = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
+  if (end !== key[AT_END]) setEnd(batch, i, key, end);
 }

@@ -163,7 +163,7 @@ export function endPayload(bytes: Uint8Array, keys: Int32Array, at: number, sum:
 }
 
 /** The packet ends at `to`: the frame's length, the IPv4 total length and the UDP length say so. */
-function setEnd(batch: FrameBatch, i: number, key: Int32Array, to: number): void {
+export function setEnd(batch: FrameBatch, i: number, key: Int32Array, to: number): void {
   const { bytes } = batch;
   key[AT_END] = to;
   batch.length[i] = to - batch.offset[i];

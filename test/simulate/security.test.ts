@@ -2,7 +2,7 @@
 // done to frames on the wire between them, with every checksum right: nothing but the keys can tell.
 
 import test from "ava";
-import { setU16 } from "../../lib/base/bytes.ts";
+import { getU16, setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 import type { Keys } from "../../lib/crypto/key-ring.ts";
@@ -12,7 +12,17 @@ import { ACK, FIN, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { unaccounted } from "../fuzz/fuzzed.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { spoil } from "./faults.ts";
-import { concat, echoFrame, pattern, protocolFrame, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import {
+  concat,
+  echoFrame,
+  pattern,
+  protocolFrame,
+  type SeenPacket,
+  swapEnds,
+  tcpFrame,
+  udpFrame,
+  withHeader,
+} from "./packets.ts";
 import { ADAPTIVE, AES_128, AES_256, fabricText, keyText, SIGNED } from "./protection.ts";
 import {
   CLIENT,
@@ -406,6 +416,41 @@ test("IPsec is left as it is, every other datagram is encrypted from the first o
       clear,
       `protocol ${protocol}`,
     );
+  }
+});
+
+test("bytes behind the UDP length are cut off where packets are signed or encrypted, of an empty datagram too", (t) => {
+  for (const sign of ["every-packet", "metadata"]) {
+    for (const payload of [undefined, AES_256]) {
+      const fabric = fabricText("sha256-128", "time-based", sign, "aes-cbc-256");
+      const net = twoRouters({ security: { fabric, ...(payload === undefined ? {} : { payload }) } });
+      const say = established(net);
+      say("third");
+      for (const text of ["", "four", "more than a block of the cipher"]) {
+        const datagram = udpFrame(ENDS, text);
+        const longer = withHeader(concat(datagram, pattern(50)), (frame) => setU16(frame, 16, frame.length - 14));
+        const before = net.server.received.length;
+        net.world.send(net.client, longer);
+        net.world.run(2);
+        const got = net.server.received[before];
+        t.is(got.text.slice(0, text.length), text);
+        t.true(got.checksumsRight);
+        t.is(getU16(got.frame, 16), got.frame.length - 14, `${sign} ${payload} '${text}'`);
+        if (sign === "metadata" && payload === undefined) continue;
+        t.is(got.frame.length, datagram.length);
+        // The same from the other side, where nobody signed what is behind an empty datagram.
+        const bare = packetsOn(net.wan, "west").at(-1)!;
+        t.is(getU16(bare.frame, 16), bare.frame.length - 14);
+        if (text !== "" || sign === "metadata") continue;
+        net.world.inject(
+          net.wan,
+          "east",
+          withHeader(concat(bare.frame, pattern(50)), (frame) => setU16(frame, 16, frame.length - 14)),
+        );
+        net.world.run(2);
+        t.deepEqual(net.server.received[before + 1].frame, got.frame);
+      }
+    }
   }
 });
 
