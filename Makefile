@@ -34,8 +34,8 @@ bench: setup-bench $(ADDON) dist/.built ## benchmarks; live ones need root
 golden: setup-test $(ADDON) dist/.built ## the golden tests; REGEN=1 writes their outputs anew
 	@WAYMARK_REGEN=$(REGEN) $(BIN)/ava dist/test/golden/*.test.js
 
-fuzz: setup-test $(ADDON) $(FUZZED_ADDON) dist/.built ## long runs of the fuzzers, from a new seed; MINUTES=5 sets how long
-	@WAYMARK_FUZZ_MINUTES=$(or $(MINUTES),5) $(BIN)/ava --timeout 24h dist/test/fuzz/*.test.js
+fuzz: setup-test $(ADDON) $(FUZZED_ADDON) dist/.built ## long runs of the fuzzers, from a new seed; MINUTES=5 sets how long, FRAMES=10000000 how many hostile ones
+	@WAYMARK_FUZZ_MINUTES=$(or $(MINUTES),5) WAYMARK_HOSTILE_FRAMES=$(or $(FRAMES),10000000) $(BIN)/ava --timeout 24h dist/test/fuzz/*.test.js
 
 sanitize: setup-test node_modules/.installed dist/.built ## the addon's tests under AddressSanitizer and UBSan
 	@test/sanitize/run.sh

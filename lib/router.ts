@@ -29,7 +29,7 @@ import { lookAtClocks, lookAtPorts, watch } from "./control/watch.ts";
 import { nativeCrypto } from "./crypto/native-crypto.ts";
 import { nodeCrypto } from "./crypto/node-crypto.ts";
 import { KEY_STRIDE, type PacketCrypto } from "./crypto/packet-crypto.ts";
-import { COUNTERS, countVerdict } from "./engine/counters.ts";
+import { ANSWERS_WITHHELD, COUNTERS, countVerdict } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
 import { FabricFragments } from "./engine/fabric-fragments.ts";
@@ -133,7 +133,7 @@ export function buildRouter(
     options.acceptAnyMac,
   );
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
-  const neighbors = new NeighborTable(limits.neighbors);
+  const neighbors = new NeighborTable(limits.neighbors, options.acceptAnyMac);
   const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers, securities);
   const policy = compilePolicy(config, interfaces, paths, securities, share?.workers);
   const { loads } = policy;
@@ -160,7 +160,11 @@ export function buildRouter(
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
   const hold = new HoldQueue({ slots: limits.holdFrames, perKey: limits.holdFramesPerNeighbor, slotBytes: frameBytes });
   const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: frameBytes });
-  const generator = new Generator(frameBytes, () => egress.flush());
+  const generator = new Generator(
+    frameBytes,
+    () => egress.flush(),
+    () => counters.increment(ANSWERS_WITHHELD),
+  );
   const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
   const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
   const metadata = new SessionMetadata(writer, table, policy, config.router);
@@ -498,7 +502,11 @@ function openWatch(
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
   const hold = new HoldQueue({ slots: 64, perKey: 8, slotBytes: WATCHED_BYTES });
   const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: WATCHED_BYTES });
-  const generator = new Generator(WATCHED_BYTES, () => egress.flush());
+  const generator = new Generator(
+    WATCHED_BYTES,
+    () => egress.flush(),
+    () => counters.increment(ANSWERS_WITHHELD),
+  );
   const resolver = new Resolver({ interfaces, neighbors, egress, generator, counters });
   const security = new PacketSecurity({ crypto, random, wallMs, seed: random.nextI32() });
   const own = (report: PathReport): PathReport => ({ ...report, path: rows[report.path] });

@@ -2,7 +2,7 @@
 // tries. The configuration was checked, so nothing here can fail for an operator's mistake.
 
 import { getI32, getU16 } from "../base/bytes.ts";
-import { hashWords } from "../base/hash.ts";
+import { scatter } from "../base/hash.ts";
 import { invariant } from "../base/invariant.ts";
 import type { Security } from "../crypto/key-ring.ts";
 import type { PortInfo } from "../io/port.ts";
@@ -258,7 +258,7 @@ function compileLocalRoute(
     gateway,
     target,
     cost,
-    identity: hashWords(0, Int32Array.from(place), 0, place.length),
+    identity: place.reduce(scatter, 0),
   };
 }
 

@@ -7,7 +7,8 @@
 //     = frames.forwarded + frames.consumed + drops + strays.sent
 //
 // without the drops that come later, of what was counted as forwarded or consumed or was made here: hold-full,
-// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout, and the copies of ARP messages in stray-ring-full.
+// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout, fabric-fragments-full, and the copies of ARP
+// messages in stray-ring-full.
 // Strays are 0 where there is one worker; over all workers as many are received as were sent.
 
 import type { CounterSet } from "../table/counter-set.ts";
@@ -54,6 +55,22 @@ export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded 
 export const ECHO_REPLIES_SENT = counter("icmp.echo-replies-sent", "Pings of the router's own addresses answered.");
 export const ARP_REQUESTS_SENT = counter("arp.requests-sent", "ARP requests sent.");
 export const ARP_REPLIES_SENT = counter("arp.replies-sent", "ARP requests for our addresses answered.");
+export const ARP_DISPUTED = counter(
+  "arp.disputed",
+  "ARP messages that claim the address of a neighbor in use for another station; it keeps it as long as it answers.",
+);
+export const ARP_CLAIMED = counter(
+  "arp.own-claimed",
+  "ARP messages in which another station claims an address of ours.",
+);
+export const ARP_DEFENDED = counter(
+  "arp.own-defended",
+  "Announcements that an address is ours, after another station claimed it; one in 10 s on an interface.",
+);
+export const ANSWERS_WITHHELD = counter(
+  "answers.withheld",
+  "Resets, ICMP messages, ping replies and control messages not sent: too many in this second, or longer than what asked.",
+);
 export const STRAYS_SENT = counter(
   "strays.sent",
   "Frames that a worker handed to the next one, because they are not its own.",

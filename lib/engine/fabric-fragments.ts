@@ -10,7 +10,7 @@
 
 import { getU16, setU16 } from "../base/bytes.ts";
 import type { FrameBatch } from "../io/port.ts";
-import { FRAGMENT_COMPLETE, FRAGMENT_FULL, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
+import { FRAGMENT_COMPLETE, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
 import { fold, ipv4HeaderChecksum, l4Checksum, l4ChecksumOffset, l4Sum, sumWords } from "../wire/checksum.ts";
 import {
   AT_END,
@@ -27,7 +27,7 @@ import {
 import { DONT_FRAGMENT, MORE_FRAGMENTS } from "../wire/ipv4.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_FRAGMENT } from "../wire/metadata-attributes.ts";
-import { CONSUMED, DROP_FRAGMENT_MALFORMED, DROP_FRAGMENT_TABLE_FULL, OK } from "../wire/verdict.ts";
+import { CONSUMED, DROP_FRAGMENT_MALFORMED, OK } from "../wire/verdict.ts";
 import type { Generator } from "./generate.ts";
 
 /** Base header and attribute 1. */
@@ -142,7 +142,6 @@ export class FabricFragments {
       (flags & MORE_FRAGMENTS) !== 0,
       nowMs,
     );
-    if (outcome === FRAGMENT_FULL) return DROP_FRAGMENT_TABLE_FULL;
     if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_FRAGMENT_MALFORMED;
     if (pieceOffset === 0) table.keepHeader(bytes, batch.offset[i], key[AT_PAYLOAD]);
     const error = checksumErrors(bytes, key[AT_L3], key[AT_L4], key[AT_END]);

@@ -70,9 +70,14 @@ export class Generator {
   #answersSinceMs = 0;
   readonly #slotBytes: number;
   readonly #flush: () => void;
+  readonly #withheld: () => void;
 
-  /** Frames of up to `frameBytesMax`; `flush` sends what is queued, and is called before a slot is used again. */
-  constructor(frameBytesMax: number, flush: () => void) {
+  /**
+   * Frames of up to `frameBytesMax`; `flush` sends what is queued, and is called before a slot is used again; `withheld`
+   * is called for each answer that is not given because there were too many.
+   */
+  constructor(frameBytesMax: number, flush: () => void, withheld: () => void = () => {}) {
+    this.#withheld = withheld;
     this.#slotBytes = (HEADROOM + frameBytesMax + 63) & ~63;
     this.bytes = new Uint8Array(SLOTS * this.#slotBytes + TAILROOM);
     this.#flush = flush;
@@ -279,6 +284,8 @@ export class Generator {
       this.#answersSinceMs = nowMs;
       this.#answersLeft = ANSWERS_PER_SECOND;
     }
-    return this.#answersLeft > 0 && this.#answersLeft-- > 0;
+    if (this.#answersLeft > 0) return this.#answersLeft-- > 0;
+    this.#withheld();
+    return false;
   }
 }

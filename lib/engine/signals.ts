@@ -26,11 +26,14 @@ import {
   CONTROL_ENABLE_METADATA,
   CONTROL_SESSION_EXISTS,
 } from "../wire/metadata-attributes.ts";
-import { METADATA_GENERATED } from "./counters.ts";
+import { ANSWERS_WITHHELD, METADATA_GENERATED } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
 import { MadePacket } from "./made-packet.ts";
 import type { PacketSecurity } from "./packet-security.ts";
+
+/** A control message: base header, attributes 16 and 24. A health check has as many. */
+const CONTROL_BYTES = 25;
 
 export class Signals {
   readonly #sessions: Sessions;
@@ -80,10 +83,10 @@ export class Signals {
     }
   }
 
-  /** Answer a health check that came in `direction`: the session is known. */
-  confirm(session: number, direction: number, nowMs: number): void {
+  /** Answer a health check that came in `direction`, in a packet with `asked` bytes of payload: the session is known. */
+  confirm(session: number, direction: number, asked: number, nowMs: number): void {
     const { paths, table } = this.#sessions;
-    if (!paths[table.sides[direction].path[session]].mayAnswer(nowMs)) return;
+    if (!this.#mayAnswer(paths[table.sides[direction].path[session]], asked, nowMs)) return;
     this.#control(session, 1 - direction, CONTROL_SESSION_EXISTS, nowMs);
   }
 
@@ -96,6 +99,13 @@ export class Signals {
     this.#send(session, direction, this.#metadata.writeAgain(session, direction, path, version, remaining), nowMs);
   }
 
+  /** Nothing is answered with more bytes than asked, nor too often: without keys anybody may ask in the peer's name. */
+  #mayAnswer(path: PeerPath, asked: number, nowMs: number): boolean {
+    if (asked >= CONTROL_BYTES && path.mayAnswer(nowMs)) return true;
+    this.#counters.increment(ANSWERS_WITHHELD);
+    return false;
+  }
+
   #control(session: number, direction: number, reason: number, nowMs: number): void {
     const { paths, table } = this.#sessions;
     const version = this.#security.version(paths[table.sides[1 - direction].path[session]], nowMs);
@@ -103,8 +113,8 @@ export class Signals {
   }
 
   /** Answer a health check about a session we do not know, on its tuple swapped: send metadata. */
-  askForMetadata(key: Int32Array, path: PeerPath, nowMs: number): void {
-    if (!path.mayAnswer(nowMs)) return;
+  askForMetadata(key: Int32Array, path: PeerPath, asked: number, nowMs: number): void {
+    if (!this.#mayAnswer(path, asked, nowMs)) return;
     const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA, this.#security.version(path, nowMs));
     const protocol = key[KEY_PROTOCOL] & 0xff;
     const ports = swapPorts(key[KEY_PORTS]);

@@ -109,6 +109,7 @@ import {
   DROP_CONTROL_UNKNOWN,
   DROP_EXCEEDS_MTU,
   DROP_FRAGMENT_MALFORMED,
+  DROP_FRAGMENT_TABLE_FULL,
   DROP_FRAME_TOO_LONG,
   DROP_ICMP_TYPE,
   DROP_IP_CHECKSUM,
@@ -134,6 +135,7 @@ import {
 } from "../wire/verdict.ts";
 import {
   countVerdict,
+  dropCounter,
   ECHO_REPLIES_SENT,
   FABRIC_FRAGMENTS_SENT,
   FABRIC_REASSEMBLED,
@@ -259,7 +261,11 @@ export class SlowPath {
   miss(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
     if (isOwnAddress(ingress, key[KEY_DESTINATION])) return this.#waypointPacket(batch, i, key, ingress, nowMs);
-    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#ttlExceeded(batch, i, key, nowMs);
+    if (batch.bytes[key[AT_L3] + 8] < 2) {
+      // Nobody who could not open a session gets an answer: it is longer than the question, and goes to whoever sent it.
+      const isTenants = this.#policy.tenantOf(ingress.id, key[KEY_SOURCE]) >= 0;
+      return isTenants ? this.#ttlExceeded(batch, i, key, nowMs) : DROP_TTL;
+    }
     const verdict = this.#openFromPlain(batch, i, key, nowMs);
     if (verdict === DROP_TCP_MID_FLOW && this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs)) {
       this.#reply(ingress.id, TCP_RESETS_SENT);
@@ -406,7 +412,7 @@ export class SlowPath {
       return this.#takeBack(batch, i, key, path, nowMs);
     if (parsed.has(ATTRIBUTE_CONTROL)) return DROP_UNKNOWN_SESSION;
     if (!parsed.has(ATTRIBUTE_HEALTH_CHECK)) return DROP_METADATA_CONTEXT;
-    this.#signals.askForMetadata(key, this.#sessions.paths[path], nowMs);
+    this.#signals.askForMetadata(key, this.#sessions.paths[path], key[AT_END] - key[AT_PAYLOAD], nowMs);
     return DROP_UNKNOWN_SESSION;
   }
 
@@ -688,7 +694,8 @@ export class SlowPath {
             ? this.#forwardMetadata(batch, i, key, session, nowMs)
             : this.#reverseMetadata(session, nowMs);
         if (meant !== OK) return meant;
-        if (parsed.has(ATTRIBUTE_HEALTH_CHECK)) this.#signals.confirm(session, direction, nowMs);
+        if (parsed.has(ATTRIBUTE_HEALTH_CHECK))
+          this.#signals.confirm(session, direction, key[AT_END] - key[AT_PAYLOAD], nowMs);
         removeBeforePayload(batch, i, key, parsed.totalLength);
         return OK;
       }
@@ -718,7 +725,9 @@ export class SlowPath {
     if (parsed.has(ATTRIBUTE_FRAGMENT)) {
       // A router never cuts a fragment again: a packet put together is no piece of another.
       if (batch === this.#piece) return DROP_FRAGMENT_MALFORMED;
-      const added = this.#fragments[path].add(batch, i, key, parsed, this.#piece, nowMs);
+      const fragments = this.#fragments[path];
+      const added = fragments.add(batch, i, key, parsed, this.#piece, nowMs);
+      this.#counters.add(dropCounter(DROP_FRAGMENT_TABLE_FULL), fragments.table.displaced);
       if (added !== OK) return added;
       this.#counters.increment(FABRIC_REASSEMBLED);
       return this.#reassembled(key[KEY_PROTOCOL] >>> 8, nowMs);

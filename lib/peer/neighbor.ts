@@ -4,6 +4,10 @@
 //   INCOMPLETE ──learn──► REACHABLE ──30 s──► PROBING ──3 unanswered──► INCOMPLETE ──3 unanswered──► FAILED
 //                             ▲───────learn──────┘ (still forwards)                    └──want, 1 s later──► INCOMPLETE
 //
+// ARP has no keys: anybody may say that an address is his. While the MAC address that is known is in use, a claim of
+// another does not change it but has it asked, by unicast and at most once a second: it stays as long as it answers.
+// When it is silent for 750 ms the address is resolved anew, which is what a neighbor needs that really moved.
+//
 // Rows are referenced by flows (acquire/release); only a row nobody references is given to another address. Full: want
 // returns -1 and the packet is dropped (drop.neighbor-table-full).
 
@@ -16,9 +20,15 @@ export const NEIGHBOR_FAILED = 4;
 
 const STATE_NAMES = ["free", "incomplete", "reachable", "probing", "failed"];
 
+/** Of learn: the neighbor in use has another MAC address, and is asked whether it is still there. */
+export const NEIGHBOR_DISPUTED = -2;
+
 /** Requests this far apart (RFC 4861 RETRANS_TIMER), and so many before giving up (MAX_MULTICAST_SOLICIT). */
 const RETRY_MS = 1000;
 const TRIES_MAX = 3;
+/** The same in a dispute, and how long after one began the next may. */
+const DISPUTE_RETRY_MS = 250;
+const DISPUTE_MS = 1000;
 /** An answer is trusted this long (RFC 4861 REACHABLE_TIME). */
 const REACHABLE_MS = 30_000;
 /** Nobody forwarded through the neighbor for this long: it is not refreshed until somebody does. */
@@ -40,17 +50,23 @@ export class NeighborTable {
   readonly interfaceId: Uint8Array;
   readonly address: Int32Array;
   readonly state: Uint8Array;
+  readonly #believesLast: boolean;
   readonly #references: Int32Array;
   readonly #tries: Uint8Array;
   readonly #nextMs: Float64Array;
   readonly #confirmedMs: Float64Array;
+  /** When the last dispute about the row began, and whether it goes on. */
+  readonly #disputedMs: Float64Array;
+  readonly #isDisputed: Uint8Array;
   /** A neighbor began to resolve since the last `due`: a packet waits, so do not let it wait for the next round. */
   urgent = false;
   readonly #rows = new Map<number, number>();
   #used = 0;
 
-  constructor(capacity: number) {
+  /** `believesLast`: whatever ARP says last is taken at once, for replay, where nobody is there to be asked. */
+  constructor(capacity: number, believesLast = false) {
     this.capacity = capacity;
+    this.#believesLast = believesLast;
     this.macs = new Int32Array(capacity * MAC_WORDS);
     this.usable = new Uint8Array(capacity);
     this.interfaceId = new Uint8Array(capacity);
@@ -60,6 +76,8 @@ export class NeighborTable {
     this.#tries = new Uint8Array(capacity);
     this.#nextMs = new Float64Array(capacity);
     this.#confirmedMs = new Float64Array(capacity);
+    this.#disputedMs = new Float64Array(capacity).fill(Number.NEGATIVE_INFINITY);
+    this.#isDisputed = new Uint8Array(capacity);
   }
 
   get count(): number {
@@ -105,7 +123,8 @@ export class NeighborTable {
 
   /**
    * An ARP message says that `address` is at the MAC (first 2 bytes, last 4). Only addresses somebody wants are
-   * learned. Returns the row when it has just become usable (held frames can go), else -1.
+   * learned, and none in use is changed. Returns the row when it has just become usable (held frames can go),
+   * NEIGHBOR_DISPUTED when the address is in use with another MAC, else -1.
    */
   learn(
     interfaceId: number,
@@ -119,8 +138,15 @@ export class NeighborTable {
     const row = this.find(interfaceId, address);
     if (row < 0) return -1;
     const at = row << MAC_SHIFT;
-    this.macs[at] = (macHigh << 16) | (macLow >>> 16);
-    this.macs[at + 1] = (macLow << 16) | ownHigh;
+    const first = (macHigh << 16) | (macLow >>> 16);
+    const second = (macLow << 16) | ownHigh;
+    const isOther = this.macs[at] !== first || this.macs[at + 1] !== second;
+    if (isOther && this.usable[row] === 1 && !this.#believesLast) {
+      this.#dispute(row, nowMs);
+      return NEIGHBOR_DISPUTED;
+    }
+    this.macs[at] = first;
+    this.macs[at + 1] = second;
     this.macs[at + 2] = ownLow;
     this.#confirmedMs[row] = nowMs;
     const wasUsable = this.usable[row] === 1;
@@ -149,7 +175,7 @@ export class NeighborTable {
       }
       if (this.state[row] === NEIGHBOR_FAILED) continue;
       this.#tries[row]++;
-      this.#nextMs[row] = nowMs + RETRY_MS;
+      this.#nextMs[row] = nowMs + (this.#isDisputed[row] === 1 ? DISPUTE_RETRY_MS : RETRY_MS);
       ask(row, this.state[row] === NEIGHBOR_PROBING);
     }
   }
@@ -172,8 +198,25 @@ export class NeighborTable {
     return elapsedMs(nowMs, this.macs[(row << MAC_SHIFT) + 3]);
   }
 
+  /** Whether the address is in use at this MAC. */
+  isAt(interfaceId: number, address: number, macHigh: number, macLow: number): boolean {
+    const row = this.find(interfaceId, address);
+    if (row < 0 || this.usable[row] === 0) return false;
+    const at = row << MAC_SHIFT;
+    return this.macs[at] === ((macHigh << 16) | (macLow >>> 16)) && this.macs[at + 1] >>> 16 === (macLow & 0xffff);
+  }
+
+  #dispute(row: number, nowMs: number): void {
+    if (nowMs - this.#disputedMs[row] < DISPUTE_MS) return;
+    this.#enter(row, NEIGHBOR_PROBING, nowMs);
+    this.#disputedMs[row] = nowMs;
+    this.#isDisputed[row] = 1;
+    this.urgent = true;
+  }
+
   #enter(row: number, state: number, nextMs: number): void {
     this.state[row] = state;
+    this.#isDisputed[row] = 0;
     this.#tries[row] = 0;
     this.#nextMs[row] = nextMs;
     if (state === NEIGHBOR_INCOMPLETE) this.urgent = true;
@@ -192,6 +235,7 @@ export class NeighborTable {
     if (oldest >= 0) {
       this.#rows.delete(keyOf(this.interfaceId[oldest], this.address[oldest]));
       this.#confirmedMs[oldest] = 0;
+      this.#disputedMs[oldest] = Number.NEGATIVE_INFINITY;
     }
     return oldest;
   }

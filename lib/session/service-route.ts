@@ -2,7 +2,7 @@
 // among here. Each of these ways is a *service path*; they are numbered through all services, and that row is where
 // service-loads.ts counts the sessions of each.
 
-import { hash4 } from "../base/hash.ts";
+import { scatter } from "../base/hash.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 
 export interface ServicePath {
@@ -87,7 +87,7 @@ export function localRouteOf(routes: readonly LocalRoute[], loads: ServiceLoads,
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const route of routes) {
     if (loads.workers === 1 && loads.ofRoute(route.serviceRoute) >= route.maxSessions) continue;
-    const uniform = ((hash4(route.identity, source, 0, 0, 0) >>> 0) + 0.5) * HASH_UNIT;
+    const uniform = ((scatter(route.identity, source) >>> 0) + 0.5) * HASH_UNIT;
     const score = Math.log(uniform) * route.cost;
     if (best !== null && score <= bestScore) continue;
     best = route;

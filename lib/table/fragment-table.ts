@@ -10,14 +10,14 @@
 // attack or a reused extId: the whole chain is dropped, as RFC 5722 asks for IPv6.
 //
 // All memory is taken at construction: about 75 KB a chain, of which the operating system lends only what was ever
-// written. Full: a piece of a new chain gets FRAGMENT_FULL; chains that wait are never pushed out before their time.
+// written. Full: the oldest chain makes room. Pieces are not signed, so anybody may open chains and leave them open: if
+// those stayed, one each 20 ms would keep everybody else's out, whose pieces follow each other within a millisecond.
 
 import { invariant } from "../base/invariant.ts";
 import { Slab } from "./slab.ts";
 
 /** The piece cannot be right, or contradicts its chain, which is gone. */
 export const FRAGMENT_REFUSED = -1;
-export const FRAGMENT_FULL = -2;
 export const FRAGMENT_HELD = 0;
 export const FRAGMENT_COMPLETE = 1;
 
@@ -39,6 +39,8 @@ export class FragmentTable {
   headerLength = 0;
   /** The chain of the last piece that was held or completed its packet. */
   chain = 0;
+  /** How many pieces the chain had that made room for the last one added; 0 = none did. */
+  displaced = 0;
   /** One word per chain for the caller, 0 when the chain begins. */
   readonly accumulators: Int32Array;
 
@@ -108,12 +110,12 @@ export class FragmentTable {
   ): number {
     const length = to - from;
     const end = pieceOffset + length;
+    this.displaced = 0;
     if (length <= 0 || pieceOffset < 0 || pieceOffset % 8 !== 0 || end > this.#bytesMax) return FRAGMENT_REFUSED;
     if (moreFragments && length % 8 !== 0) return FRAGMENT_REFUSED;
 
     let chain = this.#find(source, destination, ports, protocol, extId);
     if (chain < 0) chain = this.#open(source, destination, ports, protocol, extId, nowMs);
-    if (chain < 0) return FRAGMENT_FULL;
     if (this.#contradicts(chain, bytes, from, pieceOffset, end, moreFragments)) {
       this.#close(chain);
       return FRAGMENT_REFUSED;
@@ -173,8 +175,11 @@ export class FragmentTable {
   }
 
   #open(source: number, destination: number, ports: number, protocol: number, extId: number, nowMs: number): number {
+    if (this.#count === this.#order.length) {
+      this.displaced = this.#pieces[this.#order[0]];
+      this.#close(this.#order[0]);
+    }
     const chain = this.#slab.allocate();
-    if (chain < 0) return -1;
     this.#key.set([source, destination, ports, protocol, extId], chain * 5);
     this.#arrived.fill(0, chain * this.#units, (chain + 1) * this.#units);
     this.#arrivedCount[chain] = 0;

@@ -1,7 +1,7 @@
 // HOT
 // Words to row: finds the row of the caller's table whose key equals the given words. Open addressing with linear
 // probing at a load of at most one half; removal shifts later entries back, so there are no tombstones and lookups
-// do not slow down with age. The hash is seeded per boot (base/hash.ts), so chosen keys do not collide.
+// do not slow down with age. The hash has a key drawn per boot (base/hash.ts), so chosen keys do not collide.
 //
 //   slots   | tag, row + 1 | tag, row + 1 | ...         one word a slot; 0 is an empty slot
 //   rows    | key words ... other words ... | ...       the caller's; row r begins at r * rowWords with its key
@@ -14,13 +14,13 @@
 // memory is taken at construction (4 bytes a slot, 2 to 4 slots a row). Full (`count` = capacity): insert returns
 // false and nothing changes.
 
-import { hash4, hash4Batch, hashWords } from "../base/hash.ts";
+import { hash4, hash4Batch, hashKeyOf, hashWords } from "../base/hash.ts";
 import { invariant } from "../base/invariant.ts";
 import { plainMemory } from "../base/memory.ts";
 
 export class HashIndex {
   readonly capacity: number;
-  readonly #seed: number;
+  readonly #hashKey: Int32Array;
   readonly #keyWords: number;
   readonly #rows: Int32Array;
   readonly #rowWords: number;
@@ -46,7 +46,7 @@ export class HashIndex {
     invariant(Number.isInteger(capacity) && capacity > 0 && capacity <= 1 << 28, "hash index: capacity 1 to 2^28");
     invariant(keyWords > 0 && keyWords <= rowWords, "hash index: the key must fit in a row");
     this.capacity = capacity;
-    this.#seed = seed | 0;
+    this.#hashKey = hashKeyOf(seed, keyWords);
     this.#keyWords = keyWords;
     this.#rows = rows;
     this.#rowWords = rowWords;
@@ -68,7 +68,7 @@ export class HashIndex {
     const rows = this.#rows;
     const mask = this.#mask;
     const rowMask = this.#rowMask;
-    const hash = hash4(this.#seed, w0, w1, w2, w3);
+    const hash = hash4(this.#hashKey, w0, w1, w2, w3);
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const entry = slots[slot];
       if (entry === 0) return -1;
@@ -85,7 +85,7 @@ export class HashIndex {
    * batch are waited for together, not one after the other: hashes, then every slot's cache line, then every row's.
    */
   findBatch(keys: Int32Array, keyShift: number, count: number, found: Int32Array): void {
-    hash4Batch(this.#seed, keys, keyShift, count, this.#hashes);
+    hash4Batch(this.#hashKey, keys, keyShift, count, this.#hashes);
     this.#touch(count);
     this.#probeBatch(count, found);
     const rows = this.#rows;
@@ -133,7 +133,7 @@ export class HashIndex {
 
   /** The row whose key is the words of `key` from `at`, or -1. */
   find(key: Int32Array, at: number): number {
-    const hash = hashWords(this.#seed, key, at, this.#keyWords);
+    const hash = hashWords(this.#hashKey, key, at, this.#keyWords);
     return (this.#slots[this.#probe(hash, key, at)] & this.#rowMask) - 1;
   }
 
@@ -141,7 +141,7 @@ export class HashIndex {
   insert(row: number): boolean {
     if (this.#count >= this.capacity) return false;
     const at = Math.imul(row, this.#rowWords);
-    const hash = hashWords(this.#seed, this.#rows, at, this.#keyWords);
+    const hash = hashWords(this.#hashKey, this.#rows, at, this.#keyWords);
     const slot = this.#probe(hash, this.#rows, at);
     if (this.#slots[slot] !== 0) return false;
     this.#slots[slot] = (hash & ~this.#rowMask) | (row + 1);
@@ -155,7 +155,7 @@ export class HashIndex {
     const mask = this.#mask;
     const rowMask = this.#rowMask;
     const at = Math.imul(row, this.#rowWords);
-    let hole = this.#probe(hashWords(this.#seed, this.#rows, at, this.#keyWords), this.#rows, at);
+    let hole = this.#probe(hashWords(this.#hashKey, this.#rows, at, this.#keyWords), this.#rows, at);
     if ((slots[hole] & rowMask) !== row + 1) return false;
     // An entry behind the hole may fill it unless its home lies between the two (seen along the probe direction).
     for (let slot = (hole + 1) & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
@@ -170,7 +170,7 @@ export class HashIndex {
   }
 
   #homeOf(row: number): number {
-    return hashWords(this.#seed, this.#rows, Math.imul(row, this.#rowWords), this.#keyWords) & this.#mask;
+    return hashWords(this.#hashKey, this.#rows, Math.imul(row, this.#rowWords), this.#keyWords) & this.#mask;
   }
 
   /** The slot that holds the key at `key[at]`, or the empty slot where its search ends. */

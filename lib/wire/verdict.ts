@@ -56,6 +56,10 @@ export const DROP_VLAN = reason("vlan", "The frame has a VLAN tag; this version 
 export const DROP_ETHERTYPE = reason("ethertype", "Neither IPv4 nor ARP.");
 export const DROP_IPV6 = reason("ipv6", "An IPv6 packet; this version forwards IPv4.");
 export const DROP_ARP_MALFORMED = reason("arp-malformed", "An ARP message that RFC 826 does not allow.");
+export const DROP_ARP_LIMIT = reason(
+  "arp-limit",
+  "An ARP request for an address of ours, of a station that is no neighbor in use: over 1000 a second get no answer.",
+);
 export const DROP_IP_VERSION = reason("ip-version", "EtherType says IPv4, the version field does not.");
 export const DROP_IP_HEADER_LENGTH = reason(
   "ip-header-length",
@@ -244,7 +248,7 @@ export const DROP_FRAGMENT_MALFORMED = reason(
 );
 export const DROP_FRAGMENT_TABLE_FULL = reason(
   "fabric-fragments-full",
-  "Too many packets are being put together from fabric fragments at once.",
+  "A fabric fragment whose packet made room for another: too many are being put together at once.",
 );
 export const DROP_FRAGMENT_TIMEOUT = reason(
   "fabric-fragment-timeout",

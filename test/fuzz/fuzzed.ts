@@ -134,9 +134,14 @@ export function fuzzed(
 }
 
 /** Drops of what was counted before; lib/engine/counters.ts has the equation. */
-const LATE = ["hold-full", "neighbor-unreachable", "tx-full", "tx-error", "fabric-fragment-timeout"].map(
-  (name) => `drop.${name}`,
-);
+const LATE = [
+  "hold-full",
+  "neighbor-unreachable",
+  "tx-full",
+  "tx-error",
+  "fabric-fragment-timeout",
+  "fabric-fragments-full",
+].map((name) => `drop.${name}`);
 
 /**
  * By how many frames the counters do not add up: every frame received or taken over, and every packet put together from

@@ -80,6 +80,17 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
     world.send(client, lead());
     world.run(1);
   },
+  "arp-limit": ({ world, client, lan }) => {
+    world.send(client, lead());
+    world.run(1);
+    const asked = lan.seen.find(({ frame }) => frame[12] === 8 && frame[13] === 6)!.frame;
+    asked[31] = 77;
+    for (let n = 0; n < 1001; n++) {
+      world.inject(lan, "west", asked.slice());
+      if (n % 32 === 0) world.settle();
+    }
+    world.settle();
+  },
   "neighbor-unreachable": ({ world, client, server }) => {
     server.answersArp = false;
     world.send(client, lead());
@@ -129,7 +140,9 @@ const OWN_KEYS = `${PAYLOAD}, session-keys: true`;
 const CLEAR = fabricText("none", "", "", "none");
 const ciphers = (first: number) => ({ fabric: fabricText("none", "", "", "aes-cbc-128", first) });
 
-/** What needs keys: of both routers, or of each. */
+const WATCHED = { extra: "bfd: { desired-tx-interval: 50ms, required-min-rx-interval: 50ms }\n" };
+
+/** What needs keys, or BFD: of both routers, or of each. */
 const SECURE_SCENES: Record<string, [Options, (net: TwoRouters) => void]> = {
   "signature-wrong": [{ protections: { west: { fabric: SIGNED }, east: { fabric: EVERY } } }, open],
   "signature-missing": [{ security: { fabric: EVERY } }, (net) => [open(net), follow(net, "short")]],
@@ -158,6 +171,26 @@ const SECURE_SCENES: Record<string, [Options, (net: TwoRouters) => void]> = {
     },
   ],
   "security-policy": [{ protections: { west: { fabric: CLEAR }, east: { fabric: CLEAR, payload: PAYLOAD } } }, open],
+  "bfd-peer": [
+    WATCHED,
+    (net) => {
+      Object.assign(net.west.sessions.paths[0], { peerName: "north" });
+      net.world.run(2000);
+    },
+  ],
+  "bfd-echo": [
+    WATCHED,
+    (net) => {
+      net.world.run(2500);
+      const ofBfd = packetsOn(net.wan, "west").filter(({ destinationPort }) => destinationPort === 1280);
+      const longest = Math.max(...ofBfd.map(({ payload }) => payload.length));
+      const echo = ofBfd.find(({ payload }) => payload.length === longest)!.frame;
+      for (let n = 0; n < 600; n++) {
+        net.world.inject(net.wan, "east", echo.slice());
+        net.world.settle();
+      }
+    },
+  ],
   replay: [
     { security: { fabric: SIGNED } },
     (net) => {

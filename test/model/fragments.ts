@@ -24,14 +24,22 @@ export class SlowFragments {
     return this.#chains.size;
   }
 
-  /** The complete payload, or "held", "refused", "full". */
+  /** Pieces of the chain that made room for the last one added. */
+  displaced = 0;
+
+  /** The complete payload, or "held", "refused". */
   add(key: string, piece: number[], offset: number, more: boolean, nowMs: number): number[] | string {
     const end = offset + piece.length;
+    this.displaced = 0;
     if (piece.length === 0 || offset % 8 !== 0 || end > this.#bytesMax) return "refused";
     if (more && piece.length % 8 !== 0) return "refused";
     let chain = this.#chains.get(key);
     if (chain === undefined) {
-      if (this.#chains.size === this.#capacity) return "full";
+      if (this.#chains.size === this.#capacity) {
+        const [oldest, { pieces }] = [...this.#chains][0];
+        this.displaced = pieces;
+        this.#chains.delete(oldest);
+      }
       chain = { bytes: new Map(), ends: [], lastEnds: [], openedMs: nowMs, pieces: 0 };
       this.#chains.set(key, chain);
     }

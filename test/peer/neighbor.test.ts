@@ -1,5 +1,5 @@
 import test from "ava";
-import { NeighborTable } from "../../lib/peer/neighbor.ts";
+import { NEIGHBOR_DISPUTED, NeighborTable } from "../../lib/peer/neighbor.ts";
 
 const [MAC_HIGH, MAC_LOW] = [0x0211, 0x22334455];
 const [OWN_HIGH, OWN_LOW] = [0x02aa, 0xbbccddee | 0];
@@ -139,4 +139,58 @@ test("a full table gives the row that was idle longest to another, never one in 
   bench.table.release(rows[0]);
   t.is(bench.table.want(0, 5, 80), rows[0]);
   t.deepEqual([...bench.table.rows()].sort(), [0, 1, 2]);
+});
+
+const OTHER_LOW = 0x66778899;
+const claim = (bench: Bench, nowMs: number, low = OTHER_LOW) =>
+  bench.table.learn(0, ADDRESS, MAC_HIGH, low, OWN_HIGH, OWN_LOW, nowMs);
+const isAt = (bench: Bench, low: number) => bench.table.isAt(0, ADDRESS, MAC_HIGH, low);
+
+/** A neighbor that answered at 0 ms. */
+function inUse(): Bench {
+  const bench = new Bench();
+  bench.table.want(0, ADDRESS, 0);
+  bench.due(0);
+  bench.learn(0);
+  bench.asked.length = 0;
+  return bench;
+}
+
+test("a neighbor in use that is claimed for another MAC address keeps its own as long as it answers", (t) => {
+  const bench = inUse();
+  for (let now = 5000; now < 15_000; now += 10) {
+    t.is(claim(bench, now), NEIGHBOR_DISPUTED);
+    if (bench.table.urgent) {
+      bench.due(now);
+      bench.learn(now + 1);
+    }
+    t.true(isAt(bench, MAC_LOW) && !isAt(bench, OTHER_LOW));
+  }
+  t.deepEqual(
+    bench.asked,
+    Array.from({ length: 10 }, (_, n) => `${5000 + n * 1000} 0 unicast`),
+    "a thousand claims, and it is asked once a second",
+  );
+  t.is(bench.table.usable[0], 1);
+});
+
+test("a neighbor that moved to another MAC address is found there within a second", (t) => {
+  const bench = inUse();
+  t.is(claim(bench, 5000), NEIGHBOR_DISPUTED);
+  bench.pass(5000, 5900, true);
+  t.deepEqual(
+    bench.asked.map((line) => line.split(" ")[2]),
+    ["unicast", "unicast", "unicast", "broadcast"],
+  );
+  t.is(claim(bench, 5910), 0, "held frames can go");
+  t.true(isAt(bench, OTHER_LOW));
+});
+
+test("where nobody can be asked, what was said last counts", (t) => {
+  const table = new NeighborTable(4, true);
+  const row = table.want(0, ADDRESS, 0);
+  table.learn(0, ADDRESS, MAC_HIGH, MAC_LOW, OWN_HIGH, OWN_LOW, 1);
+  t.is(table.learn(0, ADDRESS, MAC_HIGH, OTHER_LOW, OWN_HIGH, OWN_LOW, 2), -1);
+  t.true(table.isAt(0, ADDRESS, MAC_HIGH, OTHER_LOW));
+  t.is(table.stateName(row), "reachable");
 });

@@ -4,6 +4,8 @@
 
 import test, { type ExecutionContext } from "ava";
 import { setU16 } from "../../lib/base/bytes.ts";
+import type { Router } from "../../lib/router.ts";
+import { HandshakeColumns } from "../../lib/table/session-table.ts";
 import { completeChecksum } from "../../lib/wire/offload.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { type Ends, pattern, seePacket, swapEnds, tcpFrame, udpFrame, withHeader } from "./packets.ts";
@@ -150,6 +152,79 @@ test("a truncated packet of any length, the digest's last bytes gone first", (t)
     refused(t, net, frames, Object.keys(drops), fabric);
     t.true(drops["signature-wrong"] >= 20, fabric);
   }
+});
+
+/** Every word of a router's sessions and flows: columns, numbers and times. */
+function stateOf({ sessions }: Router): unknown {
+  const columns = (of: object): unknown[] =>
+    Object.values(of).flatMap((value: unknown) =>
+      ArrayBuffer.isView(value)
+        ? [Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64")]
+        : Array.isArray(value) || value instanceof HandshakeColumns
+          ? columns(value as object)
+          : typeof value === "number"
+            ? [value]
+            : [],
+    );
+  const { openedTotal, closedTotal, halfOpenCount, paths } = sessions;
+  const ports = paths.map(({ udpPorts, tcpPorts }) => [udpPorts.inUse, tcpPorts.inUse]);
+  return [columns(sessions.table), columns(sessions.flows), openedTotal, closedTotal, halfOpenCount, ports];
+}
+
+test("at either router each refusal has its own counter, forwards nothing, answers nothing and leaves every session as it was", (t) => {
+  const net = twoRouters({ security: { fabric: EVERY } });
+  const other = twoRouters({
+    security: { fabric: fabricText("sha1", "time-based", "every-packet", "aes-cbc-128", 50) },
+  });
+  for (const { world, client, server } of [net, other]) {
+    server.onPacket = (packet) => world.send(server, udpFrame(swapEnds(packet), "an answer of some length"));
+    for (const text of ["lead", "second", "a third of some length"]) {
+      world.send(client, udpFrame(ENDS, text));
+      world.run(2);
+    }
+  }
+  net.server.onPacket = () => {};
+  const lead = packetsOn(net.wan, "west")[0];
+  for (const [name, from] of [
+    ["east", "west"],
+    ["west", "east"],
+  ] as const) {
+    const own = packetsOn(net.wan, from).at(-1)!;
+    t.false(own.hasMetadata);
+    const { payload } = own;
+    const altered = payload.slice();
+    altered[3] ^= 1;
+    const cases: [what: string, counter: string, frame: Uint8Array][] = [
+      ["wrong key", "signature-wrong", udpFrame(own, packetsOn(other.wan, from).at(-1)!.payload)],
+      ["wrong policy: not signed", "signature-wrong", udpFrame(own, "a text without any digest behind it")],
+      ["altered", "signature-wrong", udpFrame(own, altered)],
+      ["digest cut", "signature-wrong", udpFrame(own, payload.slice(0, -1))],
+      ["digest gone", "signature-missing", udpFrame(own, payload.slice(0, 12))],
+      ["no peer's address", "not-a-peer", udpFrame({ ...own, source: "198.18.0.77" }, payload)],
+      ["metadata cut", "metadata-malformed", udpFrame(own, lead.payload.slice(0, 40))],
+      ["another window", "clock-skew", udpFrame(own, payload)],
+    ];
+    if (name === "east")
+      cases.splice(7, 0, ["sent again elsewhere", "replay", udpFrame({ ...own, sourcePort: 20_000 }, lead.payload)]);
+    for (const [what, counter, frame] of cases) {
+      if (counter === "clock-skew") net.world.skip(7000);
+      const seen = [net.lan, net.wan, net.far].map((link) => link.seen.length);
+      const before = stateOf(net[name]);
+      const drops = dropsOf(net[name]);
+      net.world.inject(net.wan, name, frame);
+      net.world.settle();
+      t.deepEqual(stateOf(net[name]), before, what);
+      t.deepEqual(dropsOf(net[name]), { ...drops, [counter]: (drops[counter] ?? 0) + 1 }, what);
+      t.deepEqual(
+        [net.lan, net.wan, net.far].map((link) => link.seen.length),
+        seen,
+        what,
+      );
+    }
+  }
+  net.world.send(net.client, udpFrame(ENDS, "and on it goes"));
+  net.world.run(2);
+  t.is(net.server.received.at(-1)!.text, "and on it goes");
 });
 
 test("a packet of a peer that has to sign, too short for a digest", (t) => {

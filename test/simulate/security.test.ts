@@ -2,9 +2,13 @@
 // done to frames on the wire between them, with every checksum right: nothing but the keys can tell.
 
 import test from "ava";
-import { setU16 } from "../../lib/base/bytes.ts";
+import { pino } from "pino";
+import { getU16, setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
+import type { PeersAnswer } from "../../lib/control/show.ts";
+import { snapshot } from "../../lib/control/snapshot.ts";
+import { lookAtClocks } from "../../lib/control/watch.ts";
 import type { Keys } from "../../lib/crypto/key-ring.ts";
 import { nodeCrypto } from "../../lib/crypto/node-crypto.ts";
 import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
@@ -13,7 +17,7 @@ import { unaccounted } from "../fuzz/fuzzed.ts";
 import { ALL, ANSWERS, converse, ECHO, established, noDrops, REQUESTS } from "./conversation.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { spoil } from "./faults.ts";
-import { concat, pattern, protocolFrame, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { concat, pattern, protocolFrame, swapEnds, tcpFrame, udpFrame, withHeader } from "./packets.ts";
 import { ENDS } from "./peer.ts";
 import { ADAPTIVE, AES_128, AES_256, fabricText, keyText, SIGNED } from "./protection.ts";
 import {
@@ -32,11 +36,16 @@ const NAMES = ["corp", "app", "west", "east", "middle"];
 
 const includes = (frame: Uint8Array, text: string) => Buffer.from(frame).includes(text);
 
+const HMACS = ["none", "sha1", "sha256", "sha256-128"];
+let combinations = 0;
+
 for (const path of ["two routers", "a mid waypoint"]) {
-  for (const hmac of ["none", "sha1", "sha256", "sha256-128"]) {
+  for (const hmac of HMACS) {
     test(`digest ${hmac} with every mode, extent and cipher: TCP, UDP and ICMP come through ${path} as they were`, (t) => {
+      // Without a digest there is nothing that could be done by the time, or to some packets.
       const modes = hmac === "none" ? ["regular"] : ["regular", "time-based"];
       const extents = hmac === "none" ? ["none"] : ["metadata", "every-packet", "none"];
+      const before = combinations;
       for (const mode of modes) {
         for (const sign of extents) {
           for (const cipher of ["none", "aes-cbc-128", "aes-cbc-256"]) {
@@ -46,6 +55,7 @@ for (const path of ["two routers", "a mid waypoint"]) {
               const net = path === "two routers" ? twoRouters({ security }) : threeRouters({ security });
               const what = `${fabric} | ${payload ?? "payload in clear"}`;
               const { done, answers } = converse(net);
+              combinations++;
               const right = done && noDrops(net);
               if (!right) t.log(net.world.diagram(), [...net.world.routers.values()].map(dropsOf));
               t.true(right, what);
@@ -65,6 +75,7 @@ for (const path of ["two routers", "a mid waypoint"]) {
           }
         }
       }
+      t.is(combinations - before, hmac === "none" ? 3 * 4 : 2 * 3 * 3 * 4);
     });
   }
 }
@@ -103,11 +114,15 @@ test("each hop has its own keys for metadata, and a session's ciphertext passes 
 
 for (const [skewMs, name] of [
   [1000, "goes on as if there were none"],
+  [-1000, "goes on as if there were none"],
   [2000, "goes on as if there were none"],
+  [-2000, "goes on as if there were none"],
   [5000, "is refused, and measured"],
+  [-5000, "is refused, and measured"],
   [60_000, "is refused, and measured"],
   [-60_000, "is refused, and measured"],
   [600_000, "is refused"],
+  [-600_000, "is refused"],
 ] as const) {
   test(`clocks ${skewMs / 1000} s apart: what is signed by the time ${name}`, (t) => {
     // At every part of a window.
@@ -133,6 +148,42 @@ for (const [skewMs, name] of [
         t.deepEqual(Object.keys(drops), ["signature-wrong"]);
       }
     }
+  });
+}
+
+for (const skewMs of [1000, 2000, 5000, 60_000].flatMap((ms) => [ms, -ms])) {
+  test(`a clock that is set ${skewMs / 1000} s apart while a session goes on: both routers say so, or nobody notices`, (t) => {
+    const net = twoRouters({ security: { fabric: fabricText("sha256-128", "time-based", "every-packet", "none") } });
+    const say = established(net);
+    net.world.skewMs.set("west", skewMs);
+    const lines: Record<string, unknown>[] = [];
+    const log = pino(
+      { base: null },
+      { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) },
+    );
+    const looks = [net.west, net.east].map(({ sessions }) =>
+      lookAtClocks(sessions.paths, log, () => net.world.clock.nowMs()),
+    );
+    const isRight = Math.abs(skewMs) <= 2000;
+    t.is(say("from the client")?.text, isRight ? "from the client" : undefined);
+    net.world.send(net.server, udpFrame(swapEnds(ENDS), "from the server"));
+    net.world.run(2);
+    t.is(net.client.received.at(-1)?.text === "from the server", isRight);
+    for (const look of looks) look();
+    for (const [router, peer, ahead] of [
+      [net.west, "east", -skewMs],
+      [net.east, "west", skewMs],
+    ] as const) {
+      t.deepEqual(dropsOf(router), isRight ? {} : { "clock-skew": 1 });
+      const { clockOffsetMs } = (snapshot(router, "peers") as PeersAnswer).peers[0].paths[0];
+      const said = lines.filter((line) => line.peer === peer);
+      t.is(said.length, isRight ? 0 : 1);
+      t.is(clockOffsetMs, isRight ? null : (said[0].offsetMs as number));
+      t.true(isRight || Math.abs(clockOffsetMs! - ahead) <= 2000, `${clockOffsetMs}`);
+    }
+    // Nothing was learned from what was refused: set right, the session goes on.
+    net.world.skewMs.set("west", 0);
+    t.is(say("again")?.text, "again");
   });
 }
 
@@ -360,6 +411,41 @@ test("IPsec is left as it is, every other datagram is encrypted from the first o
       clear,
       `protocol ${protocol}`,
     );
+  }
+});
+
+test("bytes behind the UDP length are cut off where packets are signed or encrypted, of an empty datagram too", (t) => {
+  for (const sign of ["every-packet", "metadata"]) {
+    for (const payload of [undefined, AES_256]) {
+      const fabric = fabricText("sha256-128", "time-based", sign, "aes-cbc-256");
+      const net = twoRouters({ security: { fabric, ...(payload === undefined ? {} : { payload }) } });
+      const say = established(net);
+      say("third");
+      for (const text of ["", "four", "more than a block of the cipher"]) {
+        const datagram = udpFrame(ENDS, text);
+        const longer = withHeader(concat(datagram, pattern(50)), (frame) => setU16(frame, 16, frame.length - 14));
+        const before = net.server.received.length;
+        net.world.send(net.client, longer);
+        net.world.run(2);
+        const got = net.server.received[before];
+        t.is(got.text.slice(0, text.length), text);
+        t.true(got.checksumsRight);
+        t.is(getU16(got.frame, 16), got.frame.length - 14, `${sign} ${payload} '${text}'`);
+        if (sign === "metadata" && payload === undefined) continue;
+        t.is(got.frame.length, datagram.length);
+        // The same from the other side, where nobody signed what is behind an empty datagram.
+        const bare = packetsOn(net.wan, "west").at(-1)!;
+        t.is(getU16(bare.frame, 16), bare.frame.length - 14);
+        if (text !== "" || sign === "metadata") continue;
+        net.world.inject(
+          net.wan,
+          "east",
+          withHeader(concat(bare.frame, pattern(50)), (frame) => setU16(frame, 16, frame.length - 14)),
+        );
+        net.world.run(2);
+        t.deepEqual(net.server.received[before + 1].frame, got.frame);
+      }
+    }
   }
 });
 

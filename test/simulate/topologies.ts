@@ -102,6 +102,8 @@ export interface Options {
   /** Of west. */
   limits?: Limits;
   superFrames?: boolean;
+  /** Frames that may wait in each port between two settles. */
+  queueFrames?: number;
   /** Of the wan link's two ends. */
   wanMtu?: number;
   /** Where east has service "app", when that is not its own lan0. */
@@ -118,7 +120,7 @@ const EAST_LAN = { address: "10.2.0.1" };
 
 /** client ─lan─ west ─wan─ east ─far─ server. */
 export function twoRouters(options: Options = {}): TwoRouters {
-  const world = new World(options.seed, options.superFrames);
+  const world = new World(options.seed, options.superFrames, options.queueFrames);
   const west = world.addRouter("west", westYaml(options));
   const east = world.addRouter("east", eastYaml("west", "198.18.0.2", "198.18.0.1", options));
   const client = world.addHost("client", CLIENT, "10.1.0.1");
@@ -143,6 +145,7 @@ function westYaml(options: Options): string {
     route: "peer: east",
     limits,
     wanMtu,
+    extra: options.extra ?? "",
   });
 }
 
@@ -155,6 +158,7 @@ function eastYaml(peer: string, own: string, remote: string, options: Options = 
     wans: { wan0: [own, peer, remote] },
     route: eastRoute,
     wanMtu,
+    extra: options.extra ?? "",
   });
 }
 

@@ -71,7 +71,15 @@ export class SimHost {
   #gatewayMac: [number, number] | null = null;
   readonly #waiting: Uint8Array[] = [];
 
-  constructor(name: string, address: string, gateway: string, mac: Uint8Array, mtu: number, superFrames: boolean) {
+  constructor(
+    name: string,
+    address: string,
+    gateway: string,
+    mac: Uint8Array,
+    mtu: number,
+    superFrames: boolean,
+    queueFrames: number,
+  ) {
     this.name = name;
     this.address = address;
     this.#mac = mac;
@@ -81,7 +89,7 @@ export class SimHost {
       mac,
       mtu,
       ...(superFrames ? { frameMax: SUPER_FRAME_MAX } : {}),
-      queueFrames: QUEUE_FRAMES,
+      queueFrames,
     });
   }
 
@@ -140,9 +148,11 @@ export class World {
   readonly #delayed: { atMs: number; port: MemoryPort; frame: Uint8Array }[] = [];
   #seed: number;
   readonly #superFrames: boolean;
+  readonly #queueFrames: number;
 
-  /** `superFrames`: ports take frames of up to 64 KiB, as veth and GRO deliver them. */
-  constructor(seed = 1, superFrames = false) {
+  /** `superFrames`: ports take frames of up to 64 KiB, as veth and GRO deliver them. `queueFrames` may wait in each. */
+  constructor(seed = 1, superFrames = false, queueFrames = QUEUE_FRAMES) {
+    this.#queueFrames = queueFrames;
     this.#seed = seed;
     this.#superFrames = superFrames;
   }
@@ -162,7 +172,7 @@ export class World {
           mac,
           mtu: item.mtu ?? 1500,
           ...(this.#superFrames ? { frameMax: SUPER_FRAME_MAX } : {}),
-          queueFrames: QUEUE_FRAMES,
+          queueFrames: this.#queueFrames,
         }),
       );
     }
@@ -208,6 +218,7 @@ export class World {
       Uint8Array.of(2, 0, 0, 0, 1, this.hosts.size + 1),
       mtu,
       this.#superFrames,
+      this.#queueFrames,
     );
     this.hosts.set(name, host);
     this.#portsOf.set(name, new Map([["", host.port]]));

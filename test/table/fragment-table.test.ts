@@ -3,7 +3,6 @@ import fc from "fast-check";
 import type { SeededRandom } from "../../lib/base/random.ts";
 import {
   FRAGMENT_COMPLETE,
-  FRAGMENT_FULL,
   FRAGMENT_HEADER_MAX,
   FRAGMENT_HEADROOM,
   FRAGMENT_HELD,
@@ -74,18 +73,19 @@ test("random pieces, right and wrong, meet the same fate as in a map of bytes", 
   const random = seededRandom(t);
   const table = new FragmentTable({ chains: 4, bytesMax: 128, timeoutMs: 40 });
   const slow = new SlowFragments(4, 128, 40);
-  const fates = { complete: 0, held: 0, refused: 0, full: 0 };
+  const fates = { complete: 0, held: 0, refused: 0, displaced: 0 };
   const names = new Map([
     [FRAGMENT_HELD, "held"],
     [FRAGMENT_REFUSED, "refused"],
-    [FRAGMENT_FULL, "full"],
   ]);
   for (let step = 0; step < 20_000; step++) {
     const { extId, bytes, offset, more } = randomPiece(random);
     const expected = slow.add(String(extId), [...bytes], offset, more, step);
     const result = table.add(1, 2, 3, 6, extId, bytes, 0, bytes.length, offset, more, step);
     t.deepEqual(result === FRAGMENT_COMPLETE ? [...packet(table)] : names.get(result), expected);
-    fates[result === FRAGMENT_COMPLETE ? "complete" : (names.get(result) as "held" | "refused" | "full")]++;
+    t.is(table.displaced, slow.displaced);
+    fates[result === FRAGMENT_COMPLETE ? "complete" : (names.get(result) as "held" | "refused")]++;
+    if (table.displaced > 0) fates.displaced++;
     if (random.below(10) === 0) t.is(table.expire(step), slow.expire(step));
     t.is(table.count, slow.count);
   }
@@ -112,14 +112,18 @@ test("an extId above 2^31 given as an unsigned number is the same as its int32",
   t.is(add(table, 0xa1b2c3d4 | 0, payload(16), 8, 16), FRAGMENT_COMPLETE);
 });
 
-test("a full table refuses new chains, still completes open ones, and takes new ones then", (t) => {
+test("in a full table the oldest chain makes room, and its pieces are told", (t) => {
   const table = new FragmentTable({ chains: 2, bytesMax: 64 });
-  const bytes = payload(16);
+  const bytes = payload(24);
   t.is(add(table, 1, bytes, 0, 8), FRAGMENT_HELD);
   t.is(add(table, 2, bytes, 0, 8), FRAGMENT_HELD);
-  t.is(add(table, 3, bytes, 0, 8), FRAGMENT_FULL);
-  t.is(add(table, 2, bytes, 8, 16), FRAGMENT_COMPLETE);
+  t.is(add(table, 1, bytes, 8, 16), FRAGMENT_HELD);
+  t.is(table.displaced, 0);
   t.is(add(table, 3, bytes, 0, 8), FRAGMENT_HELD);
+  t.is(table.displaced, 2);
+  t.is(add(table, 2, bytes, 8, 24), FRAGMENT_COMPLETE);
+  t.deepEqual([table.displaced, table.count], [0, 1]);
+  t.is(add(table, 1, bytes, 16, 24), FRAGMENT_HELD, "nothing is left of the one that made room");
 });
 
 test("a chain ends with its timeout, counted from its first piece", (t) => {

@@ -1,5 +1,5 @@
 import test from "ava";
-import { hash4 } from "../../lib/base/hash.ts";
+import { hash4, hashKeyOf } from "../../lib/base/hash.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { HashIndex } from "../../lib/table/hash-index.ts";
 import { SlowKeyedRows } from "../model/keyed-rows.ts";
@@ -64,11 +64,12 @@ test("each of the four words and its sign bit tell keys apart", (t) => {
 test("two keys whose whole 32-bit hashes are equal stay apart", (t) => {
   const random = new SeededRandom(1);
   const seed = 99;
+  const hashKey = hashKeyOf(seed, 4);
   const keyOfHash = new Map<number, number[]>();
   let twins: number[][] | undefined;
   while (twins === undefined) {
     const key = [0, random.nextI32(), random.nextI32(), 6];
-    const hash = hash4(seed, key[0], key[1], key[2], key[3]);
+    const hash = hash4(hashKey, key[0], key[1], key[2], key[3]);
     const other = keyOfHash.get(hash);
     if (other !== undefined) twins = [other, key];
     keyOfHash.set(hash, key);
@@ -113,9 +114,10 @@ test("keys that all hash to the last slots wrap around the end and survive remov
   const seed = 77;
   const capacity = 32;
   const slotMask = 63;
+  const hashKey = hashKeyOf(seed, 4);
   const chosen: number[] = [];
   for (let word = 0; chosen.length < capacity; word++) {
-    if ((hash4(seed, word, 0, 0, 0) & slotMask) >= slotMask - 1) chosen.push(word);
+    if ((hash4(hashKey, word, 0, 0, 0) & slotMask) >= slotMask - 1) chosen.push(word);
   }
   const { rows, index } = createIndex(capacity, seed);
   chosen.forEach((word, row) => {
@@ -137,13 +139,14 @@ test("keys with equal low bits, as an attacker or a scan would choose them, do n
   // Counted, not timed: the slots of the seeded hash must be as spread out as those of random keys.
   const count = 50_000;
   const slotMask = (1 << 17) - 1;
+  const hashKey = hashKeyOf(12345, 4);
   const longestRun = (keyOf: (i: number) => [number, number, number, number]): number => {
     const slots = new Uint8Array(slotMask + 1);
     let longest = 0;
     for (let i = 0; i < count; i++) {
       const [w0, w1, w2, w3] = keyOf(i);
       let probes = 0;
-      let slot = hash4(12345, w0, w1, w2, w3) & slotMask;
+      let slot = hash4(hashKey, w0, w1, w2, w3) & slotMask;
       for (; slots[slot] !== 0; slot = (slot + 1) & slotMask) probes++;
       slots[slot] = 1;
       longest = Math.max(longest, probes);
@@ -204,10 +207,11 @@ test("a batch of keys finds the rows that each finds alone, also where several k
 /** Two different keys with the same hash: of 200,000 random ones some pair agrees in 32 bits. */
 function sameHash(seed: number): [number[], number[]] {
   const random = new SeededRandom(7);
+  const hashKey = hashKeyOf(seed, 4);
   const seen = new Map<number, number[]>();
   for (;;) {
     const key = [random.nextI32(), random.nextI32(), 3, 4];
-    const hash = hash4(seed, key[0], key[1], key[2], key[3]);
+    const hash = hash4(hashKey, key[0], key[1], key[2], key[3]);
     const other = seen.get(hash);
     if (other !== undefined && other.join() !== key.join()) return [other, key];
     seen.set(hash, key);
