@@ -154,6 +154,7 @@ export function buildRouter(
     loads,
     random,
     seed,
+    inactivityMs: config.sessions.inactivityMs,
     tenants: policy.tenants,
     halfOpenMax: limits.halfOpen ?? Number.POSITIVE_INFINITY,
   });
@@ -188,6 +189,7 @@ export function buildRouter(
     security,
     payload,
     reroute,
+    isPacketBased: config.sessions.recovery === "packet-based",
     keyRowWords: KEY_ROW_WORDS,
   });
   const secure = new SecurePath({

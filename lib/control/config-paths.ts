@@ -22,6 +22,10 @@ export function checkBfd(draft: Draft, source: ConfigSource): PeerConfig[] {
       if (item.mode === "bfd") warnOfLinkTest(path, source);
       return { ...item, bfd };
     });
+    if (paths.length > 1 && !paths.some(({ bfd }) => bfd.enabled)) {
+      const message = "several paths, and none is watched: sessions stay on a dead one";
+      source.warning(["peers", index, "paths"], message, "write bfd: {} at the top");
+    }
     return [{ ...peer, paths }];
   });
 }

@@ -341,7 +341,14 @@ function sections(need: Need) {
     control: z.strictObject({ socket: socketPath.default(DEFAULT_SOCKET) }).prefault({}),
     workers: whole(1, WORKERS_MAX).default(1),
     log: z.strictObject({ level: z.enum(LOG_LEVELS).default("info") }).prefault({}),
-    sessions: z.strictObject({ max: capacity("sessions.max") }).prefault({}),
+    sessions: z
+      .strictObject({
+        max: capacity("sessions.max"),
+        recovery: z.enum(["inactivity-based", "packet-based"]).default("inactivity-based"),
+        "inactivity-timeout": duration(1000, 3_600_000).prefault("5s"),
+      })
+      .transform(({ "inactivity-timeout": inactivityMs, ...rest }) => ({ ...rest, inactivityMs }))
+      .prefault({}),
     limits: limits.prefault({}),
     interfaces: need(z.array(z.unknown()).min(1).max(INTERFACES_MAX), []),
     tenants: list,
@@ -637,6 +644,8 @@ const EXAMPLES: Record<string, string> = {
   workers: "2",
   log: "{ level: info }",
   sessions: "{ max: 262144 }",
+  recovery: "inactivity-based",
+  "inactivity-timeout": "5s",
   max: "262144",
   limits: "{ neighbors: 1024 }",
   interfaces: "[{ name: lan0, device: eth1, addresses: [10.1.0.1/24] }]",

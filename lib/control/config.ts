@@ -21,7 +21,12 @@ export interface Config {
   /** Threads that forward, each with its own sessions; 1 = the main thread does. */
   readonly workers: number;
   readonly log: { readonly level: LogLevel };
-  readonly sessions: { readonly max: number };
+  readonly sessions: {
+    readonly max: number;
+    /** How a lost session is noticed (protocol sheet 4.5): a peer's health check, or any packet of its. */
+    readonly recovery: "inactivity-based" | "packet-based";
+    readonly inactivityMs: number;
+  };
   readonly limits: Limits;
   readonly interfaces: readonly InterfaceConfig[];
   readonly tenants: readonly TenantConfig[];

@@ -194,6 +194,7 @@ export class SlowPath {
   readonly #security: PacketSecurity;
   readonly #payload: PayloadSecurity;
   readonly #reroute: Reroute;
+  readonly #isPacketBased: boolean;
   readonly #parsed = new ParsedMetadata();
   readonly #forward = new ForwardMetadata();
   readonly #request = new OpenRequest();
@@ -234,6 +235,8 @@ export class SlowPath {
     security: PacketSecurity;
     payload: PayloadSecurity;
     reroute: Reroute;
+    /** A peer's packet of a session that is not known is answered by asking for it. */
+    isPacketBased: boolean;
     keyRowWords: number;
   }) {
     this.#interfaces = parts.interfaces;
@@ -250,6 +253,7 @@ export class SlowPath {
     this.#security = parts.security;
     this.#payload = parts.payload;
     this.#reroute = parts.reroute;
+    this.#isPacketBased = parts.isPacketBased;
     this.#pieceKey = new Int32Array(parts.keyRowWords);
     this.#arrivedKey = new Int32Array(parts.keyRowWords);
     this.#isMonitored = parts.sessions.paths.some(({ bfd }) => bfd.enabled);
@@ -391,7 +395,7 @@ export class SlowPath {
       const hasPeers = this.#sessions.paths.some((candidate) => candidate.interfaceId === ingress.id);
       return hasPeers ? DROP_NOT_A_PEER : DROP_LOCAL_ADDRESS;
     }
-    if ((key[TRAITS] & TRAIT_COOKIE) === 0) return this.#unknownSession(batch, i, ingress.id);
+    if ((key[TRAITS] & TRAIT_COOKIE) === 0) return this.#unknownSession(batch, i, key, path, nowMs);
     if (mayHideMetadata(batch, i, OP_FROM_PEER)) {
       return this.#canCut(batch, i, key) ? this.#arriveInSegments(batch, i, key, nowMs) : DROP_FRAME_TOO_LONG;
     }
@@ -520,9 +524,14 @@ export class SlowPath {
   }
 
   /** A bare packet from a peer: another worker may have its session. */
-  #unknownSession(batch: FrameBatch, i: number, interfaceId: number): number {
-    if (this.#strays === null || this.#strays.isBack) return DROP_UNKNOWN_SESSION;
-    return this.#strays.handOver(batch, i, interfaceId);
+  #unknownSession(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
+    if (this.#strays !== null && !this.#strays.isBack) return this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
+    if (!this.#isPacketBased) return DROP_UNKNOWN_SESSION;
+    const peer = this.#sessions.paths[path];
+    const verified = this.#security.verify(batch, i, key, peer, false, nowMs);
+    if (verified !== OK) return verified;
+    this.#signals.askForMetadata(key, peer, key[AT_END] - key[AT_PAYLOAD], nowMs);
+    return DROP_UNKNOWN_SESSION;
   }
 
   /** A ping of our own address: what an operator tries first. */

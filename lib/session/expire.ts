@@ -18,8 +18,6 @@ export const OTHER_MS = 180_000;
 // Ours: protocol sheet 7.6 [DECISION].
 export const TCP_CLOSING_MS = 10_000;
 export const TCP_RESET_MS = 2_000;
-/** The peer of a session that we send on is asked after this much silence at the latest (7.4; half the idle timeout where that is less). */
-const INACTIVITY_MS_MAX = 30_000;
 /** For how long after a session has moved packets are taken that come by its old tuple (protocol sheet 7.2 step 6). */
 export const LINGER_MS = 5000;
 /** Metadata of a session older than this is told again, not for the first time. */
@@ -78,9 +76,9 @@ export function watchSilence(sessions: Sessions, session: number, nowMs: number)
   }
 }
 
-/** For how long we send to a silent peer. */
+/** For how long we send to a silent peer before it is asked (7.4); half the idle timeout where that is less. */
 function patienceMs(sessions: Sessions, session: number): number {
-  return Math.min(INACTIVITY_MS_MAX, idleTimeoutMs(sessions, session) / 2);
+  return Math.min(sessions.inactivityMs, idleTimeoutMs(sessions, session) / 2);
 }
 
 /**

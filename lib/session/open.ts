@@ -143,6 +143,8 @@ export class Sessions {
   readonly #random: RandomSource;
   readonly #byUuid: HashIndex;
   readonly #way = new Way();
+  /** After so much silence of a peer that we send to it is asked whether it still knows the session. */
+  readonly inactivityMs: number;
   /** The session opened last, valid after open returned OK. */
   opened = -1;
   /** Totals since start. */
@@ -163,6 +165,7 @@ export class Sessions {
     /** Of hashes. */
     seed: number;
     tenants: readonly Tenant[];
+    inactivityMs: number;
     /** Half-open sessions of all tenants; Infinity = as many as there is room for. */
     halfOpenMax: number;
   }) {
@@ -176,6 +179,7 @@ export class Sessions {
     this.#loads = parts.loads;
     this.#halfOpen = new HalfOpenList(parts.table.capacity);
     this.#random = parts.random;
+    this.inactivityMs = parts.inactivityMs;
     this.#byUuid = new HashIndex(parts.table.capacity, parts.seed, 4, parts.table.uuid, 4);
     this.#tenants = parts.tenants;
     this.#halfOpenMax = parts.halfOpenMax;

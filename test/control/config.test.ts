@@ -59,7 +59,7 @@ function expect(t: ExecutionContext, text: string, ...lines: string[]): void {
 
 /** Of a path about which nothing is written (protocol sheet 6.1). */
 const BFD = {
-  enabled: true,
+  enabled: false,
   desiredTxMs: 1000,
   requiredMinRxMs: 500,
   requiredMinEchoMs: 1000,
@@ -79,7 +79,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
     control: { socket: "/run/waymark.sock" },
     workers: 1,
     log: { level: "info" },
-    sessions: { max: 262_144 },
+    sessions: { max: 262_144, recovery: "inactivity-based", inactivityMs: 5000 },
     limits: {
       holdFrames: 256,
       holdFramesPerNeighbor: 8,
@@ -736,6 +736,7 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
   [
     "one path twice",
     change("198.18.0.2 }]", "198.18.0.2 }, { interface: wan0, address: 198.18.0.2 }]"),
+    "w.yaml:22:12  peers[0].paths  warning: several paths, and none is watched: sessions stay on a dead one  write bfd: {} at the top",
     "w.yaml:22:83  peers[0].paths[1].address  a second path from wan0 to 198.18.0.2  remove one",
   ],
   [

@@ -28,6 +28,8 @@ interface RouterText {
   wanMtu?: number;
   security?: Protection;
   extra?: string;
+  /** More entries of `sessions`. */
+  sessions?: string;
 }
 
 /** What protects the routers' packets: the text of a security policy, without its name. */
@@ -47,6 +49,7 @@ export function routerYaml({
   wanMtu = 1500,
   security: { fabric, payload } = {},
   extra = "",
+  sessions: moreOfSessions = "",
 }: RouterText): string {
   const interfaces = [
     ...(lan
@@ -71,7 +74,7 @@ export function routerYaml({
   });
   return `authority: acme
 router: ${name}
-sessions: { max: ${sessions} }
+sessions: { max: ${sessions}${moreOfSessions === "" ? "" : `, ${moreOfSessions}`} }
 limits: { fabric-chains: 16, neighbors: ${neighbors}, waypoint-pairs-per-path: ${waypointPairs}${others} }
 interfaces:
 ${interfaces.join("\n")}
@@ -113,6 +116,8 @@ export interface Options {
   protections?: Record<string, Protection>;
   /** More lines of every router's configuration. */
   extra?: string;
+  /** More entries of every router's `sessions`. */
+  sessions?: string;
 }
 
 const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
@@ -146,6 +151,7 @@ function westYaml(options: Options): string {
     limits,
     wanMtu,
     extra: options.extra ?? "",
+    sessions: options.sessions ?? "",
   });
 }
 
@@ -159,6 +165,7 @@ function eastYaml(peer: string, own: string, remote: string, options: Options = 
     route: eastRoute,
     wanMtu,
     extra: options.extra ?? "",
+    sessions: options.sessions ?? "",
   });
 }
 
@@ -221,6 +228,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       wans: both("east", 1),
       route: "peer: east",
       extra: options.extra ?? "",
+      sessions: options.sessions ?? "",
     }),
   );
   const east = world.addRouter(
@@ -232,6 +240,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       wans: both("west", 2),
       route: "interface: lan0",
       extra: options.extra ?? "",
+      sessions: options.sessions ?? "",
     }),
   );
   const client = world.addHost("client", CLIENT, "10.1.0.1");

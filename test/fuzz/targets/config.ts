@@ -25,7 +25,10 @@ function shrunk(text: string) {
     waypointPairsPerPath: Math.min(config.limits.waypointPairsPerPath, 64),
     fabricChains: Math.min(config.limits.fabricChains, 4),
   };
-  return { config: { ...config, limits, sessions: { max: Math.min(config.sessions.max, 64) } }, problems };
+  return {
+    config: { ...config, limits, sessions: { ...config.sessions, max: Math.min(config.sessions.max, 64) } },
+    problems,
+  };
 }
 
 const PARTS = "(yaml) (file) interfaces tenants services service-routes peers security-policies limits control".split(
