@@ -1,8 +1,8 @@
 // HOT
 // Seeded 32-bit hash over Int32 words: each word is put to what came before and both are mixed by two multiplications,
-// after which every bit depends on every other. The seed is drawn at every boot, and no difference between two keys goes
-// through a mixing unchanged, so an attacker who can choose flow keys cannot choose collisions. (MurmurHash3 has such
-// differences: of two neighboring words, one bit each, whatever the seed.)
+// so that a difference in one is not easily made up for by the next. The seed is drawn at every boot: who does not know it
+// cannot simply choose keys that collide. That is a design, not a proof. (In MurmurHash3, which was here before, one bit
+// each in two neighboring words cancels whatever the seed.)
 
 /** Hash of four words. Returns an int32. */
 export function hash4(seed: number, w0: number, w1: number, w2: number, w3: number): number {
