@@ -27,6 +27,7 @@ export class ComputedPort extends BenchPort {
   #sessions = 0;
   #mask = 0;
   #counter = 0;
+  #round = 0;
   #waiting = 0;
 
   constructor(name: string, mac: Uint8Array) {
@@ -80,14 +81,19 @@ export class ComputedPort extends BenchPort {
     return count;
   }
 
-  /** Every session once before one comes again, mixed by two multiplications that can be undone. */
+  /**
+   * Every session once before one comes again, mixed by two multiplications that can be undone. Each round has an order
+   * of its own: in the order in which sessions were opened their rows may lie one behind the other in memory.
+   */
   #nextSession(): number {
     const mask = this.#mask;
     for (;;) {
       let x = this.#counter & mask;
+      if (x === 0) this.#round = (this.#round + 0x5bd1e995) | 0;
       this.#counter = (this.#counter + 1) | 0;
       x = Math.imul(x, 0x9e3779b1) & mask;
       x ^= x >>> 9;
+      x = (x + this.#round) & mask;
       x = Math.imul(x, 0x85ebca6b) & mask;
       x ^= x >>> 7;
       if (x < this.#sessions) return x;

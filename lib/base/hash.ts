@@ -38,8 +38,15 @@ export function hash4(key: Int32Array, w0: number, w1: number, w2: number, w3: n
   return finish((one & 0xffff0000) | (two >>> 16));
 }
 
-/** hashes[i] = hash4 of the four words at words[i << shift], for i in 0..count-1. The key is loaded once. */
-export function hash4Batch(key: Int32Array, words: Int32Array, shift: number, count: number, hashes: Int32Array): void {
+/** hashes[i] = hash4 of the four words at words[i << shift], for i in from..to-1. The key is loaded once. */
+export function hash4Batch(
+  key: Int32Array,
+  words: Int32Array,
+  shift: number,
+  from: number,
+  to: number,
+  hashes: Int32Array,
+): void {
   const k0 = key[0];
   const k1 = key[1];
   const k2 = key[2];
@@ -58,7 +65,7 @@ export function hash4Batch(key: Int32Array, words: Int32Array, shift: number, co
   const k15 = key[15];
   const k16 = key[16];
   const k17 = key[17];
-  for (let i = 0; i < count; i++) {
+  for (let i = from; i < to; i++) {
     const at = i << shift;
     const w0 = words[at];
     const w1 = words[at + 1];

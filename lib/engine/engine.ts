@@ -34,6 +34,8 @@ import type { Strays } from "./strays.ts";
 
 /** How often neighbors, held frames and fragment chains are looked at. */
 const HOUSEKEEPING_MS = 100;
+/** So many frames of a batch go through the passes at a time: what they need lies in the first level of cache. */
+const STRIDE = 64;
 
 export class Engine {
   readonly #ports: readonly Port[];
@@ -102,21 +104,28 @@ export class Engine {
     this.#counters.add(FRAMES_RECEIVED, count);
     this.#missedCount = 0;
     const leadsMax = this.#admission.begin(port, count, nowMs, count === batch.capacity);
-    this.#fast.find(batch, port);
     let others = 0;
-    for (let i = 0; ; i++) {
-      i = this.#fast.forward(batch, i, count, nowMs);
-      if (!this.#secure.isEmpty) others += this.#flushSecure(batch, nowMs);
-      if (i === count) break;
-      others++;
-      this.#other(batch, i, port, nowMs);
-    }
+    for (let from = 0; from < count; from += STRIDE) others += this.#take(batch, from, port, nowMs);
     this.#counters.add(FRAMES_FORWARDED, count - others);
     const leads = this.#missedCount > 0 ? this.#openMissed(batch, leadsMax, nowMs) : 0;
     this.#admission.end(count - others, leads, nowMs);
     if (this.#resolver.isUrgent) this.#resolver.tick(nowMs);
     this.#egress.flush();
     return count;
+  }
+
+  /** Take STRIDE frames of the batch as far as they go, from frame `from`. Returns how many the fast path did not forward. */
+  #take(batch: FrameBatch, from: number, port: number, nowMs: number): number {
+    const to = Math.min(from + STRIDE, batch.count);
+    let others = 0;
+    this.#fast.find(batch, port, from, to);
+    for (let i = from; ; i++) {
+      i = this.#fast.forward(batch, i, to, nowMs);
+      if (!this.#secure.isEmpty && (i < to || to === batch.count)) others += this.#flushSecure(batch, nowMs);
+      if (i === to) return others;
+      others++;
+      this.#other(batch, i, port, nowMs);
+    }
   }
 
   /** One turn of every port, and of time. Returns the number of frames received. */
@@ -208,7 +217,7 @@ export class Engine {
 
   /** Take the one frame of `batch`, which another worker handed over, as if it had come in on `port` here. */
   takeStray(batch: FrameBatch, port: number, nowMs: number): void {
-    this.#fast.find(batch, port);
+    this.#fast.find(batch, port, 0, 1);
     this.#openOrForward(batch, 0, nowMs);
   }
 

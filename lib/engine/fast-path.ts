@@ -88,6 +88,7 @@ const BYTES = FLOW_BYTES_F64;
 const PARTIAL = FRAME_CHECKSUM_PARTIAL;
 const KNOWN = FRAME_CHECKSUM_KNOWN;
 const TRUNCATED = FRAME_TRUNCATED;
+const CUT_OFF = DROP_TRUNCATED;
 const decode = decodeFrame;
 const apply = rewrite;
 const address = writeMacs;
@@ -137,20 +138,20 @@ export class FastPath {
     this.found = new Int32Array(parts.batchFrames);
   }
 
-  /** Decode the batch that came in by `port` and find the flow of each frame. */
-  find(batch: FrameBatch, port: number): void {
-    const { count, view, offset, length, flags } = batch;
+  /** Decode the frames from..to-1 of the batch that came in by `port` and find the flow of each. */
+  find(batch: FrameBatch, port: number, from: number, to: number): void {
+    const { view, offset, length, flags } = batch;
     const { keys, verdicts } = this;
     const own = this.#interfaces[port];
     const macHigh = own.acceptAnyMac ? ANY_MAC : own.macHigh;
     const macLow = own.macLow;
-    for (let i = 0; i < count; i++) {
+    for (let i = from; i < to; i++) {
       const whole = (flags[i] & TRUNCATED) === 0;
-      verdicts[i] = whole ? decode(view, offset[i], length[i], port, macHigh, macLow, keys, i << ROW) : DROP_TRUNCATED;
+      verdicts[i] = whole ? decode(view, offset[i], length[i], port, macHigh, macLow, keys, i << ROW) : CUT_OFF;
     }
-    this.#flows.findBatch(keys, ROW, count, this.found);
+    this.#flows.findBatch(keys, ROW, from, to, this.found);
     this.#removals = this.#flows.removals;
-    this.#insertions = this.#flows.insertions;
+    if (from === 0) this.#insertions = this.#flows.insertions;
   }
 
   /** A frame of the batch that had no flow may have one by now. */
@@ -178,10 +179,13 @@ export class FastPath {
     if (this.#flows.removals !== this.#removals) this.#refresh(from, to);
     const { keys, verdicts, found } = this;
     const { bytes, view, offset, flags, segmentSize } = batch;
-    const { generation, doubles } = this.#flows;
+    const { doubles } = this.#flows;
+    const generation = this.#flows.generation | 0;
     const words = this.#words;
     const { macs, usable } = this.#neighbors;
     const mtus = this.#mtus;
+    // Once, or each store of it would convert it.
+    const now = nowMs | 0;
     // The columns of the queue that packets leave by, for as long as that stays the same.
     let leaving = -1;
     let out = batch;
@@ -198,22 +202,24 @@ export class FastPath {
         this.verdict = verdicts[i] === GOOD ? MISS : verdicts[i];
         break;
       }
+      // Rows begin at multiples of 16, so | is +, and the compiler need not look for an overflow.
       const key = i << ROW;
       const base = flow << FLOW;
-      const plan = words[base + PLAN];
-      const l3 = keys[key + L3];
-      const hop = words[base + NEXT_HOP];
-      const ready = (plan & READY) === generation && keys[key + KEY_TRAITS] === 0;
-      if (!ready || view.getUint8(l3 + 8) < 2 || usable[hop] === 0) {
-        if ((plan & READY) === (generation | SECURE) && this.#isReady(view, keys, key, hop)) {
+      const plan = words[base | PLAN];
+      const hop = words[base | NEXT_HOP];
+      if ((plan & READY) !== generation || keys[key | KEY_TRAITS] !== 0 || usable[hop] === 0) {
+        if ((plan & READY) === (generation | SECURE) && keys[key | KEY_TRAITS] === 0 && usable[hop] !== 0) {
           this.#secure.add(i);
           continue;
         }
         this.verdict = SESSION;
         break;
       }
+      const l3 = keys[key | L3];
+      const l4 = keys[key | L4];
+      const at = offset[i];
       const egress = (plan >>> EGRESS) & 0xff;
-      const packetLength = keys[key + END] - l3;
+      const packetLength = keys[key | END] - l3;
       let size = segmentSize[i];
       if (size !== 0 || packetLength > mtus[egress]) {
         size = this.#segmentSize(batch, i, flow, mtus[egress]);
@@ -234,30 +240,28 @@ export class FastPath {
         n = out.count;
       }
 
-      const l4 = keys[key + L4];
-      const at = offset[i];
+      // First everything that is not in the frame: a store into it makes the compiler look at every column anew.
       const known = flags[i] & KNOWN;
       const partial = known === 0 ? hasPartialChecksum(view, keys, key, l4) : (flags[i] & PARTIAL) !== 0;
-      apply(view, l3, l4, words, base, partial);
-      address(view, at, macs, hop << MAC);
-      macs[(hop << MAC) + 3] = nowMs;
-      words[base + LAST_SEEN] = nowMs;
       const counts = flow << COUNTS;
-      doubles[counts + PACKETS]++;
-      doubles[counts + BYTES] += packetLength;
+      doubles[counts | PACKETS]++;
+      doubles[counts | BYTES] += packetLength;
+      words[base | LAST_SEEN] = now;
+      const mac = hop << MAC;
+      macs[mac | 3] = now;
       outOffset[n] = at;
       outLength[n] = packetLength + l3 - at;
       outFlags[n] = partial ? PARTIAL : 0;
       outSegmentSize[n] = size;
       n++;
+      const mac0 = macs[mac];
+      const mac1 = macs[mac | 1];
+      const mac2 = macs[mac | 2];
+      apply(view, l3, l4, words, base, partial);
+      address(view, at, mac0, mac1, mac2);
     }
     if (leaving >= 0) out.count = n;
     return i;
-  }
-
-  /** Whether a packet of a flow with keys needs nothing else. */
-  #isReady(view: DataView, keys: Int32Array, key: number, hop: number): boolean {
-    return keys[key + KEY_TRAITS] === 0 && view.getUint8(keys[key + L3] + 8) >= 2 && this.#neighbors.usable[hop] !== 0;
   }
 
   /** Flows have gone since `found` was made: look the rest up anew. */
@@ -291,14 +295,14 @@ export class FastPath {
 
 /** See isChecksumPartial: the same from a key row, where the addresses are already. */
 const hasPartialChecksum = (view: DataView, keys: Int32Array, key: number, l4: number): boolean => {
-  const protocol = keys[key + PROTOCOL] & 0xff;
-  const source = keys[key + SOURCE];
-  const destination = keys[key + DESTINATION];
+  const protocol = keys[key | PROTOCOL] & 0xff;
+  const source = keys[key | SOURCE];
+  const destination = keys[key | DESTINATION];
   if (protocol === UDP) {
     const udp = view.getInt32(l4 + 4);
     return (udp & 0xffff) === pseudo(source, destination, UDP, udp >>> 16);
   }
-  return protocol === TCP && view.getUint16(l4 + 16) === pseudo(source, destination, TCP, keys[key + END] - l4);
+  return protocol === TCP && view.getUint16(l4 + 16) === pseudo(source, destination, TCP, keys[key | END] - l4);
 };
 
 /** Whether the checksum of decoded frame `i` is partial: the port says so, or the frame is looked at. */

@@ -31,34 +31,35 @@ export function rewrite(
   base: number,
   partial: boolean,
 ): void {
-  const deltas = words[base + DELTAS];
+  // All loads before the first store, which makes the compiler look at `words` and `view` anew.
+  const deltas = words[base | DELTAS];
+  const source = words[base | NEW_SOURCE];
+  const destination = words[base | NEW_DESTINATION];
+  const ports = words[base | NEW_PORTS];
   // TTL, protocol and header checksum are one word, and so are a UDP header's length and checksum.
   const word = view.getInt32(l3 + 8);
   const protocol = (word >>> 16) & 0xff;
-  view.setInt32(l3 + 8, ((word - TTL_ONE) & 0xffff0000) | update(word & 0xffff, deltas >>> 16));
-  view.setInt32(l3 + 12, words[base + NEW_SOURCE]);
-  view.setInt32(l3 + 16, words[base + NEW_DESTINATION]);
-  if (protocol === TCP) {
-    view.setInt32(l4, words[base + NEW_PORTS]);
-    view.setUint16(
-      l4 + 16,
-      partial
-        ? pseudo(words[base + NEW_SOURCE], words[base + NEW_DESTINATION], TCP, view.getUint16(l3 + 2) - (l4 - l3))
-        : update(view.getUint16(l4 + 16), deltas & 0xffff),
-    );
-  } else if (protocol === UDP) {
+  const life = ((word - TTL_ONE) & 0xffff0000) | update(word & 0xffff, deltas >>> 16);
+  if (protocol === UDP) {
     const udp = view.getInt32(l4 + 4);
-    const checksum = partial
-      ? pseudo(words[base + NEW_SOURCE], words[base + NEW_DESTINATION], UDP, udp >>> 16)
-      : updateUdp(udp & 0xffff, deltas & 0xffff);
-    view.setInt32(l4, words[base + NEW_PORTS]);
+    const checksum = partial ? pseudo(source, destination, UDP, udp >>> 16) : updateUdp(udp & 0xffff, deltas & 0xffff);
+    view.setInt32(l4, ports);
     view.setInt32(l4 + 4, (udp & 0xffff0000) | checksum);
+  } else if (protocol === TCP) {
+    const checksum = partial
+      ? pseudo(source, destination, TCP, view.getUint16(l3 + 2) - (l4 - l3))
+      : update(view.getUint16(l4 + 16), deltas & 0xffff);
+    view.setInt32(l4, ports);
+    view.setUint16(l4 + 16, checksum);
   }
+  view.setInt32(l3 + 8, life);
+  view.setInt32(l3 + 12, source);
+  view.setInt32(l3 + 16, destination);
 }
 
-/** Write the 12 bytes of MAC addresses that begin the frame at `offset`: the three words from macs[at] (peer/neighbor.ts). */
-export function writeMacs(view: DataView, offset: number, macs: Int32Array, at: number): void {
-  view.setInt32(offset, macs[at]);
-  view.setInt32(offset + 4, macs[at + 1]);
-  view.setInt32(offset + 8, macs[at + 2]);
+/** Write the 12 bytes of MAC addresses that begin the frame at `offset`, three words (peer/neighbor.ts). */
+export function writeMacs(view: DataView, offset: number, mac0: number, mac1: number, mac2: number): void {
+  view.setInt32(offset, mac0);
+  view.setInt32(offset + 4, mac1);
+  view.setInt32(offset + 8, mac2);
 }

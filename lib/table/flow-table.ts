@@ -1,18 +1,17 @@
 // HOT
 // Flows: one direction of a session each, a key and the rewrite plan that was compiled from policy when the session
-// opened. One row is 16 int32 words, one cache line, so that forwarding a packet costs one miss in the index and one
-// here. A session owns two rows; both are inserted or neither.
+// opened. One row is 16 int32 words, one cache line, and lies where its key's hash says (placed-rows.ts), so that
+// forwarding a packet costs one miss. A session owns two rows; both are inserted or neither.
 //
 //   0 source      1 destination   2 ports        3 interface<<8 | protocol      the key, as the decoder writes it
 //   4 source'     5 destination'  6 ports'       7 l3 delta<<16 | l4 delta      the rewrite (RFC 1624 deltas)
 //   8 plan        9 next hop     10 session     11 last seen, ms
 //  12,13 packets (float64)       14,15 bytes (float64)
 //
-// Full: allocate returns -1 and the session is refused (drop.session-table-full).
+// Full: insert returns -1 and the session is refused (drop.session-table-full).
 
 import { plainMemory } from "../base/memory.ts";
-import { HashIndex } from "./hash-index.ts";
-import { Slab } from "./slab.ts";
+import { PlacedRows, placedRows } from "./placed-rows.ts";
 
 export const FLOW_SOURCE = 0;
 export const FLOW_DESTINATION = 1;
@@ -55,8 +54,7 @@ export class FlowTable {
   readonly words: Int32Array;
   /** The same memory: row r is doubles[r << 3] and the 7 behind it. */
   readonly doubles: Float64Array;
-  readonly #slab: Slab;
-  readonly #index: HashIndex;
+  readonly #placed: PlacedRows;
   /** Bits 8..15 of the plan of every current flow; a flow with another value is checked once before it forwards again. */
   generation = 0;
   /** How many were removed: a row number found before may mean another flow when this has changed. */
@@ -66,53 +64,42 @@ export class FlowTable {
 
   /** findBatch takes up to `batch` keys. */
   constructor(capacity: number, seed: number, batch = 0, memory = plainMemory) {
-    this.words = new Int32Array(memory(capacity * FLOW_WORDS * 4));
+    this.words = new Int32Array(memory(placedRows(capacity) * FLOW_WORDS * 4));
     this.doubles = new Float64Array(this.words.buffer);
-    this.#slab = new Slab(capacity);
-    this.#index = new HashIndex(capacity, seed, 4, this.words, FLOW_WORDS, batch, memory);
+    this.#placed = new PlacedRows(capacity, seed, this.words, batch, memory);
   }
 
   get count(): number {
-    return this.#index.count;
+    return this.#placed.count;
   }
 
   /** The row with this key, or -1. */
   find(source: number, destination: number, ports: number, protocol: number): number {
-    return this.#index.find4(source, destination, ports, protocol);
+    return this.#placed.find(source, destination, ports, protocol);
   }
 
-  /** The rows of `count` keys, the i-th at keys[i << keyShift]; -1 in `found` where there is none. */
-  findBatch(keys: Int32Array, keyShift: number, count: number, found: Int32Array): void {
-    this.#index.findBatch(keys, keyShift, count, found);
+  /** The rows of the keys from..to-1, the i-th at keys[i << keyShift]; -1 in `found` where there is none. */
+  findBatch(keys: Int32Array, keyShift: number, from: number, to: number, found: Int32Array): void {
+    this.#placed.findBatch(keys, keyShift, from, to, found);
   }
 
   /**
-   * Add a flow with this key; the rest of the row is zero. Returns the row, or -1 when the table is full or the key is
-   * taken (find tells which).
+   * Add a flow with this key; the rest of the row is zero. Returns the row, which is the flow's until it is removed, or
+   * -1 when the table is full or the key is taken (find tells which).
    */
   insert(source: number, destination: number, ports: number, protocol: number): number {
-    const row = this.#slab.allocate();
+    const row = this.#placed.insert(source, destination, ports, protocol);
     if (row < 0) return -1;
-    const words = this.words;
     const base = row << FLOW_SHIFT;
-    words.fill(0, base, base + FLOW_WORDS);
-    words[base + FLOW_SOURCE] = source;
-    words[base + FLOW_DESTINATION] = destination;
-    words[base + FLOW_PORTS] = ports;
-    words[base + FLOW_PROTOCOL] = protocol;
-    words[base + FLOW_PLAN] = this.generation;
-    if (this.#index.insert(row)) {
-      this.insertions++;
-      return row;
-    }
-    this.#slab.free(row);
-    return -1;
+    this.words.fill(0, base + FLOW_NEW_SOURCE, base + FLOW_WORDS);
+    this.words[base + FLOW_PLAN] = this.generation;
+    this.insertions++;
+    return row;
   }
 
   remove(row: number): void {
     this.removals++;
-    this.#index.remove(row);
-    this.#slab.free(row);
+    this.#placed.remove(row);
   }
 
   /** Every flow is checked once before its next packet is forwarded (a path or a policy changed). */

@@ -7,16 +7,14 @@
 //   rows    | key words ... other words ... | ...       the caller's; row r begins at r * rowWords with its key
 //
 // A slot is one word: the low bits, as many as the capacity needs, hold row + 1, the others the same bits of the key's
-// hash, so that a key that is not there is nearly always seen without a look at a row. Two million keys are 16 MiB:
-// small enough that the processor's last cache keeps much of it.
+// hash, so that a key that is not there is nearly always seen without a look at a row.
 //
 // The index only reads `rows`. A row's key must be in place before insert and unchanged until after remove. All
 // memory is taken at construction (4 bytes a slot, 2 to 4 slots a row). Full (`count` = capacity): insert returns
 // false and nothing changes.
 
-import { hash4, hash4Batch, hashKeyOf, hashWords } from "../base/hash.ts";
+import { hash4, hashKeyOf, hashWords } from "../base/hash.ts";
 import { invariant } from "../base/invariant.ts";
-import { plainMemory } from "../base/memory.ts";
 
 export class HashIndex {
   readonly capacity: number;
@@ -28,21 +26,10 @@ export class HashIndex {
   readonly #mask: number;
   /** The bits of a slot that hold row + 1; the others are the tag. */
   readonly #rowMask: number;
-  readonly #hashes: Int32Array;
-  /** Nobody's business: keeps the loads of findBatch's second loop from being left out. */
-  touched = 0;
   #count = 0;
 
-  /** `rows` holds rows of `rowWords` words, each beginning with a key of `keyWords` words; findBatch takes up to `batch` keys. */
-  constructor(
-    capacity: number,
-    seed: number,
-    keyWords: number,
-    rows: Int32Array,
-    rowWords: number,
-    batch = 0,
-    memory = plainMemory,
-  ) {
+  /** `rows` holds rows of `rowWords` words, each beginning with a key of `keyWords` words. */
+  constructor(capacity: number, seed: number, keyWords: number, rows: Int32Array, rowWords: number) {
     invariant(Number.isInteger(capacity) && capacity > 0 && capacity <= 1 << 28, "hash index: capacity 1 to 2^28");
     invariant(keyWords > 0 && keyWords <= rowWords, "hash index: the key must fit in a row");
     this.capacity = capacity;
@@ -50,10 +37,9 @@ export class HashIndex {
     this.#keyWords = keyWords;
     this.#rows = rows;
     this.#rowWords = rowWords;
-    this.#hashes = new Int32Array(batch);
     let slotCount = 2;
     while (slotCount < capacity * 2) slotCount *= 2;
-    this.#slots = new Int32Array(memory(slotCount * 4));
+    this.#slots = new Int32Array(slotCount);
     this.#mask = slotCount - 1;
     this.#rowMask = slotCount - 1;
   }
@@ -76,58 +62,6 @@ export class HashIndex {
       const row = (entry & rowMask) - 1;
       const at = Math.imul(row, this.#rowWords);
       if (rows[at] === w0 && rows[at + 1] === w1 && rows[at + 2] === w2 && rows[at + 3] === w3) return row;
-    }
-  }
-
-  /**
-   * The same for many: `found[i]` is the row whose key is at keys[i << keyShift], or -1, for i in 0..count-1. Only for
-   * 4-word keys; `found` and the capacity given for batches bound `count`. Three loops, so that the cache misses of a
-   * batch are waited for together, not one after the other: hashes, then every slot's cache line, then every row's.
-   */
-  findBatch(keys: Int32Array, keyShift: number, count: number, found: Int32Array): void {
-    hash4Batch(this.#hashKey, keys, keyShift, count, this.#hashes);
-    this.#touch(count);
-    this.#probeBatch(count, found);
-    const rows = this.#rows;
-    const rowWords = this.#rowWords;
-    for (let i = 0; i < count; i++) {
-      const row = found[i];
-      if (row < 0) continue;
-      const at = i << keyShift;
-      const own = Math.imul(row, rowWords);
-      if (rows[own] === keys[at] && rows[own + 1] === keys[at + 1]) {
-        if (rows[own + 2] === keys[at + 2] && rows[own + 3] === keys[at + 3]) continue;
-      }
-      // Another key of the same hash: rare enough to begin again.
-      found[i] = this.find4(keys[at], keys[at + 1], keys[at + 2], keys[at + 3]);
-    }
-  }
-
-  /** Load the first slot of each hash, for the cache. */
-  #touch(count: number): void {
-    const slots = this.#slots;
-    const mask = this.#mask;
-    const hashes = this.#hashes;
-    let touched = 0;
-    for (let i = 0; i < count; i++) touched ^= slots[hashes[i] & mask];
-    this.touched = touched & 1;
-  }
-
-  /** The first row whose tag fits each hash, -1 = none. */
-  #probeBatch(count: number, found: Int32Array): void {
-    const slots = this.#slots;
-    const mask = this.#mask;
-    const rowMask = this.#rowMask;
-    const hashes = this.#hashes;
-    for (let i = 0; i < count; i++) {
-      const hash = hashes[i];
-      let slot = hash & mask;
-      let entry = slots[slot];
-      while (entry !== 0 && ((entry ^ hash) & ~rowMask) !== 0) {
-        slot = (slot + 1) & mask;
-        entry = slots[slot];
-      }
-      found[i] = (entry & rowMask) - 1;
     }
   }
 

@@ -52,6 +52,8 @@ export const KEY_ROW_WORDS = 16;
 export const TRAIT_COOKIE = 1;
 /** A TCP segment with SYN, FIN or RST. */
 export const TRAIT_TCP_EVENT = 2;
+/** A TTL under 2: the packet ends here. */
+export const TRAIT_TTL = 4;
 
 export const ETHERNET_HEADER = 14;
 export const ETHERTYPE_IPV4 = 0x0800;
@@ -85,6 +87,7 @@ const END = AT_END;
 const ROW_TRAITS = TRAITS;
 const COOKIE = TRAIT_COOKIE;
 const TCP_EVENT = TRAIT_TCP_EVENT;
+const LAST_HOP = TRAIT_TTL;
 const HEADER = ETHERNET_HEADER;
 const IPV4 = ETHERTYPE_IPV4;
 const ARP = ETHERTYPE_ARP;
@@ -95,6 +98,26 @@ const COOKIE_0 = COOKIE_HIGH;
 const COOKIE_1 = COOKIE_LOW;
 const ANY = ANY_MAC;
 const GOOD = OK;
+const IS_ARP = PUNT_ARP;
+const ICMP_ERROR = PUNT_ICMP_ERROR;
+const RUNT = DROP_RUNT;
+const SOURCE_MAC = DROP_SOURCE_MAC;
+const LOOP = DROP_LOOP;
+const NOT_OURS = DROP_NOT_OURS;
+const IP_VERSION = DROP_IP_VERSION;
+const IP_HEADER_LENGTH = DROP_IP_HEADER_LENGTH;
+const IP_TOTAL_LENGTH = DROP_IP_TOTAL_LENGTH;
+const IP_FRAGMENT = DROP_IP_FRAGMENT;
+const IP_ADDRESS = DROP_IP_ADDRESS;
+const L4_HEADER = DROP_L4_HEADER;
+const ICMP_TYPE = DROP_ICMP_TYPE;
+
+/** RFC 1812 5.3.7: 0/8, 127/8, and everything from 224 up (multicast, reserved, broadcast) is not routed. */
+const isNeverForwarded = (firstByte: number): boolean => firstByte === 0 || firstByte === 127 || firstByte >= 224;
+
+/** Whether the L4 payload from `at` to `end` begins with the SVR cookie. */
+const hasCookie = (view: DataView, at: number, end: number): boolean =>
+  end - at >= 8 && view.getInt32(at) === COOKIE_0 && view.getInt32(at + 4) === COOKIE_1;
 
 /**
  * Decode the frame at `offset`, `length` bytes long, received on `interfaceId`, whose own MAC address is
@@ -111,96 +134,90 @@ export function decodeFrame(
   rows: Int32Array,
   at: number,
 ): number {
-  if (length < HEADER) return DROP_RUNT;
-  const destinationHigh = view.getUint16(offset);
-  const destinationLow = view.getInt32(offset + 2);
-  const sourceHigh = view.getUint16(offset + 6);
+  if (length < HEADER) return RUNT;
+  // Both MAC addresses are three words: four bytes, two and two, four.
+  const first = view.getInt32(offset);
+  const middle = view.getInt32(offset + 4);
   const etherType = view.getUint16(offset + 12);
-  if ((sourceHigh & 0x0100) !== 0) return DROP_SOURCE_MAC;
-  if (macHigh !== ANY && sourceHigh === macHigh && view.getInt32(offset + 8) === macLow) return DROP_LOOP;
-  if (etherType === ARP) return PUNT_ARP;
-  if ((destinationHigh & 0x0100) !== 0) return DROP_NOT_OURS;
-  if (macHigh !== ANY && (destinationHigh !== macHigh || destinationLow !== macLow)) return DROP_NOT_OURS;
+  if ((middle & 0x0100) !== 0) return SOURCE_MAC;
+  if (macHigh !== ANY && (middle & 0xffff) === macHigh && view.getInt32(offset + 8) === macLow) return LOOP;
+  if (etherType === ARP) return IS_ARP;
+  if ((first & 0x01000000) !== 0) return NOT_OURS;
+  if (macHigh !== ANY && (first !== ((macHigh << 16) | (macLow >>> 16)) || middle >>> 16 !== (macLow & 0xffff)))
+    return NOT_OURS;
   if (etherType !== IPV4) return refuseEtherType(etherType);
 
   const l3 = offset + HEADER;
   const room = length - HEADER;
-  if (room < 20) return DROP_RUNT;
-  const versionAndLength = view.getUint8(l3);
-  if (versionAndLength >>> 4 !== 4) return DROP_IP_VERSION;
-  const headerLength = (versionAndLength & 15) << 2;
-  if (headerLength < 20 || headerLength > room) return DROP_IP_HEADER_LENGTH;
-  const totalLength = view.getUint16(l3 + 2);
-  if (totalLength < headerLength || totalLength > room) return DROP_IP_TOTAL_LENGTH;
+  if (room < 20) return RUNT;
+  // Version, header length and total length are one word.
+  const head = view.getInt32(l3);
+  if (head >>> 28 !== 4) return IP_VERSION;
+  const headerLength = (head >>> 22) & 60;
+  if (headerLength < 20 || headerLength > room) return IP_HEADER_LENGTH;
+  const totalLength = head & 0xffff;
+  if (totalLength < headerLength || totalLength > room) return IP_TOTAL_LENGTH;
   // More-fragments set or an offset: a piece has no ports, so it cannot be matched to a flow.
-  if ((view.getUint16(l3 + 6) & 0x3fff) !== 0) return DROP_IP_FRAGMENT;
+  if ((view.getInt32(l3 + 4) & 0x3fff) !== 0) return IP_FRAGMENT;
 
+  const life = view.getInt32(l3 + 8);
   const source = view.getInt32(l3 + 12);
   const destination = view.getInt32(l3 + 16);
-  if (isNeverForwarded(source >>> 24) || isNeverForwarded(destination >>> 24)) return DROP_IP_ADDRESS;
+  if (isNeverForwarded(source >>> 24) || isNeverForwarded(destination >>> 24)) return IP_ADDRESS;
 
-  const protocol = view.getUint8(l3 + 9);
+  const protocol = (life >>> 16) & 0xff;
   const l4 = l3 + headerLength;
   const end = l3 + totalLength;
   let ports = 0;
   let payload = l4;
   let payloadEnd = end;
-  let traits = 0;
+  let traits = life >>> 25 === 0 ? LAST_HOP : 0;
   let verdict = GOOD;
 
   if (protocol === TCP) {
-    if (end - l4 < 20) return DROP_L4_HEADER;
+    if (end - l4 < 20) return L4_HEADER;
     const tcpHeaderLength = (view.getUint8(l4 + 12) >>> 4) << 2;
     payload = l4 + tcpHeaderLength;
-    if (tcpHeaderLength < 20 || payload > end) return DROP_L4_HEADER;
+    if (tcpHeaderLength < 20 || payload > end) return L4_HEADER;
     ports = view.getInt32(l4);
-    if ((view.getUint8(l4 + 13) & TCP_EVENT_FLAGS) !== 0) traits = TCP_EVENT;
+    if ((view.getUint8(l4 + 13) & TCP_EVENT_FLAGS) !== 0) traits |= TCP_EVENT;
   } else if (protocol === UDP) {
-    if (end - l4 < 8) return DROP_L4_HEADER;
+    if (end - l4 < 8) return L4_HEADER;
     const udpLength = view.getUint16(l4 + 4);
-    if (udpLength < 8 || udpLength > end - l4) return DROP_L4_HEADER;
+    if (udpLength < 8 || udpLength > end - l4) return L4_HEADER;
     payload = l4 + 8;
     payloadEnd = l4 + udpLength;
     ports = view.getInt32(l4);
   } else if (protocol === ICMP) {
-    if (end - l4 < 8) return DROP_L4_HEADER;
+    if (end - l4 < 8) return L4_HEADER;
     const type = view.getUint8(l4);
     if (type === 8 || type === 0) {
       const identifier = view.getUint16(l4 + 4);
       ports = (identifier << 16) | identifier;
     } else if (type === 3 || type === 4 || type === 5 || type === 11 || type === 12) {
-      verdict = PUNT_ICMP_ERROR;
+      verdict = ICMP_ERROR;
     } else {
-      return DROP_ICMP_TYPE;
+      return ICMP_TYPE;
     }
   }
   if (hasCookie(view, payload, payloadEnd)) traits |= COOKIE;
 
-  rows[at + SOURCE] = source;
-  rows[at + DESTINATION] = destination;
-  rows[at + PORTS] = ports;
-  rows[at + PROTOCOL] = (interfaceId << 8) | protocol;
-  rows[at + L3] = l3;
-  rows[at + L4] = l4;
-  rows[at + PAYLOAD] = payload;
-  rows[at + END] = end;
-  rows[at + ROW_TRAITS] = traits;
+  // A row begins at a multiple of 16, so | is +, and the compiler need not look for an overflow.
+  rows[at | SOURCE] = source;
+  rows[at | DESTINATION] = destination;
+  rows[at | PORTS] = ports;
+  rows[at | PROTOCOL] = (interfaceId << 8) | protocol;
+  rows[at | L3] = l3;
+  rows[at | L4] = l4;
+  rows[at | PAYLOAD] = payload;
+  rows[at | END] = end;
+  rows[at | ROW_TRAITS] = traits;
   return verdict;
-}
-
-/** Whether the L4 payload from `at` to `end` begins with the SVR cookie. */
-function hasCookie(view: DataView, at: number, end: number): boolean {
-  return end - at >= 8 && view.getInt32(at) === COOKIE_0 && view.getInt32(at + 4) === COOKIE_1;
 }
 
 /** Whether the L4 payload bytes[at..end) begins with the SVR cookie. */
 export function startsWithCookie(bytes: Uint8Array, at: number, end: number): boolean {
   return end - at >= 8 && getI32(bytes, at) === COOKIE_HIGH && getI32(bytes, at + 4) === COOKIE_LOW;
-}
-
-/** RFC 1812 5.3.7: 0/8, 127/8, and everything from 224 up (multicast, reserved, broadcast) is not routed. */
-function isNeverForwarded(firstByte: number): boolean {
-  return firstByte === 0 || firstByte === 127 || firstByte >= 224;
 }
 
 function refuseEtherType(etherType: number): number {

@@ -1,5 +1,4 @@
 import { SlowKeyedRows } from "./keyed-rows.ts";
-import { SlowSlab } from "./slab.ts";
 
 export interface SlowFlow {
   /** Every word of the row but the counters: the key, then whatever was written since. */
@@ -9,14 +8,12 @@ export interface SlowFlow {
   lastSeenMs: number;
 }
 
-/** Slow twin of table/flow-table.ts: a Map from keys to records, giving the same row numbers. */
+/** Slow twin of table/flow-table.ts: a Map from keys to records. Row numbers are the table's to give, and stay. */
 export class SlowFlowTable {
   readonly #keyed: SlowKeyedRows<SlowFlow>;
-  readonly #slab: SlowSlab;
 
   constructor(capacity: number) {
     this.#keyed = new SlowKeyedRows(capacity);
-    this.#slab = new SlowSlab(capacity);
   }
 
   get count(): number {
@@ -32,16 +29,18 @@ export class SlowFlowTable {
     return this.#keyed.find(key);
   }
 
-  /** The row, or -1 when full or the key is taken. */
-  insert(...key: number[]): number {
-    if (this.#keyed.count === this.#keyed.capacity || this.find(...key) >= 0) return -1;
-    const row = this.#slab.allocate();
-    this.#keyed.insert(row, key, { words: [...key], packets: 0, bytes: 0, lastSeenMs: 0 });
-    return row;
+  /** Whether a key can have a row: not when full, nor when it has one. */
+  takes(...key: number[]): boolean {
+    return this.#keyed.count < this.#keyed.capacity && this.find(...key) < 0;
+  }
+
+  /** The key has this row from now on. False when that is somebody's. */
+  insert(row: number, ...key: number[]): boolean {
+    return this.#keyed.insert(row, key, { words: [...key], packets: 0, bytes: 0, lastSeenMs: 0 });
   }
 
   remove(row: number): void {
-    if (this.#keyed.remove(row)) this.#slab.free(row);
+    this.#keyed.remove(row);
   }
 
   /** The row's record, to compare and to change. */

@@ -160,7 +160,7 @@ test("random frames decode to the fields that were put in, at any offset", (t) =
         offset + l4,
         offset + (protocol === PROTOCOL_ICMP ? l4 : payload),
         offset + bytes.length,
-        isEvent ? key.TRAIT_TCP_EVENT : 0,
+        (isEvent ? key.TRAIT_TCP_EVENT : 0) | (bytes[l3 + 8] < 2 ? key.TRAIT_TTL : 0),
       ]);
     }),
     { numRuns: 500 },
