@@ -9,7 +9,14 @@ import { pathText, uuidText } from "./names.ts";
 
 const EVENTS_MAX = 1024;
 
-export type EventKind = "path-up" | "path-down" | "quality" | "peer-restarted" | "nat-changed" | "session-moved";
+export type EventKind =
+  | "path-up"
+  | "path-down"
+  | "quality"
+  | "clock-offset"
+  | "peer-restarted"
+  | "nat-changed"
+  | "session-moved";
 
 export interface RouterEvent {
   /** Counts up from 1 since start. */

@@ -3,6 +3,7 @@
 // and goes to the log.
 
 import type { Log } from "../base/log.ts";
+import { WINDOW_MS } from "../engine/packet-security.ts";
 import type { Retrigger } from "../engine/retrigger.ts";
 import type { PathReport } from "../monitor/path-report.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
@@ -51,6 +52,7 @@ export class PathReports {
     path.up = report.up;
     path.why = report.why;
     path.quality = report.quality;
+    if ((before?.clockWindows ?? 0) !== report.clockWindows) this.#clock(path, report.clockWindows, nowMs, log);
     const isJudged = this.#sessions.choice.evaluate(path.row);
     if (wasUp !== path.up) this.#changed(path, report, nowMs, log);
     if (wasUp !== path.up || isJudged) this.#sessions.flows.nextGeneration();
@@ -60,6 +62,17 @@ export class PathReports {
     if (report.natChanges > changed) this.#events.path(path, "nat-changed", "the address or port has changed", nowMs);
     if (report.restarts > began) this.#events.path(path, "peer-restarted", "another boot identifier", nowMs);
     this.#tellAgain(path, report, began, changed);
+  }
+
+  #clock(path: PeerPath, windows: number, nowMs: number, log: Log | null): void {
+    path.learnedWindows = windows;
+    path.clockSkewMs = windows * WINDOW_MS;
+    const offsetMs = path.clockSkewMs;
+    this.#events.path(path, "clock-offset", `the peer's clock is about ${offsetMs / 1000} s ahead of ours`, nowMs);
+    log?.warn(
+      { peer: path.peerName, path: path.row, offsetMs },
+      "the peer's clock differs: its digests are read by it",
+    );
   }
 
   readonly #owed = new Set<number>();

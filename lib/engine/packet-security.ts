@@ -37,7 +37,7 @@ import {
 import { endPacket, moveEnd, replacePayload } from "./splice.ts";
 
 /** Protocol sheet 5.3. */
-const WINDOW_MS = 2000;
+export const WINDOW_MS = 2000;
 /** How far clocks may differ for the difference to be measured: 31 windows and the one beside, each way. */
 const SKEW_REACH = 31;
 /** A search costs dozens of digests: so often a second at most, over all peers. */
@@ -90,7 +90,13 @@ export class PacketSecurity {
     return path.security!.ring.sending(nowMs).hmac!;
   }
 
-  /** Of digests toward and from this peer now (packet-crypto.ts); NO_WINDOW where they do not depend on time. */
+  /** Of digests from this peer now: by its clock, as far as its offset was learned. */
+  #windowOf(path: PeerPath): number {
+    const own = this.window(path);
+    return own === NO_WINDOW ? own : own + path.learnedWindows;
+  }
+
+  /** Of digests toward this peer now (packet-crypto.ts); NO_WINDOW where they do not depend on time. */
   window(path: PeerPath): number {
     return path.security!.timeBased ? Math.floor(this.#wallMs() / WINDOW_MS) : NO_WINDOW;
   }
@@ -109,7 +115,7 @@ export class PacketSecurity {
     nowMs: number,
   ): void {
     const { ring } = path.security!;
-    const window = this.window(path);
+    const window = this.#windowOf(path);
     const previous = ring.previous(nowMs);
     ring.current.hmac!.verify(bytes, from, to, count, window, result);
     for (let i = 0; i < count; i++) {
@@ -163,7 +169,7 @@ export class PacketSecurity {
     endOfPayload(batch, i, key);
     if (key[AT_PAYLOAD] === key[AT_END]) return OK;
     const { ring } = security;
-    const window = this.window(path);
+    const window = this.#windowOf(path);
     let keys: Keys | null = ring.current;
     let outcome = this.#check(keys, batch.bytes, key, window);
     if (outcome !== HMAC_RIGHT && outcome !== HMAC_MISSING) {
@@ -177,6 +183,14 @@ export class PacketSecurity {
     this.#signedEnd = key[AT_END];
     moveEnd(batch, i, key, this.#to[0]);
     return OK;
+  }
+
+  /**
+   * The offset at which the last digest of this peer was right that was refused for it is the peer's: whoever calls knows
+   * that the packet was fresh. Digests are looked at by it from now on.
+   */
+  learnClock(path: PeerPath): void {
+    path.learnedWindows = Math.round(path.clockSkewMs / WINDOW_MS);
   }
 
   /** Put back the digest that was taken off last: another worker will look at the packet as it came. */
@@ -279,7 +293,7 @@ export class PacketSecurity {
   ): number {
     if (window === NO_WINDOW) return DROP_SIGNATURE_WRONG;
     const keys = security.ring.current;
-    const known = Number.isNaN(path.clockSkewMs) ? 0 : Math.round(path.clockSkewMs / WINDOW_MS);
+    const known = Number.isNaN(path.clockSkewMs) ? 0 : Math.round(path.clockSkewMs / WINDOW_MS) - path.learnedWindows;
     if (known !== 0 && this.#check(keys, bytes, key, window + known) === HMAC_RIGHT) {
       path.skewedAtMs = nowMs;
       return DROP_CLOCK_SKEW;
@@ -289,7 +303,7 @@ export class PacketSecurity {
     for (let away = 3; away <= SKEW_REACH; away += 3) {
       for (const skew of [away, -away]) {
         if (this.#check(keys, bytes, key, window + skew) !== HMAC_RIGHT) continue;
-        path.clockSkewMs = this.#exact(keys, bytes, key, window, skew) * WINDOW_MS;
+        path.clockSkewMs = (this.#exact(keys, bytes, key, window, skew) + path.learnedWindows) * WINDOW_MS;
         path.skewedAtMs = nowMs;
         return DROP_CLOCK_SKEW;
       }

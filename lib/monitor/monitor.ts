@@ -66,6 +66,7 @@ import {
   DROP_BFD_ECHO,
   DROP_BFD_PEER,
   DROP_BFD_SESSION,
+  DROP_CLOCK_SKEW,
   DROP_NOT_A_PEER,
   DROP_UDP_CHECKSUM,
   OK,
@@ -221,16 +222,12 @@ export class Monitor {
     const from = key[AT_PAYLOAD];
     const length = key[AT_L4] + getUdpLength(bytes, key[AT_L4]) - from;
     const [source, ports] = [key[KEY_SOURCE], key[KEY_PORTS]];
-    const verified = this.#security.verify(batch, i, key, path, true, nowMs);
+    let verified = this.#security.verify(batch, i, key, path, true, nowMs);
+    if (verified === DROP_CLOCK_SKEW && this.#learnsClock(bytes, key, watched, nowMs))
+      verified = this.#security.verify(batch, i, key, path, true, nowMs);
     if (verified !== OK) return verified;
-    const inner = this.#key;
-    inner.set(key);
-    inner[AT_PAYLOAD] = from + BFD_HEADER;
-    inner[AT_END] = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
-    const read = this.#security.readMetadata(bytes, inner, path, this.#parsed, nowMs);
-    if (read !== OK) return read;
     const packet = this.#in;
-    const told = readBfdMetadata(this.#security.told, this.#parsed, packet);
+    const told = this.#readMetadata(bytes, key, from, path, nowMs);
     if (told !== OK) return told;
     if (packet.echoTimeUs >= 0 && session.isOwnEcho(packet)) {
       if (packet.myDiscriminator !== session.discriminator) return DROP_BFD_ECHO;
@@ -245,6 +242,29 @@ export class Monitor {
     const taken = session.receive(packet, nowMs, source, ports >>> 16);
     if (taken === OK) quality.directions.heard(packet.txSequence, packet.rxSequence, packet.rxCount);
     return taken;
+  }
+
+  /** Read what is behind the control packet at `from`. */
+  #readMetadata(bytes: Uint8Array, key: Int32Array, from: number, path: PeerPath, nowMs: number): number {
+    const inner = this.#key;
+    inner.set(key);
+    inner[AT_PAYLOAD] = from + BFD_HEADER;
+    inner[AT_END] = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
+    const read = this.#security.readMetadata(bytes, inner, path, this.#parsed, nowMs);
+    return read !== OK ? read : readBfdMetadata(this.#security.told, this.#parsed, this.#in);
+  }
+
+  /**
+   * The digest of this packet is right for another time. If the packet proves to be fresh, the peer's clock is that far from
+   * ours, and what it signs is looked at by it from now on (protocol sheet 5.3).
+   */
+  #learnsClock(bytes: Uint8Array, key: Int32Array, watched: Watched, nowMs: number): boolean {
+    const { path, session } = watched;
+    const packet = this.#in;
+    if (this.#readMetadata(bytes, key, key[AT_PAYLOAD], path, nowMs) !== OK) return false;
+    if (packet.routerName !== path.peerName || packet.echoTimeUs >= 0 || !session.isFresh(packet)) return false;
+    this.#security.learnClock(path);
+    return true;
   }
 
   /** Send an echo of the peer back as it came. */
@@ -316,8 +336,8 @@ export class Monitor {
   /** Report the path if anything about it has changed that somebody acts on. */
   #say(watched: Watched, nowMs: number): void {
     const report = this.#reportOf(watched, nowMs);
-    const { up, why, quality, restarts, natChanges } = report;
-    const said = JSON.stringify([up, why, quality, restarts, natChanges]);
+    const { up, why, quality, restarts, natChanges, clockWindows } = report;
+    const said = JSON.stringify([up, why, quality, restarts, natChanges, clockWindows]);
     if (said === watched.said) return;
     watched.said = said;
     this.#report(report);
@@ -341,6 +361,7 @@ export class Monitor {
             },
       restarts,
       natChanges,
+      clockWindows: path.learnedWindows,
       bfd: {
         state: session.stateName,
         remoteState: BFD_STATE_NAMES[session.remoteState],

@@ -13,6 +13,8 @@ export interface PathReport {
   /** How often since start its peer has turned out to have begun anew, and NAT between us to have changed. */
   readonly restarts: number;
   readonly natChanges: number;
+  /** Windows of time-based digests by which the peer's clock is ahead of ours. */
+  readonly clockWindows: number;
   readonly bfd: BfdView;
 }
 

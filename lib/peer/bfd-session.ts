@@ -33,6 +33,8 @@ export const BFD_EVENT_LOCAL_NAT = 64;
 const SLOW_TX_MS = 1000;
 /** bfd.RemoteMinRxInterval before the peer has said any: 1 microsecond (6.8.1). */
 const REMOTE_MIN_RX_MS = 0.001;
+/** How recent a packet of ours is whose number proves that the peer's packet is. */
+const FRESH_MS = 3000;
 /** A path that was usable for this many of its hold-down times, or the longest one, counts as one that does not flap. */
 const QUIET_HOLD_DOWNS = 10;
 
@@ -140,6 +142,12 @@ export class BfdSession {
   /** Packets the peer sent that we had, of its present numbering. */
   rxCount = 0;
   #rxDiscriminator = 0;
+  /** Of a packet that was refused for its clock alone: told to the peer all the same; -1 = none since the last good one. */
+  #skewedSequence = -1;
+  /** What we send after it was sent within the last FRESH_MS, and the one that comes into its place. */
+  #freshAfter = 0;
+  #freshNext = 0;
+  #freshMs = Number.NEGATIVE_INFINITY;
   routerName = "";
   nodeId = 0;
   bootId = 0n;
@@ -261,6 +269,11 @@ export class BfdSession {
     }
     this.#isUrgent = false;
     this.#lastTxMs = nowMs;
+    if (nowMs - this.#freshMs >= FRESH_MS / 2) {
+      this.#freshAfter = this.#freshNext;
+      this.#freshNext = this.txSequence - 1;
+      this.#freshMs = nowMs;
+    }
     // 75 to 100 %; when one lost packet is a detection time, never more than 90 % (6.8.7).
     this.#jitter = 0.75 + this.#fraction() * (this.#settings.detectMult === 1 ? 0.15 : 0.25);
   }
@@ -275,6 +288,17 @@ export class BfdSession {
     this.#describe(this.#identity, out);
     out.txSequence = sequence;
     out.echoTimeUs = Math.floor(nowUs);
+  }
+
+  /**
+   * A packet of the peer whose digest is right for another time than ours. True when it is fresh all the same: it knows
+   * what we have sent in the last seconds, which no packet from before can. Either way the peer is told which of its
+   * packets we saw, so that it can find out the same.
+   */
+  isFresh(packet: BfdPacket): boolean {
+    this.#skewedSequence = packet.txSequence;
+    const since = (packet.rxSequence - this.#freshAfter) | 0;
+    return packet.rxSequence >= 0 && since > 0 && ((this.txSequence - packet.rxSequence) | 0) >= 0;
   }
 
   /** Whether a packet with the session's discriminator as its sender's is our own, come back. */
@@ -339,7 +363,7 @@ export class BfdSession {
     out.ownPort = this.ownPort;
     out.observedAddress = this.peerAddress;
     out.observedPort = this.peerPort;
-    out.rxSequence = this.rxSequence;
+    out.rxSequence = this.#skewedSequence >= 0 ? this.#skewedSequence : this.rxSequence;
     if (this.rxSequence >= 0) out.rxCount = this.rxCount;
   }
 
@@ -353,6 +377,7 @@ export class BfdSession {
     } else {
       this.rxCount = 1;
     }
+    this.#skewedSequence = -1;
     if (this.#knowsNode && !isSameNode) this.#events |= BFD_EVENT_RESTART;
     this.#knowsNode = true;
     this.nodeId = packet.nodeId;

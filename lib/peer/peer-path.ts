@@ -44,6 +44,8 @@ export class PeerPath implements PathView {
   clockSkewMs = Number.NaN;
   /** When that was. */
   skewedAtMs = Number.NEGATIVE_INFINITY;
+  /** Time windows by which the peer's clock is ahead of ours, learned from BFD packets that prove to be fresh. */
+  learnedWindows = 0;
   readonly tcpPorts: ShardedPortPool;
   readonly udpPorts: ShardedPortPool;
   /** Taken as up until paths are monitored. Who changes it bumps the flow table's generation. */

@@ -25,8 +25,9 @@ const SIGNED: Protection = {
 /** Detection time at 50 ms × 3, and what a step of the simulation and a packet's way take. */
 const DETECTED_MS = 160;
 
-function watched(security: Protection = {}): TwoPaths {
+function watched(security: Protection = {}, skewMs = 0): TwoPaths {
   const net = twoPaths({ extra: FAST, security });
+  net.world.skewMs.set("west", skewMs);
   const isUp = () => [net.west, net.east].every(({ sessions }) => sessions.paths.every(({ up }) => up));
   if (!net.world.runUntil(isUp, 4000)) throw new Error("paths did not come up");
   return net;
@@ -153,4 +154,64 @@ test("nobody hears BFD of a stranger, of another router, or twice", (t) => {
   net.world.run(1);
   t.true((dropsOf(net.east)["udp-checksum"] ?? 0) + (dropsOf(net.east)["signature-wrong"] ?? 0) >= 1);
   t.true(net.east.sessions.paths[0].up);
+});
+
+for (const skewMs of [1000, 2000, 5000, 60_000, -60_000]) {
+  test(`clocks ${skewMs / 1000} s apart are learned from BFD, and sessions go on as if there were no difference`, (t) => {
+    const net = watched(SIGNED, skewMs);
+    const requests = Array.from({ length: 20 }, (_, n) => `request ${n}`);
+    const client = new UdpClient(net.world, net.client, ENDS, requests, 100);
+    net.client.onPacket = (packet) => client.receive(packet);
+    net.server.onPacket = udpServer(net.world, net.server);
+    t.true(net.world.runUntil(() => client.answers.length === 20, 8000));
+    const far = Math.abs(skewMs) > 4000;
+    for (const [router, ahead] of [
+      [net.west, -skewMs],
+      [net.east, skewMs],
+    ] as const) {
+      const { learnedWindows } = router.sessions.paths[0];
+      t.true(Math.abs(learnedWindows * 2000 - ahead) <= 4000, `${learnedWindows}`);
+      if (far) t.true(router.events.list(0).some(({ kind }) => kind === "clock-offset"));
+      t.true(router.sessions.paths.every(({ up }) => up));
+    }
+  });
+}
+
+test("a clock that is set under way makes no path go down", (t) => {
+  const net = watched(SIGNED);
+  for (const skewMs of [20_000, -30_000, 0]) {
+    net.world.skewMs.set("east", skewMs);
+    net.world.run(1500);
+    for (const router of [net.west, net.east])
+      t.true(
+        router.sessions.paths.every(({ up }) => up),
+        `${skewMs}`,
+      );
+  }
+  for (const router of [net.west, net.east])
+    t.deepEqual(
+      router.events.list(0).filter(({ kind }) => kind === "path-down"),
+      [],
+    );
+});
+
+test("clocks ten minutes apart are not learned: no path comes up", (t) => {
+  t.throws(() => watched(SIGNED, 600_000), { message: /did not come up/ });
+});
+
+test("BFD packets of an hour ago teach no clock, however often they are sent", (t) => {
+  const net = watched({ fabric: fabricText("sha256-128", "time-based", "metadata", "none") });
+  const old = packetsOn(net.wan, "west")
+    .filter(({ destinationPort }) => destinationPort === 1280)
+    .slice(-40);
+  net.wan.tamper = () => [];
+  net.wan2.tamper = () => [];
+  net.world.run(30_000);
+  for (const { frame } of old) {
+    net.world.inject(net.wan, "east", frame.slice());
+    net.world.run(50);
+  }
+  t.is(net.east.sessions.paths[0].learnedWindows, 0);
+  t.false(net.east.sessions.paths[0].up);
+  t.true(dropsOf(net.east)["clock-skew"] > 0);
 });
