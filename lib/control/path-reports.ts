@@ -85,6 +85,7 @@ export class PathReports {
   }
 
   #changed(path: PeerPath, report: PathReport, nowMs: number, log: Log | null): void {
+    path.sinceMs = nowMs;
     if (path.up) path.givingBackUntilMs = Math.min(path.givingBackUntilMs, nowMs + GIVING_BACK_MS);
     this.#events.path(path, path.up ? "path-up" : "path-down", report.why, nowMs);
     const fields = { peer: path.peerName, path: path.row, why: report.why, sessions: path.sessions };

@@ -2,6 +2,7 @@
 // contract with whoever reads --json; router.ts produces them, and nothing here changes them on the way.
 
 import type { PortStats } from "../io/port.ts";
+import type { BfdView } from "../monitor/path-report.ts";
 import type { RouterEvent } from "./events.ts";
 
 /** Forward is from the session's initiator, reverse toward it. Addresses with a port are `10.1.0.2:40000`. */
@@ -22,6 +23,8 @@ export interface SessionsAnswer {
     readonly encrypted: boolean;
     /** With a key of its own, and not with its policy's. */
     readonly ownKey: boolean;
+    /** How often it was moved to another path; 255 = as often or more. `show events` has when and why. */
+    readonly moves: number;
     readonly packets: { readonly forward: number; readonly reverse: number };
     readonly bytes: { readonly forward: number; readonly reverse: number };
     readonly ageMs: number;
@@ -59,6 +62,8 @@ export interface PathsAnswer {
     readonly state: string;
     /** Why it is up or down. */
     readonly why: string;
+    /** For how long it has been so; null = since the start. */
+    readonly sinceMs: number | null;
     /** Null = not known. */
     readonly quality: {
       readonly lossPercent: number | null;
@@ -66,6 +71,8 @@ export interface PathsAnswer {
       readonly jitterMs: number | null;
       readonly mos: number | null;
     };
+    /** RFC 5880's variables; null = the path is not watched. */
+    readonly bfd: BfdView | null;
     readonly sessions: number;
     readonly waypointPairs: { readonly inUse: number; readonly capacity: number };
   }[];
@@ -254,6 +261,7 @@ function printPaths({ paths }: PathsAnswer): string {
       "COST",
       "STATE",
       "WHY",
+      "SINCE",
       "LOSS",
       "LATENCY",
       "JITTER",
@@ -270,6 +278,7 @@ function printPaths({ paths }: PathsAnswer): string {
       path.cost,
       path.state,
       path.why,
+      path.sinceMs === null ? "-" : printDuration(path.sinceMs),
       printMeasure(path.quality.lossPercent, "%"),
       printMeasure(path.quality.latencyMs, "ms"),
       printMeasure(path.quality.jitterMs, "ms"),

@@ -104,6 +104,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     state: stateName(router, row, protocol),
     encrypted: table.payload[row] === PAYLOAD_ENCRYPTED,
     ownKey: table.keyLength(row) !== 0,
+    moves: table.moves[row],
     packets: { forward: flows.packets(forward), reverse: flows.packets(reverse) },
     bytes: { forward: flows.bytes(forward), reverse: flows.bytes(reverse) },
     ageMs: table.ageMs(row, nowMs),
@@ -161,7 +162,9 @@ function paths(router: Router): PathsAnswer {
       cost: path.cost,
       state: stateOf(path),
       why: path.why,
+      sinceMs: path.sinceMs === null ? null : router.clock.nowMs() - path.sinceMs,
       quality: qualityOf(path.quality),
+      bfd: router.reports.of(path.row)?.bfd ?? null,
       sessions: path.sessions,
       waypointPairs: {
         inUse: path.ports(PROTOCOL_TCP).inUse + path.ports(PROTOCOL_UDP).inUse,

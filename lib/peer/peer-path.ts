@@ -54,6 +54,8 @@ export class PeerPath implements PathView {
   givingBackUntilMs = Number.NEGATIVE_INFINITY;
   /** Why it is up or down, in a few words for operators. */
   why = "not monitored";
+  /** When it last went up or down; null = not since the start. */
+  sinceMs: number | null = null;
   /** Who measures puts its own here, or numbers anew; then PathChoice.evaluate is called. */
   quality: PathQualityView = UNKNOWN_QUALITY;
   /** Live sessions over this path. */

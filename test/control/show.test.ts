@@ -15,6 +15,7 @@ const session: SessionsAnswer["sessions"][number] = {
   state: "established",
   encrypted: true,
   ownKey: false,
+  moves: 0,
   packets: { forward: 12, reverse: 9 },
   bytes: { forward: 3000, reverse: 500_000 },
   ageMs: 245_000,
@@ -77,6 +78,8 @@ south  wan0       198.18.0.3  up     -         -     -
           cost: 1,
           state: "up",
           why: "not monitored",
+          sinceMs: null,
+          bfd: null,
           quality: { lossPercent: null, latencyMs: null, jitterMs: null, mos: null },
           sessions: 7,
           waypointPairs: { inUse: 7, capacity: 50_000 },
@@ -90,15 +93,17 @@ south  wan0       198.18.0.3  up     -         -     -
           cost: 20,
           state: "down",
           why: "no packet for 3s",
+          sinceMs: 65_000,
+          bfd: null,
           quality: { lossPercent: 0.5, latencyMs: 12.3456, jitterMs: 0, mos: 4.38 },
           sessions: 12,
           waypointPairs: { inUse: 12, capacity: 50_000 },
         },
       ],
     }),
-    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               LOSS  LATENCY  JITTER  MOS   SESSIONS  WAYPOINT-PAIRS
-east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -     -        -       -            7  7/50000
-east  wan1       198.18.1.1  198.18.1.2  mpls      20  down   no packet for 3s  0.5%  12.35ms  0ms     4.38        12  12/50000
+    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               SINCE  LOSS  LATENCY  JITTER  MOS   SESSIONS  WAYPOINT-PAIRS
+east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -      -     -        -       -            7  7/50000
+east  wan1       198.18.1.1  198.18.1.2  mpls      20  down   no packet for 3s  1m05s  0.5%  12.35ms  0ms     4.38        12  12/50000
 `,
   );
   t.is(

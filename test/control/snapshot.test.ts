@@ -43,6 +43,7 @@ test("sessions are shown with the fields and forms that are a contract", (t) => 
     "state",
     "encrypted",
     "ownKey",
+    "moves",
     "packets",
     "bytes",
     "ageMs",
