@@ -35,6 +35,7 @@ import { Engine } from "./engine/engine.ts";
 import { FabricFragments } from "./engine/fabric-fragments.ts";
 import { FastPath } from "./engine/fast-path.ts";
 import { Generator } from "./engine/generate.ts";
+import { InbandMetrics } from "./engine/inband-metrics.ts";
 import { pace } from "./engine/pace.ts";
 import { PacketSecurity } from "./engine/packet-security.ts";
 import { PayloadSecurity } from "./engine/payload-security.ts";
@@ -59,6 +60,7 @@ import { Monitor } from "./monitor/monitor.ts";
 import type { PathReport } from "./monitor/path-report.ts";
 import { keepWatch, WATCHED_FRAMES } from "./monitor/watchman.ts";
 import type { BfdIdentity } from "./peer/bfd-session.ts";
+import { InlineMetrics } from "./peer/inline-metrics.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
 import { Sessions } from "./session/open.ts";
 import { PathChoice } from "./session/path-choice.ts";
@@ -91,8 +93,6 @@ const MONITOR_PRIORITY = -15;
 /** Frames that the monitor takes and makes are short, and few. */
 const WATCHED_BYTES = 2048;
 const WATCHED_RING_BYTES = 1 << 20;
-/** Numbers that change with every packet are told so often. */
-const REPORT_ALL_MS = 1000;
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
@@ -174,6 +174,9 @@ export function buildRouter(
   const payload = new PayloadSecurity({ sessions, policy, security, crypto });
   const reroute = new Reroute(sessions, policy);
   const retrigger = new Retrigger(sessions, signals);
+  const { pathMetrics } = config;
+  if (pathMetrics !== null) for (const path of paths) path.metrics = new InlineMetrics(pathMetrics);
+  const inband = pathMetrics === null ? null : new InbandMetrics(sessions, signals, pathMetrics.intervalMs);
   const slow = new SlowPath({
     interfaces,
     policy,
@@ -217,11 +220,18 @@ export function buildRouter(
     counters,
     strays,
     retrigger,
+    inband,
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
   const events = new Events(clock, table, interfaces);
-  const reports = new PathReports({ sessions, reroute, retrigger, events });
+  const reports = new PathReports({
+    sessions,
+    reroute,
+    retrigger,
+    events,
+    preferMetrics: pathMetrics !== null && !pathMetrics.monitorOnly,
+  });
   const { monitoring = "none" } = options;
   if (monitoring !== "none") reports.begin(clock.nowMs());
   let monitor: Monitor | null = null;
@@ -526,11 +536,9 @@ function openWatch(
   );
   const dropped = (verdict: number) => countVerdict(counters, verdict);
   const end = keepWatch({ monitor, resolver, egress, interfaces, ports, clock, dropped });
-  const all = setInterval(() => say({ reports: monitor.reports(clock.nowUs() / 1000).map(own) }), REPORT_ALL_MS);
   return {
     reloadKeys: (policies) => void rotateKeys(part.securityPolicies, policies, securities, crypto, clock.nowMs()),
     close: () => {
-      clearInterval(all);
       end();
       for (const port of ports) port.close();
     },

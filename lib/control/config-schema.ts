@@ -38,7 +38,10 @@ export interface DraftList<T> {
 
 /** A configuration whose values have the right shape; where one had not, "", 0, an empty list or the default stands for it. */
 export interface Draft {
-  readonly top: Pick<Config, "authority" | "router" | "control" | "workers" | "log" | "sessions" | "limits"> & {
+  readonly top: Pick<
+    Config,
+    "authority" | "router" | "control" | "workers" | "log" | "sessions" | "limits" | "pathMetrics"
+  > & {
     readonly bfd: BfdDraft;
   };
   readonly interfaces: DraftList<InterfaceConfig>;
@@ -356,6 +359,18 @@ function sections(need: Need) {
     "service-routes": list,
     peers: list,
     bfd: bfd.prefault({}),
+    "path-metrics": z
+      .strictObject({
+        "marking-count": whole(1, 10_000).default(100),
+        interval: duration(1000, 3_600_000).prefault("10s"),
+        "monitor-only": z.boolean().default(false),
+      })
+      .transform((raw) => ({
+        markingCount: raw["marking-count"],
+        intervalMs: raw.interval,
+        monitorOnly: raw["monitor-only"],
+      }))
+      .optional(),
     "service-policies": list,
     "security-policies": list,
   });
@@ -447,8 +462,9 @@ function sections(need: Need) {
   });
 
   return {
-    top: top.transform(({ authority, router, control, workers, log, sessions, limits, bfd }) => ({
+    top: top.transform(({ authority, router, control, workers, log, sessions, limits, bfd, ...rest }) => ({
       bfd,
+      pathMetrics: rest["path-metrics"] ?? null,
       authority,
       router,
       control,
@@ -672,6 +688,10 @@ const EXAMPLES: Record<string, string> = {
   vector: "mpls",
   cost: "10",
   "max-sessions": "1000",
+  "path-metrics": "{ marking-count: 100, interval: 10s }",
+  "marking-count": "100",
+  interval: "10s",
+  "monitor-only": "true",
   bfd: "{ desired-tx-interval: 1000ms, multiplier: 3 }",
   enabled: "false",
   dampening: "true",

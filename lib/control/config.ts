@@ -28,6 +28,13 @@ export interface Config {
     readonly inactivityMs: number;
   };
   readonly limits: Limits;
+  /** Path metrics in sessions' own packets; null = none. */
+  readonly pathMetrics: {
+    readonly markingCount: number;
+    readonly intervalMs: number;
+    /** They are shown, and choose no path. */
+    readonly monitorOnly: boolean;
+  } | null;
   readonly interfaces: readonly InterfaceConfig[];
   readonly tenants: readonly TenantConfig[];
   readonly services: readonly ServiceConfig[];

@@ -6,6 +6,8 @@ import type { Log } from "../base/log.ts";
 import { WINDOW_MS } from "../engine/packet-security.ts";
 import type { Retrigger } from "../engine/retrigger.ts";
 import type { PathReport } from "../monitor/path-report.ts";
+import { meanOpinionScore } from "../peer/path-quality.ts";
+import type { PathQualityView } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Reroute } from "../session/reroute.ts";
@@ -20,12 +22,21 @@ export class PathReports {
   readonly #sessions: Sessions;
   readonly #retrigger: Retrigger;
   readonly #events: Events;
+  readonly #preferMetrics: boolean;
   readonly #reports: (PathReport | undefined)[] = [];
 
-  constructor(parts: { sessions: Sessions; reroute: Reroute; retrigger: Retrigger; events: Events }) {
+  constructor(parts: {
+    sessions: Sessions;
+    reroute: Reroute;
+    retrigger: Retrigger;
+    events: Events;
+    /** Paths are chosen by what sessions' own packets tell of them, where they do. */
+    preferMetrics: boolean;
+  }) {
     this.#sessions = parts.sessions;
     this.#retrigger = parts.retrigger;
     this.#events = parts.events;
+    this.#preferMetrics = parts.preferMetrics;
     parts.reroute.observer = (session, from, to, reason) => parts.events.moved(session, from, to, reason);
   }
 
@@ -51,7 +62,7 @@ export class PathReports {
     const wasUp = path.up;
     path.up = report.up;
     path.why = report.why;
-    path.quality = report.quality;
+    path.quality = this.#qualityOf(path, report, nowMs);
     if ((before?.clockWindows ?? 0) !== report.clockWindows) this.#clock(path, report.clockWindows, nowMs, log);
     const isJudged = this.#sessions.choice.evaluate(path.row);
     if (wasUp !== path.up) this.#changed(path, report, nowMs, log);
@@ -62,6 +73,12 @@ export class PathReports {
     if (report.natChanges > changed) this.#events.path(path, "nat-changed", "the address or port has changed", nowMs);
     if (report.restarts > began) this.#events.path(path, "peer-restarted", "another boot identifier", nowMs);
     this.#tellAgain(path, report, began, changed);
+  }
+
+  /** What sessions' own packets tell, as long as they tell something, goes before echo tests (protocol sheet 6.4). */
+  #qualityOf(path: PeerPath, report: PathReport, nowMs: number): PathQualityView {
+    const measured = this.#preferMetrics ? path.metrics?.quality(nowMs) : undefined;
+    return measured === undefined || !report.up ? report.quality : { ...measured, mos: meanOpinionScore(measured) };
   }
 
   #clock(path: PeerPath, windows: number, nowMs: number, log: Log | null): void {

@@ -26,6 +26,7 @@ import { Admission, TIMERS_PER_TICK } from "./admission.ts";
 import { countVerdict, dropCounter, FRAMES_FORWARDED, FRAMES_RECEIVED, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
+import type { InbandMetrics } from "./inband-metrics.ts";
 import type { Resolver } from "./resolver.ts";
 import type { Retrigger } from "./retrigger.ts";
 import type { SecurePath } from "./secure-path.ts";
@@ -49,6 +50,7 @@ export class Engine {
   readonly #counters: CounterSet;
   readonly #strays: Strays | null;
   readonly #retrigger: Retrigger;
+  readonly #inband: InbandMetrics | null;
   /** Who watches paths in this thread, if anybody does. */
   pathMonitor: { tick(nowMs: number): number } | null = null;
   /** One a port: a port's memory stays with it. */
@@ -74,6 +76,8 @@ export class Engine {
     /** The way to the other workers; null where there are none. */
     strays: Strays | null;
     retrigger: Retrigger;
+    /** null = sessions' packets carry no path metrics. */
+    inband: InbandMetrics | null;
     batchFrames: number;
     slowPathPerTurn: number;
   }) {
@@ -88,6 +92,7 @@ export class Engine {
     this.#counters = parts.counters;
     this.#strays = parts.strays;
     this.#retrigger = parts.retrigger;
+    this.#inband = parts.inband;
     this.#batches = parts.ports.map(
       ({ framesMax = parts.batchFrames }) => new FrameBatch(new Uint8Array(0), Math.min(framesMax, parts.batchFrames)),
     );
@@ -149,6 +154,7 @@ export class Engine {
       this.#housekeepingMs = nowMs + HOUSEKEEPING_MS;
       this.#resolver.tick(nowMs);
       this.#egress.expireHeld(nowMs);
+      this.#inband?.tick(nowMs);
       for (let path = 0; path < this.#fragments.length; path++) {
         this.#counters.add(dropCounter(DROP_FRAGMENT_TIMEOUT), this.#fragments[path].expire(nowMs));
       }

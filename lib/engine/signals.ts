@@ -43,6 +43,7 @@ export class Signals {
   readonly #counters: CounterSet;
   readonly #security: PacketSecurity;
   readonly #made: MadePacket;
+  readonly #metrics = { txColor: 0, txTimeMs: 0, rxColor: 0, rxTimeMs: 0, drop: false, previousRxCount: 0 };
 
   constructor(parts: {
     sessions: Sessions;
@@ -104,6 +105,18 @@ export class Signals {
     if (asked >= CONTROL_BYTES && path.mayAnswer(nowMs)) return true;
     this.#counters.increment(ANSWERS_WITHHELD);
     return false;
+  }
+
+  /** Tell the peer of its marks by a packet made for that, on a session that they came by. */
+  reportMetrics(path: PeerPath, nowMs: number): void {
+    const { table } = this.#sessions;
+    const session = path.metricsBy >> 1;
+    const direction = path.metricsBy & 1;
+    const isThere = path.metricsBy >= 0 && table.isLive(session);
+    if (!isThere || table.sides[1 - direction].path[session] !== path.row) return;
+    path.metrics!.fillReport(this.#metrics, nowMs);
+    const length = this.#metadata.writeMetrics(this.#metrics, this.#security.version(path, nowMs));
+    this.#send(session, direction, length, nowMs);
   }
 
   #control(session: number, direction: number, reason: number, nowMs: number): void {

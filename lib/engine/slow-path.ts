@@ -70,6 +70,7 @@ import {
   type MetadataWriter,
   ParsedMetadata,
   parseMetadata,
+  readPathMetrics,
   writeFalsePositiveMarker,
 } from "../wire/metadata.ts";
 import {
@@ -78,6 +79,7 @@ import {
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_FRAGMENT,
   ATTRIBUTE_HEALTH_CHECK,
+  ATTRIBUTE_PATH_METRICS,
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
   ATTRIBUTE_REMAINING_TIME,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
@@ -162,6 +164,8 @@ import type { Strays } from "./strays.ts";
 
 /** Of these only SYN may be set in a segment that opens a session. */
 const OPENING_FLAGS = SYN | ACK | FIN | RST;
+/** What path metrics and a digest add at most: 12 + 8 + 14, and 32. */
+const METRICS_ROOM = 66;
 /** Of #arrive: the packet is on its way as part of another session. */
 const HANDLED = -1;
 
@@ -199,6 +203,7 @@ export class SlowPath {
   readonly #forward = new ForwardMetadata();
   readonly #request = new OpenRequest();
   readonly #words = new Int32Array(4);
+  readonly #metrics = { txColor: 0, txTimeMs: 0, rxColor: 0, rxTimeMs: 0, drop: false, previousRxCount: 0 };
   readonly #marker = new Uint8Array(METADATA_BASE_LENGTH);
   readonly #classification = new Classification();
   /** One reassembled frame, or one segment of a super-frame, with its own key row. */
@@ -691,6 +696,8 @@ export class SlowPath {
         removeBeforePayload(batch, i, key, parsed.totalLength);
       } else {
         this.#counters.increment(METADATA_RECEIVED);
+        if (parsed.has(ATTRIBUTE_PATH_METRICS) && this.#takeMetrics(paths[path], session, direction, nowMs))
+          return CONSUMED;
         if (isBehind) {
           if (parsed.has(ATTRIBUTE_CONTROL)) return CONSUMED;
           removeBeforePayload(batch, i, key, parsed.totalLength);
@@ -784,6 +791,15 @@ export class SlowPath {
     handshake.heardForwardMetadata(table.upstream, session, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
+  }
+
+  /** The peer's marks, and its word of ours (protocol sheet 6.4). True when the packet was made for nothing else. */
+  #takeMetrics(path: PeerPath, session: number, direction: number, nowMs: number): boolean {
+    const metrics = this.#metrics;
+    readPathMetrics(this.#security.told, this.#parsed.offsetOf(ATTRIBUTE_PATH_METRICS), metrics);
+    path.metrics?.receive(metrics, nowMs);
+    path.metricsBy = 2 * session + 1 - direction;
+    return metrics.drop;
   }
 
   /** Reverse metadata: the backward message. It must speak of this session. */
@@ -918,8 +934,14 @@ export class SlowPath {
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
     if (sealed !== OK) return sealed;
+    const measured = !attach && path !== null && this.#mayMeasure(batch, i, key, path, plan, nowMs);
     if (attach) {
       const length = this.#writeMetadata(session, direction, sending, path!, nowMs);
+      insertBeforePayload(batch, i, key, this.#writer.buffer, length);
+      this.#counters.increment(METADATA_SENT);
+    } else if (measured) {
+      path!.metrics!.fill(this.#metrics, nowMs);
+      const length = this.#metadata.writeMetrics(this.#metrics, this.#security.version(path!, nowMs));
       insertBeforePayload(batch, i, key, this.#writer.buffer, length);
       this.#counters.increment(METADATA_SENT);
     } else if ((plan & OP_TO_PEER) !== 0 && startsWithCookie(bytes, key[AT_PAYLOAD], key[AT_END])) {
@@ -927,11 +949,18 @@ export class SlowPath {
       this.#counters.increment(METADATA_MARKED);
     }
     if (path !== null) {
-      this.#security.sign(batch, i, key, path, attach, nowMs);
+      this.#security.sign(batch, i, key, path, attach || measured, nowMs);
       handshake.answered(side, session);
     }
     flows.touch(flow, packetLength, nowMs);
     return this.#transmit(batch, i, key, flow, side.path[session], partial, nowMs);
+  }
+
+  /** Whether this packet carries path metrics: its path wants some, it has a payload, and they fit (protocol sheet 6.4). */
+  #mayMeasure(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, plan: number, nowMs: number): boolean {
+    if (path.metrics === null || batch.segmentSize[i] !== 0 || key[AT_PAYLOAD] === key[AT_END]) return false;
+    const { mtu } = this.#interfaces[planEgress(plan)];
+    return key[AT_END] - key[AT_L3] + METRICS_ROOM <= mtu && path.metrics.mark(nowMs);
   }
 
   /**

@@ -78,7 +78,7 @@ const METADATA_BYTES = 320;
 /** Echoes of a peer that go back in a second: two whole tests of the longest kind. */
 const ECHOES_PER_SECOND = 510;
 const TTL = 64;
-/** A session asks again after this long at the latest; also how late a report of quality may come. */
+/** Every path is reported so often, changed or not. */
 const LOOK_MS = 1000;
 
 /** What is kept for each path that is watched. */
@@ -129,6 +129,7 @@ export class Monitor {
   readonly #in = new BfdPacket();
   readonly #out = new BfdPacket();
   readonly #key = new Int32Array(KEY_ROW_WORDS);
+  #allMs = Number.NEGATIVE_INFINITY;
 
   /** Nothing is sent before the first tick. `report` is called in receive and tick, once for each change. */
   constructor(
@@ -292,7 +293,12 @@ export class Monitor {
 
   /** Do what is due. Returns when there is something to do again, in milliseconds of the same clock. */
   tick(nowMs: number): number {
-    let due = nowMs + LOOK_MS;
+    // What changes with every packet is told so often.
+    if (nowMs >= this.#allMs) {
+      this.#allMs = nowMs + LOOK_MS;
+      for (const watched of this.#watched) if (watched !== undefined) watched.said = "";
+    }
+    let due = this.#allMs;
     for (const watched of this.#watched) {
       if (watched === undefined) continue;
       this.#serve(watched, nowMs);
@@ -333,7 +339,7 @@ export class Monitor {
     this.#say(watched, nowMs);
   }
 
-  /** Report the path if anything about it has changed that somebody acts on. */
+  /** Report the path if anything about it has changed that somebody acts on, or it is time. */
   #say(watched: Watched, nowMs: number): void {
     const report = this.#reportOf(watched, nowMs);
     const { up, why, quality, restarts, natChanges, clockWindows } = report;
@@ -374,11 +380,6 @@ export class Monitor {
         lossToPeer: rounded(quality.directions.toPeerPercent),
       },
     };
-  }
-
-  /** What each watched path is now. */
-  reports(nowMs: number): PathReport[] {
-    return this.#watched.flatMap((watched) => (watched === undefined ? [] : [this.#reportOf(watched, nowMs)]));
   }
 
   #send(watched: Watched, nowMs: number): void {

@@ -85,6 +85,12 @@ export class InlineMetrics implements QualitySource {
     return this.#settings.markingCount > 0;
   }
 
+  /** Whether `mark` would say yes to a packet now because too few of this interval have a color. */
+  wantsMarks(nowMs: number): boolean {
+    if (this.#color === 0 || nowMs - this.#startMs >= this.#settings.intervalMs) return true;
+    return this.#sent < this.#settings.markingCount;
+  }
+
   /** What the packet says. Without a color when enough have one: it only tells. */
   fill(out: PathMetrics, nowMs: number): void {
     const hasColor = this.#sent < this.#settings.markingCount;

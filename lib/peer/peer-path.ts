@@ -1,6 +1,7 @@
 import type { Security } from "../crypto/key-ring.ts";
 import { ShardedPortPool } from "../table/port-pool.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
+import type { InlineMetrics } from "./inline-metrics.ts";
 import {
   type BfdSettings,
   type PathMode,
@@ -58,6 +59,10 @@ export class PeerPath implements PathView {
   sinceMs: number | null = null;
   /** Who measures puts its own here, or numbers anew; then PathChoice.evaluate is called. */
   quality: PathQualityView = UNKNOWN_QUALITY;
+  /** What sessions' own packets tell of the path (attribute 26); null = they are not asked. */
+  metrics: InlineMetrics | null = null;
+  /** A session and direction, 2 * row + direction, whose packets go to the peer: the last one that the peer's marks came by; -1 = none. */
+  metricsBy = -1;
   /** Live sessions over this path. */
   sessions = 0;
   /** Waypoint ports, as we send them, of sessions whose metadata was asked for, and when; the oldest makes room. */

@@ -63,17 +63,14 @@ export class Reroute {
     const { table, flows, paths } = this.#sessions;
     if (table.downstream.path[session] >= 0) this.#lookDownstream(session, nowMs);
     if (table.upstream.path[session] >= 0) this.#lookUpstream(session, nowMs);
-    for (const way of [FORWARD, REVERSE]) {
-      const leaving = table.sides[1 - way].path[session];
-      if (leaving >= 0 && !paths[leaving].up) continue;
-      const old = table.sides[way].lingering[session];
-      for (const flow of old < 0 ? [table.flow(session, way)] : [table.flow(session, way), old]) {
-        const at = (flow << FLOW_SHIFT) + FLOW_PLAN;
-        flows.words[at] = (flows.words[at] & ~GENERATION_MASK) | flows.generation;
-      }
-    }
     const leaving = table.sides[1 - direction].path[session];
-    return leaving >= 0 && !paths[leaving].up ? DROP_PATH_DOWN : OK;
+    if (leaving >= 0 && !paths[leaving].up) return DROP_PATH_DOWN;
+    const old = table.sides[direction].lingering[session];
+    for (const flow of old < 0 ? [table.flow(session, direction)] : [table.flow(session, direction), old]) {
+      const at = (flow << FLOW_SHIFT) + FLOW_PLAN;
+      flows.words[at] = (flows.words[at] & ~GENERATION_MASK) | flows.generation;
+    }
+    return OK;
   }
 
   /** Toward the server the policy of the service says which path is best, and whether a session moves to it (7.1). */

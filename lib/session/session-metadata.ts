@@ -14,6 +14,7 @@ import {
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_PATH_ID,
+  ATTRIBUTE_PATH_METRICS,
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
   ATTRIBUTE_REMAINING_TIME,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
@@ -28,6 +29,7 @@ import {
   ATTRIBUTE_UUID,
   CONTROL_DISABLE_METADATA,
   CONTROL_KEEP_ALIVE,
+  type PathMetrics,
 } from "../wire/metadata-attributes.ts";
 import { DROP_METADATA_CONTEXT, OK } from "../wire/verdict.ts";
 import { NameTable } from "./name-table.ts";
@@ -125,6 +127,14 @@ export class SessionMetadata {
     this.#writer.begin();
     this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
     this.#writer.u8(ATTRIBUTE_HEALTH_CHECK, HEALTH_CHECK_REQUEST);
+    return this.#writer.end();
+  }
+
+  /** Path metrics with nothing else; on a packet of a session, or alone when they say `drop` (protocol sheet 6.4). */
+  writeMetrics(metrics: PathMetrics, version: number): number {
+    this.#writer.begin();
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+    this.#writer.pathMetrics(ATTRIBUTE_PATH_METRICS, metrics);
     return this.#writer.end();
   }
 

@@ -6,7 +6,7 @@
 // Both work on the caller's bytes without garbage. Attribute values are found at absolute offsets in those bytes, valid
 // as long as the bytes are; read them with base/bytes.ts. What an attribute means is told in metadata-attributes.ts.
 
-import { getU16, setU16, setU32 } from "../base/bytes.ts";
+import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { invariant } from "../base/invariant.ts";
 import { COOKIE_HIGH, COOKIE_LOW, startsWithCookie } from "./flow-key.ts";
 import {
@@ -15,6 +15,7 @@ import {
   ATTRIBUTE_REVERSE_CONTEXT_IPV6,
   ATTRIBUTES,
   METADATA_BASE_LENGTH,
+  type PathMetrics,
 } from "./metadata-attributes.ts";
 import { DROP_METADATA_MALFORMED, OK } from "./verdict.ts";
 
@@ -176,6 +177,16 @@ export function writeFalsePositiveMarker(bytes: Uint8Array, at: number): number 
   return METADATA_BASE_LENGTH;
 }
 
+/** Read the value of attribute 26 at `at` into `out`. */
+export function readPathMetrics(bytes: Uint8Array, at: number, out: PathMetrics): void {
+  out.txColor = bytes[at] >>> 4;
+  out.txTimeMs = getI32(bytes, at) & 0x0fffffff;
+  out.rxColor = bytes[at + 4] >>> 4;
+  out.rxTimeMs = getI32(bytes, at + 4) & 0x0fffffff;
+  out.drop = (bytes[at + 8] & 0x80) !== 0;
+  out.previousRxCount = getU16(bytes, at + 8) & 0x7fff;
+}
+
 /**
  * Writes metadata to the start of one buffer, again and again: begin(), header attributes, payload attributes, end().
  * Which section an attribute goes to is told by the table. Names are short by configuration, so running out of
@@ -255,6 +266,14 @@ export class MetadataWriter {
   }
 
   /** The `length` bytes of `source` from `at`. */
+  /** Attribute 26 (protocol sheet 6.4). */
+  pathMetrics(type: number, value: PathMetrics): void {
+    const at = this.#attribute(type, 10);
+    setU32(this.buffer, at, (value.txColor << 28) | value.txTimeMs);
+    setU32(this.buffer, at + 4, (value.rxColor << 28) | value.rxTimeMs);
+    setU16(this.buffer, at + 8, (value.drop ? 0x8000 : 0) | value.previousRxCount);
+  }
+
   bytes(type: number, source: Uint8Array, at: number, length: number): void {
     const to = this.#attribute(type, length);
     for (let i = 0; i < length; i++) this.buffer[to + i] = source[at + i];
