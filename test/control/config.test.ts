@@ -79,6 +79,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
     control: { socket: "/run/waymark.sock" },
     workers: 1,
     log: { level: "info" },
+    pathMetrics: null,
     sessions: { max: 262_144, recovery: "inactivity-based", inactivityMs: 5000 },
     limits: {
       holdFrames: 256,
