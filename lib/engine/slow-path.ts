@@ -455,6 +455,7 @@ export class SlowPath {
     const session = this.#sessions.opened;
     this.#security.remember(nowMs);
     this.#counters.increment(SESSIONS_RECOVERED);
+    this.#sessions.paths[path].gaveBack(nowMs);
     this.#isRead = true;
     return this.session(batch, i, key, this.#sessions.table.reverseFlow[session], nowMs);
   }
@@ -584,6 +585,7 @@ export class SlowPath {
     // Told alone or late: its hosts are past their handshake.
     if (this.#parsed.has(ATTRIBUTE_REMAINING_TIME)) {
       this.#counters.increment(SESSIONS_RECOVERED);
+      this.#sessions.paths[path].gaveBack(nowMs);
       if (request.context[3] === PROTOCOL_TCP) this.#sessions.resumeTcp(this.#sessions.opened);
     }
     return OK;
