@@ -470,6 +470,7 @@ export class SlowPath {
     const session = this.#sessions.opened;
     this.#security.remember(nowMs);
     this.#counters.increment(SESSIONS_RECOVERED);
+    this.#sessions.paths[path].gaveBack(nowMs);
     this.#isRead = true;
     return this.session(batch, i, key, this.#sessions.table.reverseFlow[session], nowMs);
   }
@@ -604,6 +605,7 @@ export class SlowPath {
     // Told alone or late: its hosts are past their handshake.
     if (this.#parsed.has(ATTRIBUTE_REMAINING_TIME)) {
       this.#counters.increment(SESSIONS_RECOVERED);
+      this.#sessions.paths[path].gaveBack(nowMs);
       if (request.context[3] === PROTOCOL_TCP) this.#sessions.resumeTcp(this.#sessions.opened);
     }
     return OK;

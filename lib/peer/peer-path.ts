@@ -19,6 +19,8 @@ const CONTROL_ANSWERS_PER_SECOND = 10;
 const QUARANTINE_MS = 10_000;
 /** For how long after we asked for a session's metadata it may come. */
 const ASKED_MS = 5000;
+/** Of a router that has just started: after one session that a peer gives back, the next one may take so long. */
+const MORE_MS = 1000;
 const ASKED_MAX = CONTROL_ANSWERS_PER_SECOND * (ASKED_MS / 1000);
 
 export class PeerPath implements PathView {
@@ -116,6 +118,11 @@ export class PeerPath implements PathView {
 
   isGivingBack(nowMs: number): boolean {
     return nowMs < this.givingBackUntilMs;
+  }
+
+  /** The peer has given back a session: while this router has just started, more may come. */
+  gaveBack(nowMs: number): void {
+    if (this.isGivingBack(nowMs)) this.givingBackUntilMs = Math.max(this.givingBackUntilMs, nowMs + MORE_MS);
   }
 
   /** A session with these ports is not known here, and the peer was asked for its metadata. */

@@ -1,55 +1,157 @@
-// Two routers with two wires between them and BFD at 50 ms × 3: a path is cut, in every way that a path can be, while
-// hosts talk, and nothing that they say is lost for long.
+// Two paths and BFD between routers: a path is cut, in every way that a path can be, while hosts talk, and nothing that
+// they say is lost for long, nor any session.
+//
+// What is measured is the longest time without a delivered byte at the client, of answers. The bound is the detection
+// time and 100 ms; on a machine that is busy with other things a measurement says more of those, so each is taken up to
+// three times and the best counts, with all of them printed. That nothing breaks is asked for each time.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EventsAnswer, PathsAnswer, SessionsAnswer } from "../../lib/control/show.ts";
-import { type Lab, type LabOptions, openLab, SERVER } from "./lab.ts";
+import type { ExecutionContext } from "ava";
+import { askRouter } from "../../lib/control/admin-socket.ts";
+import type { EventsAnswer, PathsAnswer, SessionsAnswer, ShowResource } from "../../lib/control/show.ts";
+import { type Lab, type LabOptions, openLab, type Shape, type Wire } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
+import { type Gaps, Talk } from "./talk.ts";
 
-export const FAST = "bfd: { desired-tx-interval: 50ms, required-min-rx-interval: 50ms, hold-down: 2s }";
+const CONNECTIONS = 100;
+const ATTEMPTS = 3;
+const UP_MS_MAX = 30_000;
 
-async function withPaths(options: LabOptions, use: (lab: Lab) => Promise<void>): Promise<void> {
-  const lab = await openLab("two-paths", { extra: FAST, ...options });
-  try {
-    await lab.startRouters();
-    await pathsUp(lab);
-    await use(lab);
-  } finally {
-    await lab.close();
-  }
+interface Timing {
+  readonly intervalMs: number;
+  readonly multiplier: number;
+}
+const FAST: Timing = { intervalMs: 50, multiplier: 3 };
+
+function bfdText({ intervalMs, multiplier }: Timing): string {
+  return `bfd: { desired-tx-interval: ${intervalMs}ms, required-min-rx-interval: ${intervalMs}ms, multiplier: ${multiplier}, hold-down: 200ms }`;
 }
 
-async function shown<T>(lab: Lab, router: string, what: string): Promise<T> {
-  const { socketPath } = lab.routers.find(({ name }) => name === router)!;
-  const { stdout } = await lab.waymark(router, "show", what, "--socket", socketPath, "--json");
-  return JSON.parse(stdout) as T;
+/** A way to cut a wire, as commands for its namespace, and to heal it. */
+interface Cut {
+  readonly name: string;
+  readonly cut: string;
+  readonly heal: string;
+}
+/** The links of both routers stay up, and what comes from those sides is gone. */
+const silent = (...devices: string[]): Pick<Cut, "cut" | "heal"> => ({
+  cut: `nft 'table netdev cut { ${devices.map((device) => `chain ${device} { type filter hook ingress device ${device} priority 0; policy drop; }; `).join("")}}'`,
+  heal: "nft delete table netdev cut",
+});
+const CUTS: readonly Cut[] = [
+  { name: "link down", cut: "ip link set left down", heal: "ip link set left up" },
+  { name: "silent toward the server", ...silent("left") },
+  { name: "silent toward the client", ...silent("right") },
+  { name: "silent both ways", ...silent("left", "right") },
+];
+
+async function shown<T>(lab: Lab, router: string, what: ShowResource): Promise<T> {
+  return (await askRouter(lab.router(router).socketPath, what)) as T;
 }
 
 async function pathsUp(lab: Lab): Promise<void> {
-  for (const deadline = Date.now() + 20_000; ; await sleep(100)) {
+  for (const deadline = Date.now() + UP_MS_MAX; ; await sleep(50)) {
     const answers = await Promise.all(lab.routers.map(({ name }) => shown<PathsAnswer>(lab, name, "paths")));
     if (answers.every(({ paths }) => paths.every(({ state }) => state === "up"))) return;
     if (Date.now() > deadline) throw new Error(JSON.stringify(answers));
   }
 }
 
-labTest("a ping goes on over the other wire when one is cut, and the router says what it did and why", async (t) => {
-  await withPaths({}, async (lab) => {
-    const ping = lab.run("client", "ping", "-i", "0.02", "-c", "200", "-W", "1", SERVER);
-    await sleep(1500);
-    await lab.run("wire1", "ip", "link", "set", "left", "down");
-    const { stdout } = await ping;
-    const [, lost] = /(\d+) packets transmitted, \d+ received/.exec(stdout) === null ? [] : [0, stdout];
-    t.truthy(lost);
-    const received = Number(/, (\d+) received/.exec(stdout)?.[1]);
-    t.true(received >= 185, stdout);
+/** The wire of a hop that the sessions go over. */
+async function wireInUse(lab: Lab, hop: number): Promise<Wire> {
+  const { paths } = await shown<PathsAnswer>(lab, lab.routers[hop].name, "paths");
+  const wires = lab.wires.filter((wire) => wire.hop === hop);
+  const sessions = wires.map(({ addresses }) => paths.find(({ local }) => local === addresses[0])!.sessions);
+  return wires[sessions.indexOf(Math.max(...sessions))];
+}
+
+async function uuids(lab: Lab): Promise<string[]> {
+  const { sessions } = await shown<SessionsAnswer>(lab, "west", "sessions");
+  return sessions.map(({ uuid }) => uuid).sort();
+}
+
+/** Cut the wire that is in use, and heal it once the talk has gone on. */
+async function gapsOf(lab: Lab, talk: Talk, hop: number, { cut, heal }: Cut, windowMs: number): Promise<Gaps> {
+  const wire = await wireInUse(lab, hop);
+  const from = Date.now();
+  const done = await lab.run(wire.name, "sh", "-ec", cut);
+  if (done.code !== 0) throw new Error(done.stderr);
+  await sleep(windowMs);
+  const to = Date.now();
+  await talk.goesOnAfter(to);
+  const gaps = talk.gaps(from, to);
+  await lab.run(wire.name, "sh", "-ec", heal);
+  if ((await wireInUse(lab, hop)) === wire) throw new Error("the sessions have not left the wire that was cut");
+  await pathsUp(lab);
+  return gaps;
+}
+
+/** Every kind of cut on every hop; no session is lost and no byte wrong. */
+async function failOver(t: ExecutionContext, shape: Shape, timing: Timing, cuts: readonly Cut[], options: LabOptions) {
+  const detectionMs = timing.intervalMs * timing.multiplier;
+  // TCP sends again at doubling intervals: just before the path has changed, and then after as long again.
+  const most = { datagrams: detectionMs + 100, tcp: detectionMs === 150 ? 300 : 2 * detectionMs + 100 };
+  const lab = await openLab(shape, { extra: bfdText(timing), ...options });
+  try {
+    if (options.protection !== undefined) await lab.waymark("west", "keys", "generate", "--file", "keys");
+    await lab.startRouters();
+    await pathsUp(lab);
+    const talk = await Talk.start(lab, CONNECTIONS);
+    const before = await uuids(lab);
+    t.is(before.length, CONNECTIONS + 3);
+    for (let hop = 0; hop < lab.routers.length - 1; hop++) {
+      for (const cut of cuts) {
+        const taken: Gaps[] = [];
+        const holds = () =>
+          Math.min(...taken.map(({ udp }) => udp)) < most.datagrams &&
+          Math.min(...taken.map(({ icmp }) => icmp)) < most.datagrams &&
+          Math.min(...taken.map(({ tcp }) => tcp)) < most.tcp;
+        do taken.push(await gapsOf(lab, talk, hop, cut, 2 * detectionMs + 600));
+        while (!holds() && taken.length < ATTEMPTS);
+        t.log(`hop ${hop + 1}, ${cut.name}: ${taken.map(text).join("; again: ")}`);
+        t.true(holds(), `${cut.name}: ${JSON.stringify(taken)}`);
+      }
+    }
+    t.deepEqual(await uuids(lab), before);
+    const ended = await talk.end();
+    t.is(ended.completed, CONNECTIONS);
+    t.is(ended.twice, 0);
+    t.log(
+      `${CONNECTIONS} connections, ${ended.bytes} bytes echoed right; ${ended.lost} of ${ended.datagrams} datagrams lost`,
+    );
     const { events } = await shown<EventsAnswer>(lab, "west", "events");
     t.true(events.some(({ kind }) => kind === "path-down"));
-    t.true(events.some(({ kind, uuid }) => kind === "session-moved" && uuid !== undefined));
-    const { sessions } = await shown<SessionsAnswer>(lab, "west", "sessions");
-    t.true(
-      sessions.every(({ path }) => path === "wan1 198.18.1.2"),
-      JSON.stringify(sessions),
-    );
+    t.true(events.some(({ kind, uuid }) => kind === "session-moved" && uuid !== undefined && before.includes(uuid)));
+  } finally {
+    await lab.close();
+  }
+}
+
+function text({ udp, icmp, tcp }: Gaps): string {
+  return `UDP ${udp} ms, ICMP ${icmp} ms, TCP ${tcp} ms`;
+}
+
+const PROTECTED: LabOptions = { protection: { sign: "every-packet", adaptive: false } };
+const OWN_KEYS: LabOptions = { protection: { sign: "metadata", adaptive: false, sessionKeys: true } };
+
+for (const [kind, shape, options] of [
+  ["in clear", "two-paths", {}],
+  ["encrypted and signed", "two-paths", PROTECTED],
+  ["in clear, through a mid waypoint", "two-paths-twice", {}],
+  ["encrypted with keys of their own, through a mid waypoint", "two-paths-twice", OWN_KEYS],
+] as const) {
+  labTest(
+    `100 TCP connections, UDP and ICMP ${kind} go on within 300 ms at 50 ms × 3, however a path is cut`,
+    async (t) => {
+      t.timeout(180_000);
+      await failOver(t, shape, FAST, CUTS, options);
+    },
+  );
+}
+
+for (const intervalMs of [100, 300]) {
+  labTest(`at ${intervalMs} ms × 3 datagrams go on within the detection time and 100 ms`, async (t) => {
+    t.timeout(120_000);
+    await failOver(t, "two-paths", { intervalMs, multiplier: 3 }, [CUTS[1], CUTS[3]], {});
   });
-});
+}

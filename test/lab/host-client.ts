@@ -6,16 +6,26 @@
 //   host-client.js greeting ADDRESS PORT                 the server speaks first, then echoes
 //   host-client.js half-close ADDRESS PORT BYTES         send, shut down, read the answer to its end
 //   host-client.js connect ADDRESS PORT                  connect and close; a refusal is an outcome, not an error
+//
+// Two go on until standard input ends, and write a JSON line ten times a second before the last one:
+//
+//   host-client.js paced ADDRESS PORT UDP-PORT           one TCP connection and one UDP socket, each says a little every 5 ms;
+//                                                        the lines: when answers came, {"tcp": [ms, ...], "udp": [ms, ...]}
+//   host-client.js steady ADDRESS PORT COUNT BYTES       COUNT connections, each echoes BYTES every 100 ms; the lines:
+//                                                        {"latest": the last arrival of the connection that is furthest behind}
 
 import { createHash, randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ANSWER_BYTES, GREETING, repeat } from "./host-talk.ts";
 
 const UDP_ANSWER_MS_MAX = 5_000;
 /** Datagrams of a socket under way at once: at first they all wait for the same neighbor, and 8 may. */
 const STREAM_WINDOW = 4;
+/** Between what a paced conversation says. */
+const PACE_MS = 5;
 
 const [command, address, portText, ...rest] = process.argv.slice(2);
 const port = Number(portText);
@@ -117,6 +127,88 @@ async function connectOnce(): Promise<object> {
   }
 }
 
+/** What connection `n` of steady says: byte after byte of one block, over and over, from a place of its own. */
+const block = randomBytes(1 << 16);
+const blocks = Buffer.concat([block, block]);
+function said(n: number, from: number, to: number): Buffer {
+  const start = (from + n * 641) % block.length;
+  return blocks.subarray(start, start + to - from);
+}
+
+/** Open a connection that says `bytes` every `everyMs`, and require each byte back. `end` resolves to how many they were. */
+async function openSteady(n: number, bytes: number, everyMs: number, arrived: (ms: number) => void) {
+  const socket = await open();
+  socket.setNoDelay(true);
+  let [sent, got] = [0, 0];
+  const broken = new Promise<never>((_, reject) => {
+    socket.on("error", (error) => reject(new Error(`connection ${n}, ${got} of ${sent} bytes: ${error.message}`)));
+    socket.on("data", (data) => {
+      if (!data.equals(said(n, got, got + data.length))) reject(new Error(`connection ${n}: echo differs at ${got}`));
+      got += data.length;
+      arrived(Date.now());
+    });
+  });
+  broken.catch(() => {});
+  const timer = setInterval(() => {
+    if (socket.writable) socket.write(said(n, sent, (sent += bytes)));
+  }, everyMs);
+  const end = async (): Promise<number> => {
+    clearInterval(timer);
+    const ended = once(socket, "end");
+    socket.end();
+    await Promise.race([ended, broken]);
+    if (got !== sent) throw new Error(`connection ${n}: ${got} of ${sent} bytes came back`);
+    return got;
+  };
+  return { broken, end };
+}
+
+/** Write a line every 100 ms until standard input ends, or the conversation breaks. */
+async function untilTold(broken: Promise<never>, line: () => object): Promise<void> {
+  const timer = setInterval(() => console.log(JSON.stringify(line())), 100);
+  await Promise.race([once(process.stdin.resume(), "end"), broken]);
+  clearInterval(timer);
+  console.log(JSON.stringify(line()));
+}
+
+async function steady(count: number, bytes: number): Promise<object> {
+  const latest = new Array<number>(count).fill(Date.now());
+  const connections = await Promise.all(
+    latest.map(async (_, n) => {
+      await sleep(Math.floor(n / 10) * 10);
+      return await openSteady(n, bytes, 100, (ms) => {
+        latest[n] = ms;
+      });
+    }),
+  );
+  await untilTold(Promise.race(connections.map(({ broken }) => broken)), () => ({ latest: Math.min(...latest) }));
+  const echoed = await Promise.all(connections.map(({ end }) => end()));
+  return { completed: echoed.length, bytes: echoed.reduce((sum, one) => sum + one, 0) };
+}
+
+async function paced(udpPort: number): Promise<object> {
+  let tcp: number[] = [];
+  let udp: number[] = [];
+  const connection = await openSteady(0, 32, PACE_MS, (ms) => tcp.push(ms));
+  const socket = createSocket("udp4");
+  const seen = new Set<string>();
+  let [sent, twice] = [0, 0];
+  socket.on("message", (message) => {
+    udp.push(Date.now());
+    if (seen.has(String(message))) twice++;
+    seen.add(String(message));
+  });
+  const timer = setInterval(() => socket.send(String(sent++), udpPort, address), PACE_MS);
+  await untilTold(connection.broken, () => {
+    const line = { tcp, udp };
+    [tcp, udp] = [[], []];
+    return line;
+  });
+  clearInterval(timer);
+  const bytes = await connection.end();
+  return { bytes, datagrams: sent, lost: sent - seen.size, twice };
+}
+
 const conversations: Record<string, () => Promise<object>> = {
   parallel: () => parallel(numbers[0], numbers[1]),
   udp: () => udp(numbers),
@@ -124,6 +216,8 @@ const conversations: Record<string, () => Promise<object>> = {
   greeting,
   "half-close": () => halfClose(numbers[0]),
   connect: connectOnce,
+  paced: () => paced(numbers[0]),
+  steady: () => steady(numbers[0], numbers[1]),
 };
 
 console.log(JSON.stringify(await conversations[command]()));

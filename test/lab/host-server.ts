@@ -19,7 +19,7 @@ const http = createHttpServer((_request, response) => {
 });
 
 function tcp(port: number, serve: (socket: Socket) => void): Promise<unknown> {
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     socket.on("error", () => socket.destroy());
     serve(socket);
   });

@@ -4,6 +4,8 @@
 //   client ── west ══ wire1 ══ east ── server                          "two-routers"
 //   client ── west ══ wire1 ══ middle ══ wire2 ══ east ── server       "three-routers"
 //   client ── west ══ wire1, wire2 ══ east ── server                   "two-paths"
+//   client ── west ══ wire1, wire2 ══ middle ══ wire3, wire4 ══ east ── server
+//                                                                      "two-paths-twice"
 //
 // Each wire is a namespace of its own with a bridge, so that a capture of the wire sits on no router's port. Router
 // devices carry no kernel address and their namespaces do not forward; the hosts' default routes are addresses that
@@ -23,12 +25,14 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-export type Shape = "two-routers" | "three-routers" | "two-paths";
+export type Shape = "two-routers" | "three-routers" | "two-paths" | "two-paths-twice";
 
 /** A wire between two routers and the only addresses that may be seen on it. */
 export interface Wire {
   readonly name: string;
   readonly addresses: readonly [string, string];
+  /** The place in the chain of the router at its left end; the next one is at its right. */
+  readonly hop: number;
 }
 
 /** `backend` of a router's interfaces; libpcap where nothing is said. */
@@ -50,8 +54,8 @@ export interface LabOptions {
     readonly adaptive: boolean;
     readonly sessionKeys?: boolean;
   };
-  /** More lines of every router's configuration. */
-  readonly extra?: string;
+  /** More lines of every router's configuration, behind its peers: of all alike, or by the router's name. */
+  readonly extra?: string | ((router: string) => string);
   /** The words in front of a router's command; it runs as that program then. */
   readonly wrapper?: (router: Router) => readonly string[];
 }
@@ -73,10 +77,15 @@ export const SERVER = "10.2.0.2";
 export const MAIN = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
 const HOST_SERVER = fileURLToPath(new URL("./host-server.js", import.meta.url));
 
-const WIRES: readonly Wire[] = [
-  { name: "wire1", addresses: ["198.18.0.1", "198.18.0.2"] },
-  { name: "wire2", addresses: ["198.18.1.1", "198.18.1.2"] },
-];
+const TWO = ["west", "east"];
+const THREE = ["west", "middle", "east"];
+/** The routers of a shape from client to server, and of each wire the hop that it is. */
+const SHAPES: Readonly<Record<Shape, { readonly routers: readonly string[]; readonly hops: readonly number[] }>> = {
+  "two-routers": { routers: TWO, hops: [0] },
+  "three-routers": { routers: THREE, hops: [0, 1] },
+  "two-paths": { routers: TWO, hops: [0, 0] },
+  "two-paths-twice": { routers: THREE, hops: [0, 0, 1, 1] },
+};
 // npx and npm put node_modules/.bin first, and a development dependency has a program there that is called nft too.
 process.env.PATH = (process.env.PATH ?? "")
   .split(":")
@@ -137,22 +146,24 @@ export class Lab {
   readonly #janitor: ChildProcess;
   readonly #children = new Set<ChildProcess>();
   readonly #running = new Map<string, { child: ChildProcess; stderr: string[] }>();
-  readonly #shape: Shape;
   readonly #options: LabOptions;
   readonly #captures: { child: ChildProcess; stderr: string[] }[] = [];
 
   /** Use openLab. */
   constructor(shape: Shape, options: LabOptions = {}) {
     sweep();
-    this.#shape = shape;
     this.#options = options;
     mkdirSync(this.directory);
     this.#janitor = spawn("sh", ["-c", JANITOR, "sh", this.prefix, this.directory], {
       stdio: ["pipe", "ignore", "ignore"],
       detached: true,
     });
-    this.wires = WIRES.slice(0, shape === "two-routers" ? 1 : 2);
-    const names = shape === "three-routers" ? ["west", "middle", "east"] : ["west", "east"];
+    const { routers: names, hops } = SHAPES[shape];
+    this.wires = hops.map((hop, n) => ({
+      name: `wire${n + 1}`,
+      addresses: [`198.18.${n}.1`, `198.18.${n}.2`],
+      hop,
+    }));
     this.routers = names.map((name) => ({
       name,
       configPath: join(this.directory, `${name}.yaml`),
@@ -170,17 +181,19 @@ export class Lab {
     }
     this.#link("client", "eth0", names[0], "lan0");
     this.#link("server", "eth0", names[names.length - 1], "lan0");
-    this.wires.forEach((wire, hop) => {
+    for (const wire of this.wires) {
       this.#shell(wire.name, "ip link add bridge type bridge mcast_snooping 0; ip link set bridge up");
-      this.#link(wire.name, "left", names[this.#isChain ? hop : 0], `wan${hop}`);
-      this.#link(wire.name, "right", names[this.#isChain ? hop + 1 : 1], this.#isChain ? "wan0" : `wan${hop}`);
-      this.#shell(wire.name, "ip link set left master bridge; ip link set right master bridge");
-    });
+      for (const [end, device] of ["left", "right"].entries()) {
+        const at = wire.hop + end;
+        this.#link(wire.name, device, names[at], this.#ends(at).find((one) => one.wire === wire)!.device);
+        this.#shell(wire.name, `ip link set ${device} master bridge`);
+      }
+    }
     if (this.#options.plainWires === true) {
       for (const name of names)
         this.#shell(
           name,
-          "for device in lan0 wan0 wan1; do [ ! -e /sys/class/net/$device ] || ethtool -K $device tx off tso off >/dev/null; done",
+          "for device in lan0 wan0 wan1 wan2 wan3; do [ ! -e /sys/class/net/$device ] || ethtool -K $device tx off tso off >/dev/null; done",
         );
     }
     this.#shell("client", `ip address add ${CLIENT}/24 dev eth0; ip route add default via 10.1.0.1`);
@@ -192,9 +205,22 @@ export class Lab {
     await this.#startHost("server");
   }
 
-  /** Each wire is a hop of its own, and not one of several between the same two routers. */
-  get #isChain(): boolean {
-    return this.#shape !== "two-paths";
+  /** Put another machine on a wire, a namespace with an address of its own there. */
+  addStation(name: string, wire: Wire, address: string): void {
+    execFileSync("ip", ["netns", "add", this.namespace(name)]);
+    this.#shell(name, QUIET_KERNEL);
+    this.#link(wire.name, name, name, "eth0");
+    this.#shell(wire.name, `ip link set ${name} master bridge`);
+    this.#shell(name, `ip address add ${address}/24 dev eth0`);
+  }
+
+  /** What of a wire router `at` of the chain has: device, our end, and the peer at the other. */
+  #ends(at: number): { device: string; wire: Wire; end: 0 | 1; peer: string }[] {
+    const wires = this.wires.filter(({ hop }) => at === hop || at === hop + 1);
+    return wires.map((wire, n) => {
+      const end = at === wire.hop ? 0 : 1;
+      return { device: `wan${n}`, wire, end, peer: this.routers[wire.hop + 1 - end].name };
+    });
   }
 
   namespace(node: string): string {
@@ -220,15 +246,28 @@ export class Lab {
     return await this.run(node, process.execPath, MAIN, ...args);
   }
 
-  /** Start every router and wait until each answers on its control socket. Throws with what a router wrote otherwise. */
-  async startRouters(): Promise<void> {
-    for (const router of this.routers) {
+  /** Start routers, all if none are named, and wait until each answers on its control socket. Throws with what a router wrote otherwise. */
+  async startRouters(routers: readonly Router[] = this.routers): Promise<void> {
+    for (const router of routers) {
       const run = [process.execPath, MAIN, "run", "-c", router.configPath];
       const [command, ...args] = [...(this.#options.wrapper?.(router) ?? []), ...run];
       const child = this.spawn(router.name, command, args, { stdio: ["ignore", "ignore", "pipe"] });
       this.#running.set(router.name, { child, stderr: collect(child) });
     }
-    for (const router of this.routers) await this.#untilReady(router);
+    for (const router of routers) await this.#untilReady(router);
+  }
+
+  /** End a router as a power cut would (SIGKILL). */
+  async killRouter({ name }: Router): Promise<void> {
+    const { child } = this.#running.get(name)!;
+    this.#running.delete(name);
+    const ended = once(child, "exit");
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  router(name: string): Router {
+    return this.routers.find((router) => router.name === name)!;
   }
 
   /** The process of a running router. */
@@ -322,13 +361,7 @@ export class Lab {
   #configuration(at: number): string {
     const first = at === 0;
     const last = at === this.routers.length - 1;
-    /** Of each wire at this router: device, our end, and the peer at the other. */
-    const wires = this.wires.flatMap((wire, hop): { device: string; wire: Wire; end: 0 | 1; peer: string }[] => {
-      const [one, other] = this.#isChain ? [hop, hop + 1] : [0, 1];
-      if (at === one) return [{ device: `wan${hop}`, wire, end: 0, peer: this.routers[other].name }];
-      if (at !== other) return [];
-      return [{ device: this.#isChain ? "wan0" : `wan${hop}`, wire, end: 1, peer: this.routers[one].name }];
-    });
+    const wires = this.#ends(at);
     const lines = [
       "authority: lab",
       `router: ${this.routers[at].name}`,
@@ -370,7 +403,8 @@ export class Lab {
         `  - { name: payload, ${keys}, adaptive: ${protection.adaptive}, session-keys: ${protection.sessionKeys === true} }`,
       );
     }
-    if (this.#options.extra !== undefined) lines.push(this.#options.extra);
+    const { extra } = this.#options;
+    if (extra !== undefined) lines.push(typeof extra === "string" ? extra : extra(this.routers[at].name));
     return `${lines.join("\n")}\n`;
   }
 }

@@ -2,7 +2,10 @@
 // one, and a router that begins anew gets its sessions back, all by itself.
 
 import test from "ava";
+import { uuidText } from "../../lib/control/names.ts";
+import type { Router } from "../../lib/router.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
+import { udpFrame } from "./packets.ts";
 import { AES_256, fabricText } from "./protection.ts";
 import {
   CLIENT,
@@ -24,6 +27,13 @@ const SIGNED: Protection = {
 };
 /** Detection time at 50 ms × 3, and what a step of the simulation and a packet's way take. */
 const DETECTED_MS = 160;
+
+function uuidsOf({ sessions }: Router): string[] {
+  return Array.from({ length: sessions.table.capacity }, (_, row) => row)
+    .filter((row) => sessions.table.isLive(row))
+    .map((row) => uuidText(sessions.table.uuid.subarray(row * 4, row * 4 + 4)))
+    .sort();
+}
 
 function watched(security: Protection = {}, skewMs = 0): TwoPaths {
   const net = twoPaths({ extra: FAST, security });
@@ -133,6 +143,37 @@ for (const lost of ["west", "east"] as const) {
       t.true(kinds.includes("peer-restarted"));
     });
   }
+}
+
+for (const lost of ["west", "east"] as const) {
+  test(`${lost} begins anew: every one of 50 quiet sessions is given back, though a third of what tells of them is lost`, (t) => {
+    const net = twoPaths({ extra: FAST });
+    const isUp = () => [net.west, net.east].every(({ sessions }) => sessions.paths.every(({ up }) => up));
+    t.true(net.world.runUntil(isUp, 4000));
+    net.world.run(2100);
+    net.server.onPacket = udpServer(net.world, net.server);
+    for (let n = 0; n < 50; n++) {
+      for (let again = 0; again < 2; again++) {
+        net.world.send(net.client, udpFrame({ ...ENDS, sourcePort: 30_000 + n }, `session ${n}`));
+        net.world.run(2);
+      }
+    }
+    t.deepEqual(dropsOf(net.west), {});
+    t.is(sessionRows(net.west).length, 50);
+    const uuids = uuidsOf(net.west);
+    const renewed = net.world.restart(lost);
+    const peer = lost === "west" ? "east" : "west";
+    let told = 0;
+    net.wan.tamper = (frame, seen, from) =>
+      from === peer && seen?.hasMetadata && seen.destinationPort !== 1280 && told++ % 3 === 0 ? [] : [{ frame }];
+    net.world.runUntil(() => renewed.sessions.table.count === 50, 12_000);
+    t.true(told > 50);
+    t.deepEqual(uuidsOf(renewed), uuids);
+    net.world.run(5000);
+    const after = told;
+    net.world.run(10_000);
+    t.is(told, after, "and then it is enough");
+  });
 }
 
 test("nobody hears BFD of a stranger, of another router, or twice", (t) => {
