@@ -56,7 +56,9 @@ export function monitorUs({ pid }: ChildProcess): number {
   const tasks = `/proc/${pid}/task`;
   let ns = 0;
   for (const task of readdirSync(tasks)) {
-    const fields = readFileSync(`${tasks}/${task}/stat`, "utf8").replace(/^.*\) /, "").split(" ");
+    const fields = readFileSync(`${tasks}/${task}/stat`, "utf8")
+      .replace(/^.*\) /, "")
+      .split(" ");
     if (Number(fields[NICENESS]) < 0) ns += Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ")[0]);
   }
   return ns / 1000;

@@ -120,7 +120,12 @@ export class Race {
     for (const [name, measures] of this.#samples) {
       const { mode } = this.#contenders.get(name)!;
       for (const { measure, values } of measures.values()) {
-        printFinite(`${this.#section}.${name}.${measure.name}`, measure.unit, `${measure.traffic}; ${mode}${note(values)}`, values);
+        printFinite(
+          `${this.#section}.${name}.${measure.name}`,
+          measure.unit,
+          `${measure.traffic}; ${mode}${note(values)}`,
+          values,
+        );
       }
     }
   }

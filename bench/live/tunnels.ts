@@ -72,7 +72,9 @@ function nebula(directory: string): Contender {
   const restart = (chain: Chain, i: number) => {
     const { node } = chain.routers[i];
     const config = join(directory, `nebula-${node}`, "config.yml");
-    return chain.namespaces.spawn(node, null, "nebula", ["-config", config], { stdio: ["ignore", "ignore", "inherit"] });
+    return chain.namespaces.spawn(node, null, "nebula", ["-config", config], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
   };
   const start = async (chain: Chain, started: ChildProcess[]) => {
     require("nebula", "nebula-cert");

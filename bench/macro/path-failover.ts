@@ -102,5 +102,9 @@ await live(
       return none === 0 ? "" : `; none within ${WAIT_MS / 1000} s in ${none} of ${values.length} rounds`;
     });
   },
-  { wires: 2, rounds: Number(process.argv[2] ?? ROUNDS), warmUp: { sessions: 64, lengths: [60], rate: 5000, milliseconds: 700 } },
+  {
+    wires: 2,
+    rounds: Number(process.argv[2] ?? ROUNDS),
+    warmUp: { sessions: 64, lengths: [60], rate: 5000, milliseconds: 700 },
+  },
 );
