@@ -144,6 +144,21 @@ export class Race {
     );
   }
 
+  /** The same beside whichever of them was the best in that round; `best` is what the figure calls them. */
+  ratioToBest(ours: string, theirs: readonly string[], best: string, name: string, traffic: string): void {
+    const key = `${name} ${traffic}`;
+    const samplesOf = (contender: string) => this.#samples.get(contender)?.get(key)?.values;
+    const mine = samplesOf(ours);
+    const others = theirs.filter((contender) => samplesOf(contender) !== undefined);
+    if (mine === undefined || others.length === 0) return;
+    printFinite(
+      `${this.#section}.${ours}-to-${best}.${name}`,
+      "ratio",
+      `${traffic}; ${this.#contenders.get(ours)!.mode} / the best of ${others.join(", ")}`,
+      mine.map((value, round) => value / Math.max(...others.map((contender) => samplesOf(contender)![round]))),
+    );
+  }
+
   async close(): Promise<void> {
     this.chain.close();
     await this.#namespaces.close();

@@ -11,7 +11,7 @@ import { makeTraffic, SMALL } from "../traffic.ts";
 import { EAST, KEYS_MODE, type Keys, TwoRouters, WEST } from "../two-routers.ts";
 
 const SESSIONS = Number(process.argv[2] ?? 100_000);
-const RUNS = 5;
+const RUNS = 3;
 const WARM_UPS = 1;
 /** Over the time that a session's old flow lingers, and that a port pair rests. */
 const REST_MS = 12_000;
