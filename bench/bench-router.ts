@@ -31,12 +31,14 @@ export function routerOver(
   yaml: string,
   makePort: (name: string, mac: Uint8Array) => Port,
   change: (config: Config) => Config = (config) => config,
+  options: Omit<Parameters<typeof buildRouter>[2], "clock" | "random" | "acceptAnyMac"> = {},
 ): { router: Router; clock: ManualClock } {
   const { config, problems } = parseConfig(yaml, "bench.yaml");
   if (config === null) throw new Error(problems.map(formatProblem).join("\n"));
   const clock = new ManualClock(1000);
   const ports = config.interfaces.map((item) => makePort(item.name, macOf(config, item)));
-  return { router: buildRouter(change(config), ports, { clock, random: seededRandom(), acceptAnyMac: false }), clock };
+  const all = { ...options, clock, random: seededRandom(), acceptAnyMac: false };
+  return { router: buildRouter(change(config), ports, all), clock };
 }
 
 export class BenchRouter {

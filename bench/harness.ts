@@ -53,6 +53,12 @@ export function nanoseconds(bench: Bench): number[] {
   return samples;
 }
 
+/** Processor time of this process: what others do on the machine meanwhile does not count. */
+export function processorNs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) * 1000;
+}
+
 /** Measure and print. */
 export function measure(bench: Bench): Figure {
   return print(bench.name, "ns", bench.mode, nanoseconds(bench));

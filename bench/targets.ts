@@ -47,6 +47,25 @@ export const TARGETS: readonly Target[] = [
     "bulk through two routers, af-packet: beside wireguard-go",
   ),
   atLeast("two-routers.waymark-af-packet-to-nebula.bulk", 12, "bulk through two routers, af-packet: beside nebula"),
+  ...["libpcap", "af-packet"].flatMap((backend) => [
+    atLeast(
+      `security.waymark-${backend}-metadata-signed-to-waymark-${backend}.bulk`,
+      0.95,
+      `bulk with metadata signed and encrypted, ${backend}: beside no keys at all`,
+    ),
+    atLeast(
+      `security.waymark-${backend}-signed-encrypted-to-best-tunnel.bulk`,
+      1.5,
+      `bulk with every packet signed and payloads encrypted, ${backend}: beside the better of wireguard-go and nebula`,
+    ),
+  ]),
+  ...["", "-signed-encrypted"].map((protection) =>
+    atMost(
+      `path-failover.waymark-libpcap${protection}-bfd-50ms.gap`,
+      300,
+      `milliseconds without a datagram when the wire is cut, BFD 50 ms x 3${protection === "" ? "" : ", signed and encrypted"}`,
+    ),
+  ),
   atLeast("rivals.waymark-to-best.delivered", 10, "frames delivered: beside the best of the npm packages"),
   atMost(
     "latency.waymark-to-c.p99-half-load",

@@ -3,6 +3,10 @@
 //
 //   client eth0 ── lan0 a lan1 ── eth0 server                     one router
 //   client eth0 ── lan0 a wan0 ══ wan0 b lan0 ── eth0 server      two routers
+//                         wan1 ══ wan1                            and a spare wire
+//
+// Where there is a spare wire, each of the two is a bridge in a namespace of its own, so that it can be cut without
+// anybody's device noticing: links stay up, frames are lost in both directions.
 //
 // Routers have their addresses in the kernel too, hosts and routers know each other's MAC addresses. Which router it is
 // that forwards, the kernel or a program, is a contender's business (contenders.ts).
@@ -17,7 +21,8 @@ export const CLIENT = "10.1.0.2";
 export const SERVER = "10.2.0.2";
 const CLIENT_NET = "10.1.0.0/24";
 const SERVER_NET = "10.2.0.0/24";
-const FABRIC = "198.18.0";
+/** The wires between the routers: their networks' first three bytes. */
+const FABRIC = ["198.18.0", "198.18.1"];
 
 /** Processors: the generator has the first, in blasts what forwards has the second. */
 export const GENERATOR_CPU = 0;
@@ -44,6 +49,8 @@ export interface ChainRouter {
   readonly node: string;
   /** Toward the client, toward the server. */
   readonly ports: readonly [RouterPort, RouterPort];
+  /** Toward the other router, over the spare wire. */
+  readonly spare: RouterPort | null;
   /** Networks behind the other router and the address of that one; none in a chain of one. */
   readonly beyond: { readonly prefix: string; readonly via: string } | null;
 }
@@ -70,6 +77,8 @@ export interface Blasted {
 export class Chain {
   readonly routers: readonly ChainRouter[];
   readonly namespaces: Namespaces;
+  /** Nodes that are wires. */
+  readonly #wires: readonly string[];
   readonly #blast: string;
   readonly #counter: Counter;
   #offloads: "on" | "off" | null = null;
@@ -78,11 +87,12 @@ export class Chain {
     ["server", SERVER],
   ] as const;
 
-  /** `blast`: the path of the generator. */
-  constructor(namespaces: Namespaces, routers: 1 | 2, blast: string) {
+  /** `blast`: the path of the generator. `wires`: between two routers. */
+  constructor(namespaces: Namespaces, routers: 1 | 2, blast: string, wires: 1 | 2 = 1) {
     this.namespaces = namespaces;
     this.#blast = blast;
-    const wires: [string, string, string, string][] =
+    this.#wires = wires === 1 ? [] : ["wire0", "wire1"];
+    const links: [string, string, string, string][] =
       routers === 1
         ? [
             ["client", "eth0", "a", "lan0"],
@@ -90,13 +100,14 @@ export class Chain {
           ]
         : [
             ["client", "eth0", "a", "lan0"],
-            ["a", "wan0", "b", "wan0"],
+            ...(wires === 1 ? [["a", "wan0", "b", "wan0"] as [string, string, string, string]] : []),
             ["b", "lan0", "server", "eth0"],
           ];
     for (const node of ["client", "a", "b", "server"].filter((name) => routers === 2 || name !== "b")) {
       namespaces.add(node);
     }
-    for (const wire of wires) namespaces.link(...wire);
+    for (const link of links) namespaces.link(...link);
+    for (const [i, wire] of this.#wires.entries()) this.#bridge(wire, `wan${i}`);
     const mac = (node: string, device: string) => namespaces.mac(node, device);
     const port = (
       node: string,
@@ -114,17 +125,22 @@ export class Chain {
     const first = port("a", "lan0", "10.1.0.1", "client", "eth0", CLIENT);
     if (routers === 1) {
       const last = port("a", "lan1", "10.2.0.1", "server", "eth0", SERVER);
-      this.routers = [{ node: "a", ports: [first, last], beyond: null }];
+      this.routers = [{ node: "a", ports: [first, last], spare: null, beyond: null }];
     } else {
-      const [a, b] = [`${FABRIC}.1`, `${FABRIC}.2`];
+      const ends = FABRIC.slice(0, wires).map((net, i) => [
+        port("a", `wan${i}`, `${net}.1`, "b", `wan${i}`, `${net}.2`),
+        port("b", `wan${i}`, `${net}.2`, "a", `wan${i}`, `${net}.1`),
+      ]);
+      const [[a, b], [spareA, spareB] = [null, null]] = ends;
       const last = port("b", "lan0", "10.2.0.1", "server", "eth0", SERVER);
       this.routers = [
-        { node: "a", ports: [first, port("a", "wan0", a, "b", "wan0", b)], beyond: { prefix: SERVER_NET, via: b } },
-        { node: "b", ports: [port("b", "wan0", b, "a", "wan0", a), last], beyond: { prefix: CLIENT_NET, via: a } },
+        { node: "a", ports: [first, a], spare: spareA, beyond: { prefix: SERVER_NET, via: b.address } },
+        { node: "b", ports: [b, last], spare: spareB, beyond: { prefix: CLIENT_NET, via: a.address } },
       ];
     }
-    for (const { node, ports } of this.routers) {
-      for (const { device, address, next } of ports) {
+    for (const router of this.routers) {
+      const { node } = router;
+      for (const { device, address, next } of portsOf(router)) {
         namespaces.shell(
           node,
           `ip address add ${address}/24 dev ${device}; ip neighbor add ${next.address} lladdr ${next.mac} dev ${device}`,
@@ -148,6 +164,7 @@ export class Chain {
 
   /** Nothing forwards any more; hosts forget path MTUs and what they know of each other's TCP. */
   reset(): void {
+    this.mend();
     for (const { node, beyond } of this.routers) {
       const route = beyond === null ? "" : `ip route del ${beyond.prefix} 2>/dev/null || :;`;
       this.namespaces.shell(node, `nft flush ruleset; ${route} echo 0 > /proc/sys/net/ipv4/ip_forward`);
@@ -163,8 +180,9 @@ export class Chain {
 
   /** The routers' kernels do nothing with what arrives: for contenders that forward every frame by themselves. */
   kernelDrops(): void {
-    for (const { node, ports } of this.routers) {
-      const chains = ports.map(
+    for (const router of this.routers) {
+      const { node } = router;
+      const chains = portsOf(router).map(
         ({ device }) =>
           `add chain netdev bench ${device} { type filter hook ingress device ${device} priority -500; policy drop; };`,
       );
@@ -215,6 +233,26 @@ export class Chain {
     return Number(this.namespaces.shell(node, `cat /sys/class/net/${ports[1].device}/statistics/tx_bytes`));
   }
 
+  /** Frames that the first router has sent over each of two wires. */
+  wireFrames(): number[] {
+    return this.#wires.map((wire) => {
+      const file = "/sys/class/net/left/statistics/rx_packets";
+      return Number(this.namespaces.shell(wire, `cat ${file}`));
+    });
+  }
+
+  /** From now on the wire loses everything, in both directions. */
+  cut(wire: number): void {
+    const chain = (end: string) =>
+      `add chain netdev cut ${end} { type filter hook ingress device ${end} priority 0; policy drop; };`;
+    this.#nft(this.#wires[wire], `add table netdev cut; ${chain("left")} ${chain("right")}`);
+  }
+
+  /** No wire is cut any more. */
+  mend(): void {
+    for (const wire of this.#wires) this.#nft(wire, "flush ruleset");
+  }
+
   /** UDP frames from the client to the server, which counts and drops them. */
   async blast({ sessions, lengths, rate, milliseconds }: Blast): Promise<Blasted> {
     const { mac, next } = this.routers[0].ports[0];
@@ -255,11 +293,28 @@ export class Chain {
     }
   }
 
+  /** Join the routers' devices of this name by a bridge. */
+  #bridge(wire: string, device: string): void {
+    this.namespaces.add(wire);
+    this.namespaces.shell(wire, "ip link add bridge type bridge mcast_snooping 0; ip link set bridge up");
+    for (const [router, end] of [
+      ["a", "left"],
+      ["b", "right"],
+    ]) {
+      this.namespaces.link(router, device, wire, end);
+      this.namespaces.shell(wire, `ip link set ${end} master bridge`);
+    }
+  }
+
   #nft(node: string, commands: string): void {
     execFileSync("ip", ["netns", "exec", this.namespaces.name(node), "nft", commands], {
       stdio: ["ignore", "ignore", "pipe"],
     });
   }
+}
+
+export function portsOf({ ports, spare }: ChainRouter): RouterPort[] {
+  return spare === null ? [...ports] : [...ports, spare];
 }
 
 /** The server's counter, read by a shell that is there already and goes before everything else (SCHED_RR). */

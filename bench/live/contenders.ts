@@ -5,12 +5,17 @@ import { type ChildProcess, execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { askRouter } from "../../lib/control/admin-socket.ts";
+import type { PathsAnswer } from "../../lib/control/show.ts";
 import { until } from "../namespaces.ts";
-import { type Chain, type ChainRouter, CLIENT, SERVER } from "./chain.ts";
+import { type Chain, type ChainRouter, CLIENT, portsOf, SERVER } from "./chain.ts";
 
 const MAIN = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
 const SOURCES = fileURLToPath(new URL("../../../bench/reference/", import.meta.url));
+
+const PATHS_UP_MS_MAX = 20_000;
 
 export interface Contender {
   readonly name: string;
@@ -22,6 +27,10 @@ export interface Contender {
   readonly inKernel: boolean;
   /** Starts the processes that forward, none for the kernel; each is put into `started`, whose owner ends them. */
   readonly start: (chain: Chain, started: ChildProcess[]) => Promise<void>;
+  /** Start router `i` again, as `start` did, when its process is dead. Does not wait until it forwards. */
+  readonly restart?: (chain: Chain, i: number) => ChildProcess;
+  /** Wait until it can use every wire, as far as it knows. */
+  readonly settled?: (chain: Chain) => Promise<void>;
 }
 
 /** Thrown by `start` when this machine lacks something. */
@@ -47,6 +56,9 @@ export function contenders(directory: string): Contender[] {
     kernel("kernel-masquerade", "kernel forwarding, masquerade", true),
     ...(["libpcap", "af-packet"] as const).flatMap((backend) =>
       PROTECTIONS.map((protection) => waymark(directory, backend, protection)),
+    ),
+    ...WATCHES.flatMap((watch) =>
+      [PROTECTIONS[0], PROTECTIONS[3]].map((protection) => waymark(directory, "libpcap", protection, watch)),
     ),
   ];
 }
@@ -81,6 +93,24 @@ const PROTECTIONS: readonly Protection[] = [
     encrypts: true,
   },
 ];
+
+/** How a pair of routers watches the paths between them. */
+interface Watch {
+  readonly name: string;
+  readonly mode: string;
+  readonly bfd: string;
+}
+
+const WATCHES: readonly Watch[] = [
+  {
+    name: "-bfd-50ms",
+    mode: ", BFD 50 ms x 3",
+    bfd: "bfd: { desired-tx-interval: 50ms, required-min-rx-interval: 50ms }\n",
+  },
+  { name: "-bfd-1s", mode: ", BFD 1 s x 3", bfd: "bfd: {}\n" },
+];
+
+const NOT_WATCHED: Watch = { name: "", mode: "", bfd: "" };
 
 const HOW = { libpcap: "libpcap immediate", "af-packet": "af-packet" };
 
@@ -120,28 +150,49 @@ function kernel(name: string, how: string, masquerade: boolean): Contender {
   return { name, mode: `unencrypted, ${how}`, superFrames: true, inKernel: true, start };
 }
 
-function waymark(directory: string, backend: keyof typeof HOW, protection: Protection): Contender {
-  const name = `waymark-${backend}${protection.name}`;
+function waymark(
+  directory: string,
+  backend: keyof typeof HOW,
+  protection: Protection,
+  watch: Watch = NOT_WATCHED,
+): Contender {
+  const name = `waymark-${backend}${protection.name}${watch.name}`;
+  const socketOf = ({ node }: ChainRouter) => join(directory, `${node}.sock`);
+  const configOf = ({ node }: ChainRouter) => join(directory, `${node}-${name}.yaml`);
+  const restart = (chain: Chain, i: number) => {
+    const { node } = chain.routers[i];
+    const command = [MAIN, "run", "-c", configOf(chain.routers[i])];
+    return chain.namespaces.spawn(node, null, process.execPath, command, { stdio: ["ignore", "ignore", "inherit"] });
+  };
   const start = async (chain: Chain, started: ChildProcess[]) => {
     // The router brings a guard of its own, but takes it away when it ends: frames of that moment belong to nobody.
     chain.kernelDrops();
-    for (const router of chain.routers) {
-      const socket = join(directory, `${router.node}.sock`);
-      const config = join(directory, `${router.node}-${name}.yaml`);
+    for (const [i, router] of chain.routers.entries()) {
+      const [socket, config] = [socketOf(router), configOf(router)];
       if (!existsSync(config)) {
-        writeFileSync(config, configuration(router, chain.routers, socket, backend, protection), { mode: 0o600 });
+        const text = `${configuration(router, chain.routers, socket, backend, protection)}${watch.bfd}`;
+        writeFileSync(config, text, { mode: 0o600 });
         check(config);
       }
-      const command = [MAIN, "run", "-c", config];
-      const child = chain.namespaces.spawn(router.node, null, process.execPath, command, {
-        stdio: ["ignore", "ignore", "inherit"],
-      });
+      const child = restart(chain, i);
       started.push(child);
       await launched(child, () => existsSync(socket));
     }
   };
-  const mode = `${protection.mode}, ${HOW[backend]}`;
-  return { name, mode, superFrames: true, inKernel: false, start };
+  const settled = async ({ routers }: Chain) => {
+    for (const router of routers) await pathsUp(socketOf(router));
+  };
+  const mode = `${protection.mode}, ${HOW[backend]}${watch.mode}`;
+  return { name, mode, superFrames: true, inKernel: false, start, restart, settled };
+}
+
+/** Wait until every path of the router at this socket can be used. It may just be starting. */
+async function pathsUp(socket: string): Promise<void> {
+  for (const deadline = Date.now() + PATHS_UP_MS_MAX; ; await sleep(50)) {
+    const answer = (await askRouter(socket, "paths").catch(() => null)) as PathsAnswer | null;
+    if (answer?.paths.every(({ state }) => state === "up")) return;
+    if (Date.now() > deadline) throw new Error(`paths stay down: ${JSON.stringify(answer)}`);
+  }
 }
 
 function check(config: string): void {
@@ -170,17 +221,22 @@ function configuration(
   backend: string,
   protection: Protection,
 ): string {
-  const interfaces = router.ports.map(({ device, address, next }) => {
+  const interfaces = portsOf(router).map(({ device, address, next }) => {
     const tenant = next.address === CLIENT || next.address === SERVER ? ", tenant: corp" : "";
     return `  - { name: ${device}, device: ${device}, addresses: [${address}/24], backend: ${backend}${tenant} }`;
   });
   const [towardClient, towardServer] = router.ports;
   const isLast = towardServer.next.address === SERVER;
   const wide = isLast ? towardClient : towardServer;
+  const paths = (router.spare === null ? [wide] : [wide, router.spare]).map(
+    ({ device, next }) => `{ interface: ${device}, address: ${next.address} }`,
+  );
+  // The router's own name: BFD takes no other router for the peer.
+  const other = all.find((one) => one !== router)?.node;
   const peers =
     all.length === 1
       ? ""
-      : `peers: [{ name: other, security: ${protection.sign === null ? "none" : "fabric"}, paths: [{ interface: ${wide.device}, address: ${wide.next.address} }] }]\n`;
+      : `peers: [{ name: ${other}, security: ${protection.sign === null ? "none" : "fabric"}, paths: [${paths.join(", ")}] }]\n`;
   return `authority: bench
 router: ${router.node}
 control: { socket: ${socket} }
@@ -189,6 +245,6 @@ interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp }]
 services: [{ name: app, addresses: [10.2.0.0/24], access: [corp], security: ${protection.encrypts ? "payload" : "none"} }]
-service-routes: [{ service: app, ${isLast ? `interface: ${towardServer.device}` : "peer: other"} }]
+service-routes: [{ service: app, ${isLast ? `interface: ${towardServer.device}` : `peer: ${other}`} }]
 ${peers}${policies(protection)}`;
 }

@@ -10,7 +10,7 @@ import { type Contender, compile, contenders, Unavailable } from "./contenders.t
 import { processesUs, softirqUs } from "./meters.ts";
 import { tunnels } from "./tunnels.ts";
 
-export const ROUNDS = 3;
+const ROUNDS = 3;
 /**
  * Opens every session that a blast will use. Between two routers each needs six packets for the metadata handshake, for
  * nobody answers: from the fifth on the far router generates one that carries its own metadata back.
@@ -20,6 +20,14 @@ const WARM_UP: Record<1 | 2, Blast> = {
   2: { sessions: 4096, lengths: [60], rate: 40_000, milliseconds: 700 },
 };
 const WARM_UPS = 20;
+
+/** What is not the same in every race. */
+export interface Course {
+  /** Between two routers. */
+  readonly wires?: 1 | 2;
+  readonly rounds?: number;
+  readonly warmUp?: Blast;
+}
 
 /** What a figure is about. */
 export interface Measure {
@@ -33,6 +41,7 @@ export class Race {
   readonly chain: Chain;
   readonly #section: string;
   readonly #warmUp: Blast;
+  readonly #rounds: number;
   readonly #namespaces: Namespaces;
   /** Who is still in it. */
   readonly #contenders: Map<string, Contender>;
@@ -40,19 +49,24 @@ export class Race {
   readonly #samples = new Map<string, Map<string, { measure: Measure; values: number[] }>>();
 
   /** `names`: of the contenders that take part. */
-  constructor(section: string, routers: 1 | 2, names: readonly string[]) {
+  constructor(section: string, routers: 1 | 2, names: readonly string[], course: Course = {}) {
+    const { wires = 1, rounds = ROUNDS, warmUp = WARM_UP[routers] } = course;
     this.#section = section;
-    this.#warmUp = WARM_UP[routers];
+    this.#warmUp = warmUp;
+    this.#rounds = rounds;
     this.#namespaces = new Namespaces();
     const { directory } = this.#namespaces;
-    this.chain = new Chain(this.#namespaces, routers, compile(directory, "blast")!);
+    this.chain = new Chain(this.#namespaces, routers, compile(directory, "blast")!, wires);
     const all = [...contenders(directory), ...tunnels(directory)].filter(({ name }) => names.includes(name));
     this.#contenders = new Map(all.map((contender) => [contender.name, contender]));
   }
 
-  /** Let each contender have its turn in each round. `turn` is called when it forwards. */
-  async run(turn: (contender: Contender, children: readonly ChildProcess[], round: number) => Promise<void>) {
-    for (let round = 0; round < ROUNDS; round++) {
+  /**
+   * Let each contender have its turn in each round. `turn` is called when it forwards; who ends one of the children and
+   * starts another puts that in its place.
+   */
+  async run(turn: (contender: Contender, children: ChildProcess[], round: number) => Promise<void>) {
+    for (let round = 0; round < this.#rounds; round++) {
       for (const contender of [...this.#contenders.values()]) {
         const children: ChildProcess[] = [];
         this.chain.reset();
@@ -101,12 +115,17 @@ export class Race {
     this.chain.steer(pinned && contender.inKernel ? ROUTER_CPU : null);
   }
 
-  /** Print every figure, contenders in the order they ran. */
-  print(): void {
+  /** Print every figure, contenders in the order they ran. `note` has something to add to a figure's mode. */
+  print(note: (values: readonly number[]) => string = () => ""): void {
     for (const [name, measures] of this.#samples) {
       const { mode } = this.#contenders.get(name)!;
       for (const { measure, values } of measures.values()) {
-        printFinite(`${this.#section}.${name}.${measure.name}`, measure.unit, `${measure.traffic}; ${mode}`, values);
+        printFinite(
+          `${this.#section}.${name}.${measure.name}`,
+          measure.unit,
+          `${measure.traffic}; ${mode}${note(values)}`,
+          values,
+        );
       }
     }
   }
@@ -122,6 +141,21 @@ export class Race {
       "ratio",
       `${traffic}; ${mode} / ${otherMode}`,
       mine.map((value, round) => value / other[round]),
+    );
+  }
+
+  /** The same beside whichever of them was the best in that round; `best` is what the figure calls them. */
+  ratioToBest(ours: string, theirs: readonly string[], best: string, name: string, traffic: string): void {
+    const key = `${name} ${traffic}`;
+    const samplesOf = (contender: string) => this.#samples.get(contender)?.get(key)?.values;
+    const mine = samplesOf(ours);
+    const others = theirs.filter((contender) => samplesOf(contender) !== undefined);
+    if (mine === undefined || others.length === 0) return;
+    printFinite(
+      `${this.#section}.${ours}-to-${best}.${name}`,
+      "ratio",
+      `${traffic}; ${this.#contenders.get(ours)!.mode} / the best of ${others.join(", ")}`,
+      mine.map((value, round) => value / Math.max(...others.map((contender) => samplesOf(contender)![round]))),
     );
   }
 
@@ -159,12 +193,13 @@ export async function live(
   routers: 1 | 2,
   names: readonly string[],
   run: (race: Race) => Promise<void>,
+  course: Course = {},
 ): Promise<void> {
   if (process.getuid?.() !== 0) {
     console.error(`${section}: skipped, needs root`);
     return;
   }
-  const race = new Race(section, routers, names);
+  const race = new Race(section, routers, names, course);
   try {
     await run(race);
   } finally {

@@ -29,6 +29,7 @@ await live("security", 2, ALL, async (race) => {
       race.ratio(`waymark-${backend}-metadata-signed`, `waymark-${backend}`, name, traffic);
       for (const protection of ["-signed", "-signed-encrypted"]) {
         for (const tunnel of TUNNELS) race.ratio(`waymark-${backend}${protection}`, tunnel, name, traffic);
+        race.ratioToBest(`waymark-${backend}${protection}`, TUNNELS, "best-tunnel", name, traffic);
       }
     }
   }

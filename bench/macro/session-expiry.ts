@@ -8,7 +8,7 @@
 
 import { PROTOCOL_UDP } from "../../lib/wire/flow-key.ts";
 import { MAC_HIGH, macLow } from "../bench-router.ts";
-import { print } from "../harness.ts";
+import { print, processorNs } from "../harness.ts";
 import { ingressOver } from "../ingress-router.ts";
 import { ESTABLISHED, FLOOD, MixedPort } from "../mixed-port.ts";
 import { makeTraffic, SMALL } from "../traffic.ts";
@@ -64,12 +64,6 @@ function pass(targetMs: number): void {
   }
 }
 
-/** Processor time of this process: what others do on the machine meanwhile does not count. */
-function cpuNs(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) * 1000;
-}
-
 interface Turns {
   maxMs: number;
   p99Ms: number;
@@ -84,9 +78,9 @@ function turnUntil(done: () => boolean): Turns {
   let offered = 0;
   while (!done()) {
     for (; offered <= (nowNs / 1e6) * FRAMES_A_MS; offered++) port.arrive(ESTABLISHED);
-    const start = cpuNs();
+    const start = processorNs();
     engine.turn(clock.nowMs());
-    const took = cpuNs() - start;
+    const took = processorNs() - start;
     durations.push(took / 1e6);
     nowNs += Math.max(took, 10_000);
     clock.moveTo(startMs + Math.floor(nowNs / 1e6));

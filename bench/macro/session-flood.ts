@@ -15,7 +15,7 @@
 
 import { Admission } from "../../lib/engine/admission.ts";
 import { MAC_HIGH, macLow } from "../bench-router.ts";
-import { print } from "../harness.ts";
+import { print, processorNs } from "../harness.ts";
 import { ingressOver } from "../ingress-router.ts";
 import { ESTABLISHED, FLOOD, MixedPort } from "../mixed-port.ts";
 import { makeTraffic, SMALL } from "../traffic.ts";
@@ -78,12 +78,6 @@ function settle(): void {
   clock.advance(1);
 }
 
-/** Processor time of this process: what others do on the machine meanwhile does not count. */
-function cpuNs(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) * 1000;
-}
-
 /** Established frames forwarded a second while the queue never empties. */
 function saturate(floodPerFrame: number): { rate: number; admitted: number } {
   settle();
@@ -98,9 +92,9 @@ function saturate(floodPerFrame: number): { rate: number; admitted: number } {
       kind = kind === floodPerFrame ? 0 : kind + 1;
       frames++;
     }
-    const start = cpuNs();
+    const start = processorNs();
     for (let turn = 0; turn < 8; turn++) engine.turn(clock.nowMs());
-    elapsed += cpuNs() - start;
+    elapsed += processorNs() - start;
   }
   if (peer.sentFrames - before < forwarded * 0.9) throw new Error("established packets were not forwarded");
   return { rate: (forwarded * 1e9) / elapsed, admitted: ((sessions.openedTotal - opened) * 1e9) / elapsed };
@@ -124,9 +118,9 @@ function arriving(framesASecond: number, floodPerFrame: number): { loss: number;
       kind = kind === floodPerFrame ? 0 : kind + 1;
     }
     clock.moveTo(startMs + Math.floor(nowNs / 1e6));
-    const start = cpuNs();
+    const start = processorNs();
     engine.turn(clock.nowMs());
-    nowNs += cpuNs() - start;
+    nowNs += processorNs() - start;
     if (port.waiting === 0) nowNs = Math.max(nowNs, nextNs);
   }
   return {

@@ -9,49 +9,14 @@
 // and both one after the other, again and again on other ports, is what can go on for ever. Packets come a hundred at a
 // time. Making them and the peer's answers is in these figures.
 
-import { AnsweringPort } from "../../lib/io/answering-port.ts";
-import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { PROTOCOL_TCP } from "../../lib/wire/flow-key.ts";
-import { BenchPort } from "../bench-port.ts";
-import { MAC_HIGH, macLow, routerOver } from "../bench-router.ts";
+import { MAC_HIGH, macLow } from "../bench-router.ts";
 import { nanoseconds, print } from "../harness.ts";
 import { IngressRouter } from "../ingress-router.ts";
-import { makeTraffic, SMALL, type Traffic } from "../traffic.ts";
+import { makeTraffic, SMALL } from "../traffic.ts";
+import { EAST, TwoRouters, WEST } from "../two-routers.ts";
 
 const SESSIONS = 20_000;
-
-const CONFIG = (at: 1 | 2) => `
-authority: bench
-router: router${at}
-sessions: { max: ${SESSIONS} }
-interfaces:
-  - { name: lan0, device: lan0, addresses: [192.0.2.${at * 4 + 1}/30], gateway: 192.0.2.${at * 4 + 2}, tenant: corp }
-  - { name: wan0, device: wan0, addresses: [198.18.0.${at}/24], mac: "02:57:4d:00:01:0${at}" }
-tenants: [{ name: corp }]
-services: [{ name: app, addresses: [10.128.0.0/9], access: [corp] }]
-service-routes: [{ service: app, ${at === 1 ? "peer: other" : "interface: lan0"} }]
-peers: [{ name: other, paths: [{ interface: wan0, address: 198.18.0.${3 - at} }] }]
-`;
-
-/** Two routers with their LANs' ports. */
-function makePair() {
-  const lans: BenchPort[] = [];
-  const wans = MemoryPort.pair(
-    ...([1, 2].map((at) => ({ name: "wan0", mac: Uint8Array.of(2, 0x57, 0x4d, 0, 1, at) })) as [
-      { name: string; mac: Uint8Array },
-      { name: string; mac: Uint8Array },
-    ]),
-  );
-  const routers = ([1, 2] as const).map((at) =>
-    routerOver(CONFIG(at), (name, mac) => {
-      if (name === "wan0") return wans[at - 1];
-      const lan = new BenchPort(name, mac);
-      lans.push(lan);
-      return new AnsweringPort(lan);
-    }),
-  );
-  return { lans, routers };
-}
 
 const forward = makeTraffic({ sessions: SESSIONS, lengths: SMALL, macHigh: MAC_HIGH, macLow: macLow(0) });
 const reverse = makeTraffic({
@@ -61,21 +26,8 @@ const reverse = makeTraffic({
   macLow: macLow(0),
   reverse: true,
 });
+const makePair = () => new TwoRouters({ sessions: SESSIONS });
 let pair = makePair();
-
-/** Have both routers turn until `packets` more frames of `traffic` went from one LAN to the other. */
-function carry(from: number, traffic: Traffic, packets: number): void {
-  const { lans, routers } = pair;
-  const before = lans[1 - from].sentFrames;
-  lans[from].offer(traffic, packets);
-  for (let idle = 0; idle < 3; ) {
-    let frames = 0;
-    for (const { router, clock } of routers) frames += router.engine.turn(clock.nowMs());
-    idle = frames === 0 ? idle + 1 : 0;
-  }
-  const carried = lans[1 - from].sentFrames - before;
-  if (carried < packets) throw new Error(`${carried} of ${packets} packets arrived`);
-}
 
 const samples = nanoseconds({
   name: "",
@@ -84,12 +36,12 @@ const samples = nanoseconds({
   runs: 7,
   prepare: () => {
     pair = makePair();
-    carry(0, forward, 1);
-    carry(1, reverse, 1);
+    pair.carry(WEST, forward, 1);
+    pair.carry(EAST, reverse, 1);
   },
   run: () => {
-    carry(0, forward, SESSIONS - 1);
-    carry(1, reverse, SESSIONS - 1);
+    pair.carry(WEST, forward, SESSIONS - 1);
+    pair.carry(EAST, reverse, SESSIONS - 1);
     return pair.routers[1].router.sessions.table.count;
   },
 });
