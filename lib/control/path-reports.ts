@@ -3,8 +3,9 @@
 // and goes to the log.
 
 import type { Log } from "../base/log.ts";
+import type { StateReader, StateWriter } from "../base/state.ts";
 import type { Retrigger } from "../engine/retrigger.ts";
-import type { PathReport } from "../monitor/path-report.ts";
+import { type PathReport, readReport, writeReport } from "../monitor/path-report.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Reroute } from "../session/reroute.ts";
@@ -60,6 +61,24 @@ export class PathReports {
     if (report.natChanges > changed) this.#events.path(path, "nat-changed", "the address or port has changed", nowMs);
     if (report.restarts > began) this.#events.path(path, "peer-restarted", "another boot identifier", nowMs);
     this.#tellAgain(path, report, began, changed);
+  }
+
+  save(out: StateWriter): void {
+    const reports = this.#reports.filter((report) => report !== undefined);
+    out.i32(reports.length);
+    for (const report of reports) writeReport(out, report);
+    out.i32(this.#owed.size);
+    for (const path of this.#owed) out.i32(path);
+  }
+
+  /** What was reported counts as known; the paths themselves were restored before. */
+  restore(from: StateReader): void {
+    const { length } = this.#sessions.paths;
+    for (let left = from.count(length, "reports"); left > 0; left--) {
+      const report = readReport(from, length);
+      this.#reports[report.path] = report;
+    }
+    for (let left = from.count(length, "paths"); left > 0; left--) this.#owed.add(from.row(length, "path"));
   }
 
   readonly #owed = new Set<number>();
