@@ -190,13 +190,7 @@ export class Monitor {
     for (const watched of this.#watched) watched?.save(out);
   }
 
-  #watch(
-    path: PeerPath,
-    discriminator: number,
-    identity: BfdIdentity,
-    random: RandomSource,
-    nowMs: number,
-  ): Watched {
+  #watch(path: PeerPath, discriminator: number, identity: BfdIdentity, random: RandomSource, nowMs: number): Watched {
     const { bfd, mode, row, local } = path;
     const session = new BfdSession(
       {

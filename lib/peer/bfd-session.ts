@@ -378,7 +378,8 @@ export class BfdSession {
     this.#finalPending = from.flag();
     this.#isUrgent = from.flag();
     this.#knowsNode = from.flag();
-    if (!(this.#usedTxMs > 0) || !(this.#desiredMinTxMs > 0)) throw new StateError("a BFD session sends at no interval");
+    if (!(this.#usedTxMs > 0) || !(this.#desiredMinTxMs > 0))
+      throw new StateError("a BFD session sends at no interval");
   }
 
   /** In the order in which restore reads them. */

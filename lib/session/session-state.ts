@@ -172,15 +172,7 @@ function restoreFlow(sessions: Sessions, session: number, way: number, from: Sta
   if (words[FLOW_PROTOCOL] >>> 8 >= interfaces.length) throw new StateError("a flow comes from no interface");
   const flow = flows.insert(words[FLOW_SOURCE], words[FLOW_DESTINATION], words[FLOW_PORTS], words[FLOW_PROTOCOL]);
   if (flow < 0) throw new StateError("two flows have one key");
-  sessions.plan(
-    flow,
-    words[FLOW_NEW_SOURCE],
-    words[FLOW_NEW_DESTINATION],
-    words[FLOW_NEW_PORTS],
-    egress,
-    hop,
-    ops,
-  );
+  sessions.plan(flow, words[FLOW_NEW_SOURCE], words[FLOW_NEW_DESTINATION], words[FLOW_NEW_PORTS], egress, hop, ops);
   const base = flow << FLOW_SHIFT;
   if (isStale) flows.words[base + FLOW_PLAN] ^= 1 << GENERATION_SHIFT;
   flows.words[base + FLOW_SESSION] = session;
