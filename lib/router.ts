@@ -5,14 +5,23 @@
 import { mkdirSync } from "node:fs";
 import { setPriority } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
 import { parentPort, workerData } from "node:worker_threads";
 import { type Clock, ManualClock } from "./base/clock.ts";
 import { putCompilerLast, tuneCompiler } from "./base/compiler.ts";
 import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
+import { StateReader, StateWriter } from "./base/state.ts";
 import { AdminSocket, type Answer } from "./control/admin-socket.ts";
 import { compileInterfaces, compilePaths, compilePolicy } from "./control/compile.ts";
-import { compileSecurity, type KeyRotation, mayHaveSessionKeys, rotateKeys } from "./control/compile-security.ts";
+import {
+  compileSecurity,
+  type KeyRotation,
+  mayHaveSessionKeys,
+  restoreSecurities,
+  rotateKeys,
+  saveSecurities,
+} from "./control/compile-security.ts";
 import type { Config, InterfaceConfig, SecurityPolicyConfig } from "./control/config.ts";
 import { lockDevices } from "./control/device-lock.ts";
 import { Events } from "./control/events.ts";
@@ -23,7 +32,9 @@ import { OperatorError } from "./control/operator-error.ts";
 import type { PacketDescription } from "./control/packet-text.ts";
 import { PathReports } from "./control/path-reports.ts";
 import type { Router } from "./control/router-parts.ts";
+import { configIdentity } from "./control/router-state.ts";
 import { answer } from "./control/snapshot.ts";
+import { HandsOver, lockSoon, notTakenOver, TAKE_OVER, TakesOver, Talk } from "./control/take-over.ts";
 import { warmUp } from "./control/warm-up.ts";
 import { lookAtClocks, lookAtPorts, watch } from "./control/watch.ts";
 import { nativeCrypto } from "./crypto/native-crypto.ts";
@@ -118,6 +129,8 @@ export function buildRouter(
     share?: WorkerShare;
     /** Who watches the paths that are to be watched: this engine itself, another thread, or nobody: then they are up. */
     monitoring?: "inside" | "elsewhere" | "none";
+    /** What another monitor inside has saved, which this one goes on with. */
+    monitorState?: Uint8Array;
     /** What signs and encrypts; left out = the plain one, slow. */
     crypto?: PacketCrypto;
     /** Milliseconds since 1970: what time-based digests go by. Left out = the clock's. */
@@ -237,8 +250,9 @@ export function buildRouter(
   let monitor: Monitor | null = null;
   if (monitoring === "inside" && paths.some(({ bfd }) => bfd.enabled)) {
     const report = (one: PathReport) => reports.apply(one, clock.nowMs());
-    const identity = identityOf(config, random);
-    monitor = new Monitor({ paths, generator, egress, security, random, identity, report }, clock.nowMs());
+    const state = options.monitorState === undefined ? null : new StateReader(options.monitorState);
+    const identity = identityOf(config, random, state);
+    monitor = new Monitor({ paths, generator, egress, security, random, identity, report }, clock.nowMs(), state);
     slow.pathMonitor = monitor;
     engine.pathMonitor = monitor;
   }
@@ -250,6 +264,9 @@ export function buildRouter(
     interfaces,
     policy,
     securities,
+    security,
+    metadata,
+    fragments: fragmentTables,
     sessions,
     reroute,
     retrigger,
@@ -264,29 +281,37 @@ export function buildRouter(
   };
 }
 
-/** Who we are to our peers, this time: a router that begins anew is another one. */
-function identityOf(config: Config, random: RandomSource): BfdIdentity {
+/** Who we are to our peers, this time: a router that begins anew is another one, unless it goes on with a monitor's state. */
+function identityOf(config: Config, random: RandomSource, state: StateReader | null): BfdIdentity {
   const word = () => BigInt(random.nextI32() >>> 0);
-  return { routerName: config.router, nodeId: 1, bootId: (word() << 32n) | word() };
+  const bootId = state === null ? (word() << 32n) | word() : state.u64();
+  return { routerName: config.router, nodeId: 1, bootId };
 }
 
 /**
  * Run the router on live devices until close(). Throws OperatorError, with everything put back, when it cannot start.
+ * `takeOver`: from the router that runs now, with its sessions; when that cannot be done it goes on, untouched.
+ * `handedOver` resolves when another process has taken over from this one: then close, which leaves everything to it.
  * `router` is null where workers forward. `failed` resolves when one of them has ended of its own accord: then close,
  * which leaves the guard in place, as a crash does.
  */
 export async function startRouter(
   config: Config,
-  options: { guard: boolean; log: Log },
+  options: { guard: boolean; log: Log; takeOver?: boolean },
 ): Promise<{
   router: Router | null;
   failed: Promise<Error>;
+  handedOver: Promise<void>;
   /** Take up newer versions of the keys, and nothing else, of a configuration read again. What became of it is logged. */
   reloadKeys(config: Config): Promise<void>;
   close(): Promise<void>;
 }> {
   const { log } = options;
   let failure: Error | null = null;
+  /** Whether what is on the devices, guard and settings, is ours to put back. */
+  let isOurs = options.takeOver !== true;
+  let before: TakesOver | null = null;
+  let unlock: (() => void) | null = null;
   const undo: (() => void | Promise<void>)[] = [];
   const fails = (error: Error, what: string) => {
     failure = error;
@@ -307,12 +332,20 @@ export async function startRouter(
   };
   try {
     putCompilerLast();
-    undo.push(await lockDevices(config.interfaces.map(({ device }) => device)));
+    const guard = () => {
+      if (options.guard) installGuard(buildGuard(config));
+    };
+    const lock = async () => {
+      unlock ??= await lockDevices(config.interfaces.map(({ device }) => device));
+    };
+    if (options.takeOver === true) before = await askToTakeOver(config, options.guard);
+    else await lock();
+    undo.push(() => unlock?.());
     if (options.guard) {
       // Before the first capture, so that the kernel never acts on a frame that is ours.
-      installGuard(buildGuard(config));
+      guard();
       undo.push(() => {
-        if (failure === null) removeGuard(config.interfaces.map(({ device }) => device));
+        if (failure === null && isOurs) removeGuard(config.interfaces.map(({ device }) => device));
       });
     } else {
       log.warn("started without the guard: the kernel's own stack sees and may answer the same frames");
@@ -323,21 +356,29 @@ export async function startRouter(
       undo.push(() => pool.close());
       const failed = pool.failed.then((error) => fails(error, "a worker failed"));
       await listen(config, undo, (resource) => pool.answer(resource));
-      const monitor = await startMonitor(config, undo, (reports) => pool.tellPaths(reports));
+      const { startUs } = new NativeClock();
+      const monitor = await startMonitor(config, startUs, false, undo, (reports) => pool.tellPaths(reports));
       log.info({ router: config.router, interfaces, workers: config.workers }, "forwarding");
       const reloadKeys = async ({ securityPolicies }: Config) => {
         monitor?.reloadKeys(securityPolicies);
         sayKeys(await pool.reloadKeys(securityPolicies), log);
       };
-      return { router: null, failed: Promise.race([failed, failureOf(monitor)]), reloadKeys, close };
+      const handedOver = new Promise<never>(() => {});
+      return { router: null, failed: Promise.race([failed, failureOf(monitor)]), handedOver, reloadKeys, close };
     }
     await warmUp(buildRouter, wiredPorts(config), new NativeClock());
+    const clock = new NativeClock(before?.clockStartUs);
+    let reported = (_: readonly PathReport[]) => {};
+    const watchPaths = (waits: boolean) =>
+      startMonitor(config, clock.startUs, waits, undo, (reports) => reported(reports));
+    let monitor = before === null ? null : await watchPaths(true);
+    await before?.open();
     const ports = config.interfaces.map((item) => {
       const port = openLivePort(item, log);
-      undo.push(() => port.close());
+      undo.push(() => (isOurs ? port.close() : port.leave()));
       return port;
     });
-    const clock = new NativeClock();
+    before?.keep(ports);
     const router = buildRouter(config, ports, {
       clock,
       random: new SystemRandom(),
@@ -345,12 +386,40 @@ export async function startRouter(
       monitoring: "elsewhere",
       ...live(),
     });
-    await listen(config, undo, (resource) => answer(router, resource));
-    const stopTime = pace(router.engine, ports, clock);
-    undo.push(stopTime);
-    const monitor = await startMonitor(config, undo, (reports) => {
-      for (const report of reports) router.reports.apply(report, clock.nowMs(), log);
-    });
+    reported = (reports) => takeReports(router, reports, log);
+    if (before !== null) {
+      await before.receive(router, ports);
+      await before.confirm(async () => {
+        await lockSoon(lock);
+        guard();
+      });
+      isOurs = true;
+      before.goOn(ports);
+    }
+    undo.push(pace(router.engine, ports, clock));
+    if (before !== null) {
+      const state = await before.monitor();
+      monitor?.begin(state);
+      await lockSoon(lock);
+    }
+    const hands = new HandsOver(
+      {
+        router,
+        ports,
+        clockStartUs: clock.startUs,
+        guard: options.guard,
+        seed: new SystemRandom().nextI32(),
+        giveUp: () => {
+          isOurs = false;
+          socket.release();
+          unlock?.();
+        },
+        monitor: async () => (await monitor?.leave()) ?? null,
+      },
+      log,
+    );
+    const socket = await listen(config, undo, (resource) => answer(router, resource), hands);
+    monitor ??= before === null ? await watchPaths(false) : null;
     undo.push(
       watch(
         lookAtPorts(ports, log),
@@ -362,11 +431,20 @@ export async function startRouter(
       monitor?.reloadKeys(securityPolicies);
       sayKeys(takeKeys(router, securityPolicies), log);
     };
-    return { router, failed: failureOf(monitor), reloadKeys, close };
+    return { router, failed: failureOf(monitor), handedOver: hands.done, reloadKeys, close };
   } catch (error) {
     await close().catch((second: unknown) => log.error({ error: String(second) }, "not everything was put back"));
-    throw error;
+    if (before === null || isOurs) throw error;
+    throw notTakenOver(config.control.socket, error);
+  } finally {
+    before?.close();
   }
+}
+
+async function askToTakeOver(config: Config, guard: boolean): Promise<TakesOver> {
+  if (config.workers > 1)
+    throw new OperatorError("a router with several workers cannot be taken over from: stop it, then start");
+  return await TakesOver.ask(config.control.socket, configIdentity(config), guard);
 }
 
 /**
@@ -388,10 +466,17 @@ function sayKeys({ rotated, refused }: KeyRotation, log: Log): void {
   if (rotated.length === 0 && refused.length === 0) log.info("no newer keys");
 }
 
-async function listen(config: Config, undo: (() => void | Promise<void>)[], answered: Answer): Promise<void> {
-  const socket = new AdminSocket(config.control.socket, answered);
+async function listen(
+  config: Config,
+  undo: (() => void | Promise<void>)[],
+  answered: Answer,
+  hands?: HandsOver,
+): Promise<AdminSocket> {
+  const take = (stream: Duplex, head: Uint8Array) => void hands?.serve(new Talk(stream, head));
+  const socket = new AdminSocket(config.control.socket, answered, hands && { protocol: TAKE_OVER, take });
   await socket.listen();
   undo.push(() => socket.close());
+  return socket;
 }
 
 /** A worker thread's whole life (thread.ts): open the ports, join the others, forward, until it is asked to close. */
@@ -457,18 +542,21 @@ function takeReports(router: Router, reports: readonly PathReport[], log: Log | 
 /** Where some path is to be watched, the thread that does. It ends before the ports that forward are closed. */
 async function startMonitor(
   config: Config,
+  clockStartUs: number,
+  waits: boolean,
   undo: (() => void | Promise<void>)[],
   report: (reports: readonly PathReport[]) => void,
 ): Promise<MonitorThread | null> {
   if (!config.peers.some(({ paths }) => paths.some(({ bfd }) => bfd.enabled))) return null;
-  const monitor = await MonitorThread.start(config, new URL("./thread.js", import.meta.url), report);
+  const start = { role: "monitor", config, clockStartUs, waits } as const;
+  const monitor = await MonitorThread.start(start, new URL("./thread.js", import.meta.url), report);
   undo.push(() => monitor.close());
   return monitor;
 }
 
 /** The path monitor's thread: ports of its own, a BFD session a path, until it is told to end. */
 export function runMonitor(): void {
-  const { config } = workerData as MonitorStart<Config>;
+  const { config, clockStartUs, waits } = workerData as MonitorStart<Config>;
   const parent = parentPort!;
   const say = (said: FromMonitor) => parent.postMessage(said);
   try {
@@ -476,9 +564,12 @@ export function runMonitor(): void {
     setPriority(0, MONITOR_PRIORITY);
   } catch {}
   try {
-    const watch = openWatch(config, say);
+    const watch = openWatch(config, new NativeClock(clockStartUs), say);
+    if (!waits) watch.begin(null);
     parent.on("message", (told: ToMonitor<SecurityPolicyConfig>) => {
       if ("policies" in told) return watch.reloadKeys(told.policies);
+      if ("begin" in told) return watch.begin(told.begin);
+      if ("leave" in told) say({ left: watch.leave() });
       watch.close();
       parent.close();
     });
@@ -489,13 +580,18 @@ export function runMonitor(): void {
   }
 }
 
-/** Build the monitor of the paths that are watched, over ports on their devices, and let it run. */
+/** Ports on the devices of the paths that are watched, and from `begin` on their monitor, which goes on with another's state or anew. */
 function openWatch(
   config: Config,
+  clock: NativeClock,
   say: (said: FromMonitor) => void,
-): { reloadKeys(policies: readonly SecurityPolicyConfig[]): void; close(): void } {
+): {
+  begin(state: Uint8Array | null): void;
+  reloadKeys(policies: readonly SecurityPolicyConfig[]): void;
+  leave(): Uint8Array;
+  close(): void;
+} {
   const { config: part, rows } = watchedPart(config);
-  const clock = new NativeClock();
   const { crypto, wallMs } = live();
   const random = new SystemRandom();
   const securities = compileSecurity(part.securityPolicies, crypto);
@@ -522,24 +618,39 @@ function openWatch(
   const resolver = new Resolver({ interfaces, neighbors, egress, generator, counters });
   const security = new PacketSecurity({ crypto, random, wallMs, seed: random.nextI32() });
   const own = (report: PathReport): PathReport => ({ ...report, path: rows[report.path] });
-  const monitor = new Monitor(
-    {
-      paths,
-      generator,
-      egress,
-      security,
-      random,
-      identity: identityOf(config, random),
-      report: (report) => say({ reports: [own(report)] }),
-    },
-    clock.nowUs() / 1000,
-  );
   const dropped = (verdict: number) => countVerdict(counters, verdict);
-  const end = keepWatch({ monitor, resolver, egress, interfaces, ports, clock, dropped });
+  let monitor: Monitor | null = null;
+  let end = (_silent?: boolean) => {};
+  const begin = (bytes: Uint8Array | null) => {
+    const state = bytes === null ? null : new StateReader(bytes);
+    if (state !== null) {
+      restoreSecurities(state, part.securityPolicies, securities, crypto, clock.nowMs());
+      neighbors.restore(state, interfaces.length);
+    }
+    const identity = identityOf(config, random, state);
+    const report = (one: PathReport) => say({ reports: [own(one)] });
+    const nowMs = () => clock.nowUs() / 1000;
+    const watching = new Monitor({ paths, generator, egress, security, random, identity, report }, nowMs(), state);
+    monitor = watching;
+    end = keepWatch({ monitor: watching, resolver, egress, interfaces, ports, clock, dropped });
+  };
+  const stop = (silent: boolean) => {
+    end(silent);
+    end = () => {};
+  };
   return {
+    begin,
     reloadKeys: (policies) => void rotateKeys(part.securityPolicies, policies, securities, crypto, clock.nowMs()),
+    leave: () => {
+      stop(true);
+      const out = new StateWriter();
+      saveSecurities(out, securities);
+      neighbors.save(out);
+      monitor?.save(out);
+      return out.finish();
+    },
     close: () => {
-      end();
+      stop(false);
       for (const port of ports) port.close();
     },
   };

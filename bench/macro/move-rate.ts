@@ -37,7 +37,16 @@ function report(pair: TwoRouters, path: number, up: boolean): void {
     lossFromPeer: Number.NaN,
     lossToPeer: Number.NaN,
   };
-  const what = { path, up, why: "the bench says so", quality: UNKNOWN_QUALITY, restarts: 0, natChanges: 0, bfd };
+  const what = {
+    path,
+    up,
+    why: "the bench says so",
+    quality: UNKNOWN_QUALITY,
+    restarts: 0,
+    natChanges: 0,
+    clockWindows: 0,
+    bfd,
+  };
   router.reports.apply(what, clock.nowMs());
 }
 

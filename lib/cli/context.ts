@@ -21,6 +21,8 @@ export interface Context {
 export interface RunningRouter {
   /** Resolves when the router cannot go on; close it then. */
   readonly failed: Promise<Error>;
+  /** Resolves when another process has taken over from it; close it then. */
+  readonly handedOver: Promise<void>;
   /** Take up newer versions of the keys from the configuration, read again. */
   reloadKeys(config: Config): Promise<void>;
   close(): Promise<void>;
@@ -28,7 +30,7 @@ export interface RunningRouter {
 
 /** The part of router.ts that commands use. */
 export interface RouterModule {
-  startRouter(config: Config, options: { guard: boolean; log: Log }): Promise<RunningRouter>;
+  startRouter(config: Config, options: { guard: boolean; log: Log; takeOver: boolean }): Promise<RunningRouter>;
   dropPrivileges(log: Log): void;
   replayCaptures(
     config: Config,

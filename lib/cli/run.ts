@@ -9,21 +9,33 @@ Runs until SIGINT or SIGTERM, then removes the guard, puts device settings back 
 SIGHUP reads the configuration and its key files again and takes up keys of a newer version, nothing else; with a
 terminal as standard input it means that the terminal went away, and stops the router.
 When a worker fails it stops, leaves the guard in place (fail closed), and exits 1.
+With --take-over a second process takes every session over from the one that runs, and no packet is lost: no session is
+opened anew and no peer notices. The first one exits 0 then. Where it cannot be (another form of state, other interfaces,
+services or peers, several workers) the second says why and exits 1, and the first goes on.
 Logs JSON lines to standard error. Needs root, or CAP_NET_RAW and CAP_NET_ADMIN; once everything is open it keeps
 CAP_NET_ADMIN alone.
 
 Examples:
   waymark run -c /etc/waymark/west.yaml
   waymark run -c west.yaml --log-level debug
+  waymark run -c west.yaml --take-over     # a planned restart, an upgrade: in another terminal, or another unit
   waymark run -c lab.yaml --no-guard       # the kernel's stack sees the frames too: for labs`;
 
 const CAP_NET_ADMIN = 12;
 const CAP_NET_RAW = 13;
 
+interface RunOptions {
+  config: string;
+  guard: boolean;
+  logLevel?: string;
+  takeOver?: boolean;
+}
+
 export function runCommand(context: Context): Command {
   return new Command("run")
     .description("run the router on live interfaces")
     .requiredOption("-c, --config <file>", "configuration file")
+    .option("--take-over", "go on with the sessions of the router that runs with this configuration, which then ends")
     .option("--no-guard", "do not install the nftables guard that keeps the kernel's stack off our frames")
     .addOption(
       new Option("--log-level <level>", "overrides the configuration's log.level").choices([
@@ -37,7 +49,7 @@ export function runCommand(context: Context): Command {
       ]),
     )
     .addHelpText("after", EXAMPLES)
-    .action(async ({ config: file, guard, logLevel }: { config: string; guard: boolean; logLevel?: string }) => {
+    .action(async ({ config: file, guard, logLevel, takeOver = false }: RunOptions) => {
       const config = await loadConfig(context, file);
       requireCapabilities(guard);
       requireDevices(config);
@@ -51,9 +63,9 @@ export function runCommand(context: Context): Command {
         if (router !== null) void reload(context, file, router, log);
       };
       if (process.stdin.isTTY !== true) process.on("SIGHUP", hangup);
-      router = await startRouter(config, { guard, log });
+      router = await startRouter(config, { guard, log, takeOver });
       dropPrivileges(log);
-      const failure = await Promise.race([stopped, router.failed]);
+      const failure = await Promise.race([stopped, router.failed, router.handedOver]);
       await router.close();
       process.off("SIGHUP", hangup);
       if (failure instanceof Error) throw new CommandError(failure.message);

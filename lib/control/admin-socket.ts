@@ -6,6 +6,7 @@ import { existsSync, lstatSync, unlinkSync } from "node:fs";
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
 import { dirname } from "node:path";
+import type { Duplex } from "node:stream";
 import { OperatorError } from "./operator-error.ts";
 
 const HEADER_BYTES_MAX = 4096;
@@ -34,7 +35,12 @@ export class AdminSocket {
   readonly #answer: Answer;
   readonly #server: Server;
 
-  constructor(path: string, answer: Answer) {
+  /** `upgrade`: who takes a connection that asks for another protocol than HTTP, of this name. */
+  constructor(
+    path: string,
+    answer: Answer,
+    upgrade?: { readonly protocol: string; take(stream: Duplex, head: Uint8Array): void },
+  ) {
     this.#path = path;
     this.#answer = answer;
     this.#server = createServer(
@@ -48,6 +54,20 @@ export class AdminSocket {
       (message, response) => void this.#respond(message, response),
     );
     this.#server.maxConnections = CLIENTS_MAX;
+    if (upgrade !== undefined) {
+      const { protocol } = upgrade;
+      this.#server.on("upgrade", ({ headers }: IncomingMessage, stream: Duplex, head: Buffer) => {
+        stream.on("error", () => {});
+        if (headers.upgrade !== protocol) {
+          stream.end(
+            `HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n${failure("not a protocol of this router")}`,
+          );
+          return;
+        }
+        stream.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`);
+        upgrade.take(stream, head);
+      });
+    }
     this.#server.on("clientError", (_, socket) => {
       if (socket.writable)
         socket.end(
@@ -85,6 +105,11 @@ export class AdminSocket {
       this.#server.close(() => resolve());
       this.#server.closeAllConnections();
     });
+  }
+
+  /** The same at once: the file is gone, and nobody is waited for. A connection of another protocol goes on. */
+  release(): void {
+    void this.close();
   }
 
   async #respond(message: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -232,7 +257,8 @@ function explainListenFailure(path: string, error: NodeJS.ErrnoException): strin
   }
 }
 
-function explainAskFailure(path: string, error: NodeJS.ErrnoException): string {
+/** Why no router answers at `path`. */
+export function explainAskFailure(path: string, error: NodeJS.ErrnoException): string {
   switch (error.code) {
     case "ENOENT":
     case "ECONNREFUSED":

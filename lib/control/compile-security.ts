@@ -1,10 +1,10 @@
 // Security policies as the engine uses them: algorithms with their keys, and what changes when an operator rotates keys.
 
-import { KeyRing, type Keys, type Security } from "../crypto/key-ring.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
+import { type KeyBytes, KeyRing, type Keys, type Security } from "../crypto/key-ring.ts";
 import type { PacketCrypto } from "../crypto/packet-crypto.ts";
 import type { Securities } from "./compile.ts";
 import type { Config, SecurityPolicyConfig } from "./config.ts";
-import type { KeyVersion } from "./key-material.ts";
 
 /** All policies by name. The newest version of the keys is used, the one before it accepted for as long as after a rotation. */
 export function compileSecurity(
@@ -78,11 +78,49 @@ export function rotateKeys(
   return { rotated, refused };
 }
 
-function compileKeys(policy: SecurityPolicyConfig, keys: KeyVersion, crypto: PacketCrypto): Keys {
+/** The rings of all policies, with their keys. */
+export function saveSecurities(out: StateWriter, securities: Securities): void {
+  out.i32(securities.size);
+  for (const [name, { ring }] of securities) {
+    out.text(name);
+    ring.save(out);
+  }
+}
+
+/** Go on with the rings of the same policies; where the configuration has newer keys meanwhile, they are taken up. */
+export function restoreSecurities(
+  from: StateReader,
+  policies: readonly SecurityPolicyConfig[],
+  securities: Securities,
+  crypto: PacketCrypto,
+  nowMs: number,
+): void {
+  if (from.i32() !== policies.length) throw new StateError("other security policies");
+  for (const policy of policies) {
+    if (from.text() !== policy.name) throw new StateError("other security policies");
+    const { ring } = securities.get(policy.name)!;
+    ring.restore(from, (version, bytes) => {
+      try {
+        return compileKeys(policy, { version, ...bytes }, crypto);
+      } catch {
+        throw new StateError(`keys that policy ${policy.name} cannot use`);
+      }
+    });
+    const [newest] = policy.keys;
+    if (newest.version > ring.current.version) ring.rotate(compileKeys(policy, newest, crypto), nowMs);
+  }
+}
+
+function compileKeys(
+  policy: SecurityPolicyConfig,
+  keys: KeyBytes & { readonly version: number },
+  crypto: PacketCrypto,
+): Keys {
+  const { version, hmac, encryption } = keys;
   return {
-    version: keys.version,
-    hmac: policy.hmac === null ? null : crypto.hmac(policy.hmac, keys.hmac!),
-    cipher:
-      policy.encryption === null || keys.encryption === null ? null : crypto.cipher(policy.encryption, keys.encryption),
+    version,
+    hmac: policy.hmac === null ? null : crypto.hmac(policy.hmac, hmac!),
+    cipher: policy.encryption === null || encryption === null ? null : crypto.cipher(policy.encryption, encryption),
+    bytes: { hmac, encryption },
   };
 }

@@ -1,6 +1,7 @@
 // What happened to paths and sessions, the latest of it, for `waymark show events`. A ring: the oldest makes room.
 
 import type { Clock } from "../base/clock.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { MoveReason } from "../session/reroute.ts";
@@ -9,14 +10,16 @@ import { pathText, uuidText } from "./names.ts";
 
 const EVENTS_MAX = 1024;
 
-export type EventKind =
-  | "path-up"
-  | "path-down"
-  | "quality"
-  | "clock-offset"
-  | "peer-restarted"
-  | "nat-changed"
-  | "session-moved";
+const KINDS = [
+  "path-up",
+  "path-down",
+  "quality",
+  "clock-offset",
+  "peer-restarted",
+  "nat-changed",
+  "session-moved",
+] as const;
+export type EventKind = (typeof KINDS)[number];
 
 export interface RouterEvent {
   /** Counts up from 1 since start. */
@@ -69,6 +72,29 @@ export class Events {
   /** The latest first. */
   list(nowMs: number): RouterEvent[] {
     return this.#kept.map(({ atMs, ...event }) => ({ ...event, agoMs: nowMs - atMs })).reverse();
+  }
+
+  save(out: StateWriter): void {
+    out.f64(this.#number);
+    out.i32(this.#kept.length);
+    for (const { number, atMs, kind, peer, path, from = "", uuid = "", why } of this.#kept) {
+      out.f64(number);
+      out.f64(atMs);
+      out.u8(KINDS.indexOf(kind));
+      for (const text of [peer, path, from, uuid, why]) out.text(text);
+    }
+  }
+
+  restore(from: StateReader): void {
+    this.#number = from.f64();
+    for (let left = from.count(EVENTS_MAX, "events"); left > 0; left--) {
+      const [number, atMs] = [from.f64(), from.f64()];
+      const kind = KINDS[from.code(KINDS.length - 1)];
+      const [peer, path, before, uuid, why] = Array.from({ length: 5 }, () => from.text());
+      const moved = { ...(before === "" ? {} : { from: before }), ...(uuid === "" ? {} : { uuid }) };
+      this.#add({ number, atMs, kind, peer, path, ...moved, why });
+    }
+    if (!(this.#number >= (this.#kept.at(-1)?.number ?? 0))) throw new StateError("events are numbered otherwise");
   }
 
   #text(path: PeerPath): string {

@@ -3,9 +3,10 @@
 // and goes to the log.
 
 import type { Log } from "../base/log.ts";
+import type { StateReader, StateWriter } from "../base/state.ts";
 import { WINDOW_MS } from "../engine/packet-security.ts";
 import type { Retrigger } from "../engine/retrigger.ts";
-import type { PathReport } from "../monitor/path-report.ts";
+import { type PathReport, readReport, writeReport } from "../monitor/path-report.ts";
 import { meanOpinionScore } from "../peer/path-quality.ts";
 import type { PathQualityView } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
@@ -90,6 +91,24 @@ export class PathReports {
       { peer: path.peerName, path: path.row, offsetMs },
       "the peer's clock differs: its digests are read by it",
     );
+  }
+
+  save(out: StateWriter): void {
+    const reports = this.#reports.filter((report) => report !== undefined);
+    out.i32(reports.length);
+    for (const report of reports) writeReport(out, report);
+    out.i32(this.#owed.size);
+    for (const path of this.#owed) out.i32(path);
+  }
+
+  /** What was reported counts as known; the paths themselves were restored before. */
+  restore(from: StateReader): void {
+    const { length } = this.#sessions.paths;
+    for (let left = from.count(length, "reports"); left > 0; left--) {
+      const report = readReport(from, length);
+      this.#reports[report.path] = report;
+    }
+    for (let left = from.count(length, "paths"); left > 0; left--) this.#owed.add(from.row(length, "path"));
   }
 
   readonly #owed = new Set<number>();

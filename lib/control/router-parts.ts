@@ -4,6 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import type { PacketCrypto } from "../crypto/packet-crypto.ts";
 import type { Egress } from "../engine/egress.ts";
 import type { Engine } from "../engine/engine.ts";
+import type { PacketSecurity } from "../engine/packet-security.ts";
 import type { Retrigger } from "../engine/retrigger.ts";
 import type { SlowPath } from "../engine/slow-path.ts";
 import type { Strays } from "../engine/strays.ts";
@@ -13,7 +14,9 @@ import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
+import type { SessionMetadata } from "../session/session-metadata.ts";
 import type { CounterSet } from "../table/counter-set.ts";
+import type { FragmentTable } from "../table/fragment-table.ts";
 import type { Securities } from "./compile.ts";
 import type { Config } from "./config.ts";
 import type { Events } from "./events.ts";
@@ -28,6 +31,10 @@ export interface Router {
   readonly interfaces: readonly RouterInterface[];
   readonly policy: Policy;
   readonly securities: Securities;
+  readonly security: PacketSecurity;
+  readonly metadata: SessionMetadata;
+  /** fragments[i] is what comes by paths[i]. */
+  readonly fragments: readonly FragmentTable[];
   readonly sessions: Sessions;
   readonly reroute: Reroute;
   readonly retrigger: Retrigger;

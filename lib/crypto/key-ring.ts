@@ -7,7 +7,14 @@
 // What a session's payload is encrypted with does not change while it lives (protocol sheet 5.7): a session holds on to
 // its version, so a ring remembers those it had.
 
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import type { CipherAlgorithm, PacketHmac, PayloadCipher } from "./packet-crypto.ts";
+
+/** The bytes of the keys of one version; null where there is none of that kind. */
+export interface KeyBytes {
+  readonly hmac: Uint8Array | null;
+  readonly encryption: Uint8Array | null;
+}
 
 /** The keys of one version, ready to use. */
 export interface Keys {
@@ -16,8 +23,12 @@ export interface Keys {
   readonly hmac: PacketHmac | null;
   /** null: this policy does not encrypt. */
   readonly cipher: PayloadCipher | null;
+  /** What they were made of: another process may have to go on with them. */
+  readonly bytes: KeyBytes;
 }
 
+/** A restored ring has as many at most: one for each rotation since start. */
+const VERSIONS_MAX = 65_536;
 /** Protocol sheet 5.7. */
 export const OVERLAP_MS = 30_000;
 
@@ -68,6 +79,40 @@ export class KeyRing {
     if (version === this.#current.version) return this.#current;
     const previous = this.previous(nowMs);
     return previous !== null && previous.version === version ? previous : null;
+  }
+
+  /** All versions, and where a rotation is. */
+  save(out: StateWriter): void {
+    out.i32(this.#all.size);
+    for (const { version, bytes } of this.#all.values()) {
+      out.f64(version);
+      for (const key of [bytes.hmac, bytes.encryption]) {
+        out.flag(key !== null);
+        if (key !== null) out.raw(key);
+      }
+    }
+    out.f64(this.#current.version);
+    out.f64(this.#previous === null ? -1 : this.#previous.version);
+    out.f64(this.#switchMs);
+  }
+
+  /** In the place of everything that is known here; `make`: keys of their bytes, or a throw. */
+  restore(from: StateReader, make: (version: number, bytes: KeyBytes) => Keys): void {
+    const key = () => (from.flag() ? from.raw().slice() : null);
+    const all = new Map<number, Keys>();
+    for (let left = from.count(VERSIONS_MAX, "versions of keys"); left > 0; left--) {
+      const version = from.f64();
+      all.set(version, make(version, { hmac: key(), encryption: key() }));
+    }
+    const current = all.get(from.f64());
+    const before = from.f64();
+    const previous = before === -1 ? null : all.get(before);
+    if (current === undefined || previous === undefined) throw new StateError("keys that are in use are missing");
+    this.#switchMs = from.f64();
+    this.#current = current;
+    this.#previous = previous;
+    this.#all.clear();
+    for (const [version, keys] of all) this.#all.set(version, keys);
   }
 
   /** Keys that a session was opened with, however old; null = this router never had them. */

@@ -2,6 +2,7 @@
 // queue while its next hop is being resolved. A lead packet is thus never lost to an ARP miss.
 
 import { setU32 } from "../base/bytes.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import { FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
 import { MAC_SHIFT, NEIGHBOR_FAILED, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
@@ -95,6 +96,21 @@ export class Egress {
   /** The neighbor was given up: what waited for it is lost, and counted. */
   dropHeld(hop: number): void {
     this.#counters.add(dropCounter(DROP_NEIGHBOR_UNREACHABLE), this.#hold.drop(hop));
+  }
+
+  /** The frames that wait. */
+  save(out: StateWriter): void {
+    this.#hold.save(out);
+  }
+
+  /** Let them wait here; `hops`: the neighbors' rows here by their rows there. */
+  restore(from: StateReader, hops: ReadonlyMap<number, number>): void {
+    const hopOf = (there: number) => {
+      const hop = hops.get(there);
+      if (hop === undefined) throw new StateError("a frame waits for no neighbor");
+      return hop;
+    };
+    this.#counters.add(dropCounter(DROP_HOLD_FULL), this.#hold.restore(from, hopOf));
   }
 
   /** Drop what has waited too long. Call some ten times a second. */

@@ -51,6 +51,8 @@ export class Engine {
   readonly #strays: Strays | null;
   readonly #retrigger: Retrigger;
   readonly #inband: InbandMetrics | null;
+  /** Nothing is received and no time passes: another process is about to go on. */
+  isHalted = false;
   /** Who watches paths in this thread, if anybody does. */
   pathMonitor: { tick(nowMs: number): number } | null = null;
   /** One a port: a port's memory stays with it. */
@@ -103,6 +105,7 @@ export class Engine {
 
   /** One turn of one port. Returns how many frames it received; fewer than a full batch means the port is empty. */
   portTurn(port: number, nowMs: number): number {
+    if (this.isHalted) return 0;
     const batch = this.#batches[port];
     const count = this.#ports[port].rx(batch);
     if (count === 0) return 0;
@@ -146,6 +149,7 @@ export class Engine {
    * more sessions' timers may be due; call again, once the ports have had their turn.
    */
   tick(nowMs: number): boolean {
+    if (this.isHalted) return false;
     const fired = this.#wheel.advance(nowMs, this.#admission.timers(nowMs), this.#fired);
     for (let i = 0; i < fired; i++) this.#slow.timer(this.#fired[i], nowMs);
     this.pathMonitor?.tick(nowMs);

@@ -7,6 +7,7 @@
 
 import { getI32, setU16, setU32 } from "../base/bytes.ts";
 import type { RandomSource } from "../base/random.ts";
+import type { StateReader, StateWriter } from "../base/state.ts";
 import type { Keys, Security } from "../crypto/key-ring.ts";
 import {
   HMAC_MISSING,
@@ -208,6 +209,15 @@ export class PacketSecurity {
   /** It has opened one now. */
   remember(nowMs: number): void {
     if (this.#signedEnd >= 0) this.#replays.add(this.#digest, nowMs);
+  }
+
+  /** What has opened sessions lately. */
+  saveReplays(out: StateWriter): void {
+    this.#replays.save(out);
+  }
+
+  restoreReplays(from: StateReader): void {
+    this.#replays.restore(from);
   }
 
   /** Parse the metadata at the payload's start, decrypted where this peer encrypts it, into `out`; values are in `told`. */

@@ -4,6 +4,7 @@
 // started and takes no more at once, and hosts that wait for a lost answer say nothing for seconds: so sessions that the
 // peer has not answered for are told again, in a few more sweeps.
 
+import type { StateReader, StateWriter } from "../base/state.ts";
 import type { Sessions } from "../session/open.ts";
 import { SIDE_SENDING } from "../table/session-table.ts";
 import type { Signals } from "./signals.ts";
@@ -81,6 +82,22 @@ export class Retrigger {
     this.#row = 0;
     this.#packets = 0;
     return false;
+  }
+
+  /** The paths whose sessions are being told. */
+  save(out: StateWriter): void {
+    const isAtWork = this.#row < this.#sessions.table.capacity;
+    const paths = [...this.#paths.keys()].filter((path) => isAtWork && this.#paths[path] !== 0);
+    out.f64(this.toldTotal);
+    out.i32(paths.length);
+    for (const path of paths) out.i32(path);
+  }
+
+  /** Some sessions may be told once more. */
+  restore(from: StateReader): void {
+    this.toldTotal = from.f64();
+    for (let left = from.count(this.#paths.length, "paths"); left > 0; left--)
+      this.begin(from.row(this.#paths.length, "path"));
   }
 
   #tell(session: number, nowMs: number): number {

@@ -23,7 +23,7 @@ const RECEIVE_BYTES = 32 << 20;
 const SLOTS = 64;
 
 export class AfPacketPort extends NativePort {
-  readonly framesMax = SLOTS;
+  override readonly framesMax = SLOTS;
   readonly takesSuperFrames = true;
   readonly #wire: WireFrames;
   /** Where portTxOffload stopped, and whether the kernel had refused that row. */

@@ -5,7 +5,9 @@
 // away), never their own transmissions, and are not promiscuous.
 
 import { type InterfaceInfo, native, type PortHandle } from "./native.ts";
-import { type DevicePort, emptyStats, type FrameBatch, type PortInfo, type PortStats } from "./port.ts";
+import { type DevicePort, emptyStats, FrameBatch, type PortInfo, type PortStats } from "./port.ts";
+import { KeptFrames, TakenFrames } from "./shared-frames.ts";
+import { FRAME_LENGTH_MAX } from "./wire-frames.ts";
 
 export interface DevicePortOptions {
   /** The configuration's interface name. */
@@ -47,6 +49,10 @@ interface DeviceFacts {
   readonly filter: string;
 }
 
+/** Frames kept in one go, and batches of them. */
+const KEEP_FRAMES = 128;
+const KEEP_BATCHES = 64;
+
 const openPorts = new Set<NativePort>();
 process.on("exit", () => {
   for (const port of openPorts) port.close();
@@ -64,6 +70,11 @@ export abstract class NativePort implements DevicePort {
   readonly #facts: DeviceFacts;
   readonly #totals = new Float64Array(9);
   #bound: FrameBatch | undefined;
+  #taken: TakenFrames | null = null;
+  #kept: KeptFrames | null = null;
+  declare readonly framesMax?: number;
+  /** Offloads that were switched off when the port was opened. */
+  protected readonly switchedOff: string[] = [];
   fault: Error | undefined;
 
   /** Throws an Error with `.code`: ENODEV, EPERM, ENETDOWN, ELINKTYPE, EFILTER, and what `open` throws. */
@@ -97,6 +108,13 @@ export abstract class NativePort implements DevicePort {
   }
 
   rx(batch: FrameBatch): number {
+    if (this.#kept !== null) return this.#takeKept(batch, this.#kept);
+    this.#receive(batch);
+    if (this.#taken !== null) this.#taken.add(batch);
+    return batch.count;
+  }
+
+  #receive(batch: FrameBatch): number {
     batch.bytes = this.memory;
     batch.count = 0;
     if (this.closed) return 0;
@@ -115,18 +133,63 @@ export abstract class NativePort implements DevicePort {
 
   abstract tx(batch: FrameBatch, from: number, to: number): number;
 
+  #takeKept(batch: FrameBatch, kept: KeptFrames): number {
+    kept.take(batch, Math.min(batch.capacity, this.framesMax ?? batch.capacity));
+    if (kept.count === 0) this.#kept = null;
+    return batch.count;
+  }
+
+  writeDown(seed: number | null): void {
+    this.#taken = seed === null ? null : new TakenFrames(seed);
+  }
+
+  taken(): Float64Array {
+    return this.#taken?.hashes() ?? new Float64Array(0);
+  }
+
+  get changed(): readonly string[] {
+    return this.switchedOff;
+  }
+
+  leave(): void {
+    this.switchedOff.length = 0;
+    this.close();
+  }
+
+  keep(): void {
+    this.#kept ??= new KeptFrames();
+    this.#keeping ??= new FrameBatch(this.memory, Math.min(this.framesMax ?? KEEP_FRAMES, KEEP_FRAMES));
+    for (let n = 0; n < KEEP_BATCHES && this.#kept.hasRoom(KEEP_FRAMES, FRAME_LENGTH_MAX); n++) {
+      if (this.#receive(this.#keeping) === 0) break;
+      this.#kept.add(this.#keeping);
+    }
+  }
+
+  #keeping: FrameBatch | undefined;
+
+  goOn(seed: number, taken: Float64Array, changed: readonly string[], stats: PortStats): void {
+    this.keep();
+    const { frames, bytes } = this.#kept!.leaveOut(seed, taken);
+    if (this.#kept!.count === 0) this.#kept = null;
+    this.#keeping = undefined;
+    for (const name of changed) if (!this.switchedOff.includes(name)) this.switchedOff.push(name);
+    for (const name of Object.keys(stats) as (keyof PortStats)[]) this.counted[name] += stats[name];
+    this.counted.rxFrames -= frames;
+    this.counted.rxBytes -= bytes;
+  }
+
   stats(): PortStats {
     this.native.portStats(this.handle, this.#totals);
     const [rxFrames, rxBytes, txFrames, txBytes, rxKernelDrops, txFull, txErrors, superFrames, partialChecksums] =
       this.#totals;
     const { counted } = this;
     return {
-      rxFrames,
-      rxBytes,
-      txFrames,
-      txBytes,
-      rxKernelDrops,
-      txFull,
+      rxFrames: rxFrames + counted.rxFrames,
+      rxBytes: rxBytes + counted.rxBytes,
+      txFrames: txFrames + counted.txFrames,
+      txBytes: txBytes + counted.txBytes,
+      rxKernelDrops: rxKernelDrops + counted.rxKernelDrops,
+      txFull: txFull + counted.txFull,
       txErrors: txErrors + counted.txErrors,
       superFrames: superFrames + counted.superFrames,
       segments: counted.segments,

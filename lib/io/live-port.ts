@@ -28,7 +28,6 @@ const OFFLOADS = ["gro", "lro"] as const;
 
 export class LivePort extends NativePort {
   readonly #wire: WireFrames;
-  readonly #switchedOff: (typeof OFFLOADS)[number][] = [];
 
   /** Why GRO or LRO could not be switched off; undefined when they are off. Frames are handled right all the same. */
   readonly offloadError: Error | undefined;
@@ -66,9 +65,9 @@ export class LivePort extends NativePort {
   override close(): void {
     if (this.closed) return;
     super.close();
-    for (const offload of this.#switchedOff) {
+    for (const offload of OFFLOADS) {
       try {
-        this.native.offload(this.device, offload, 1);
+        if (this.switchedOff.includes(offload)) this.native.offload(this.device, offload, 1);
       } catch {
         // The device is gone, and its settings with it.
       }
@@ -78,7 +77,7 @@ export class LivePort extends NativePort {
   #switchOffloadsOff(): Error | undefined {
     try {
       for (const offload of OFFLOADS) {
-        if (this.native.offload(this.device, offload, 0) === 1) this.#switchedOff.push(offload);
+        if (this.native.offload(this.device, offload, 0) === 1) this.switchedOff.push(offload);
       }
       return undefined;
     } catch (error) {

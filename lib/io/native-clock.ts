@@ -9,9 +9,15 @@ export class NativeClock implements Clock {
   readonly #us = new Float64Array(1);
   readonly #startUs: number;
 
-  constructor() {
+  /** `startUs`: of a clock in another process, or thread, that this one goes on with. */
+  constructor(startUs?: number) {
     this.#read(this.#us);
-    this.#startUs = this.#us[0];
+    this.#startUs = startUs ?? this.#us[0];
+  }
+
+  /** What CLOCK_MONOTONIC, which all processes have in common, said at its start. */
+  get startUs(): number {
+    return this.#startUs;
   }
 
   /** The kernel's packet work may wait in a thread of this processor; who polls must not keep it from running. */

@@ -146,6 +146,27 @@ export interface DevicePort extends WakingPort {
    * of struct sock_filter) hands out. Returns the group, for the others to join.
    */
   fanout(group: number, program: Uint8Array): number;
+
+  // Of two processes where one takes over from the other (shared-frames.ts): who leaves calls the first four, who comes
+  // the last two.
+
+  /** Write down from now on which frames rx gives; null = no longer. */
+  writeDown(seed: number | null): void;
+
+  /** Frames written down, as hashes. */
+  taken(): Float64Array;
+
+  /** Device settings that were changed when the port was opened, and are put back when it is closed. */
+  readonly changed: readonly string[];
+
+  /** Close, and leave the device's settings as they are. */
+  leave(): void;
+
+  /** Keep what arrives until `goOn`. Call it again and again: it takes what the kernel has. */
+  keep(): void;
+
+  /** Give what was kept, without what another process has taken, then what comes; that process's settings and totals are ours. */
+  goOn(seed: number, taken: Float64Array, changed: readonly string[], stats: PortStats): void;
 }
 
 export function emptyStats(): PortStats {

@@ -6,11 +6,19 @@ import type { PathReport } from "./path-report.ts";
 export interface MonitorStart<Config> {
   readonly role: "monitor";
   readonly config: Config;
+  /** Of the clock that all threads of the router have; see io/native-clock.ts. */
+  readonly clockStartUs: number;
+  /** Wait for `begin` with ports open. */
+  readonly waits: boolean;
 }
 
 export type ToMonitor<Policy> =
   /** Take up newer keys. */
   | { readonly policies: readonly Policy[] }
+  /** Begin, where the monitor of another process stopped; null = anew. */
+  | { readonly begin: Uint8Array | null }
+  /** Say what is known and end without a word to the peers: another process goes on. */
+  | { readonly leave: true }
   /** End. */
   | { readonly end: true };
 
@@ -18,5 +26,7 @@ export type FromMonitor =
   /** Its ports are open, or why not; the operator can mend it, or cannot. */
   | { readonly ready: true }
   | { readonly refused: string; readonly isOperators: boolean }
+  /** Of `leave`. */
+  | { readonly left: Uint8Array }
   /** What has changed, and once a second everything. */
   | { readonly reports: readonly PathReport[] };

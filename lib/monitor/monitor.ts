@@ -10,6 +10,7 @@
 //   tick     ─► BfdSession.poll, send ─► EchoTest.poll, send ─► report of each path that has changed
 
 import type { RandomSource } from "../base/random.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import type { Egress } from "../engine/egress.ts";
 import type { Generator } from "../engine/generate.ts";
 import { MadePacket } from "../engine/made-packet.ts";
@@ -107,6 +108,26 @@ class Watched {
     this.isPlain = path.mode === "bfd";
   }
 
+  save(out: StateWriter): void {
+    const { path, session, quality } = this;
+    out.i32(path.row);
+    out.f64(session.discriminator);
+    session.save(out);
+    quality.echo.save(out);
+    quality.directions.save(out);
+    for (const flag of [this.wasUp, this.hasRestarted, this.isExempt]) out.flag(flag);
+    for (const count of [this.restarts, this.natChanges]) out.f64(count);
+  }
+
+  /** What was reported elsewhere is reported again here. */
+  restore(from: StateReader): void {
+    this.session.restore(from);
+    this.quality.echo.restore(from);
+    this.quality.directions.restore(from);
+    [this.wasUp, this.hasRestarted, this.isExempt] = Array.from({ length: 3 }, () => from.flag());
+    [this.restarts, this.natChanges] = Array.from({ length: 2 }, () => from.f64());
+  }
+
   get up(): boolean {
     const { session } = this;
     return session.state === BFD_UP && (session.usable || this.isExempt);
@@ -114,6 +135,7 @@ class Watched {
 }
 
 export class Monitor {
+  readonly #bootId: bigint;
   readonly #paths: readonly PeerPath[];
   readonly #generator: Generator;
   readonly #egress: Egress;
@@ -131,7 +153,10 @@ export class Monitor {
   readonly #key = new Int32Array(KEY_ROW_WORDS);
   #allMs = Number.NEGATIVE_INFINITY;
 
-  /** Nothing is sent before the first tick. `report` is called in receive and tick, once for each change. */
+  /**
+   * Nothing is sent before the first tick. `report` is called in receive and tick, once for each change. `state`: what
+   * another monitor of the same paths and identity has saved, behind its boot identifier.
+   */
   constructor(
     parts: {
       paths: readonly PeerPath[];
@@ -143,7 +168,9 @@ export class Monitor {
       report: (report: PathReport) => void;
     },
     nowMs: number,
+    state: StateReader | null = null,
   ) {
+    this.#bootId = parts.identity.bootId;
     this.#paths = parts.paths;
     this.#generator = parts.generator;
     this.#egress = parts.egress;
@@ -151,15 +178,25 @@ export class Monitor {
     this.#made = new MadePacket(parts);
     this.#report = parts.report;
     for (const path of parts.paths) {
-      if (path.bfd.enabled) this.#watched[path.row] = this.#watch(path, parts.identity, parts.random, nowMs);
+      if (!path.bfd.enabled) continue;
+      const discriminator = state === null ? this.#list.draw(parts.random) : discriminatorOf(state, path);
+      const watched = this.#watch(path, discriminator, parts.identity, parts.random, nowMs);
+      if (state !== null) watched.restore(state);
+      this.#watched[path.row] = watched;
     }
   }
 
-  #watch(path: PeerPath, identity: BfdIdentity, random: RandomSource, nowMs: number): Watched {
+  /** Everything, so that another process goes on and no peer notices. Say and send nothing afterwards. */
+  save(out: StateWriter): void {
+    out.u64(this.#bootId);
+    for (const watched of this.#watched) watched?.save(out);
+  }
+
+  #watch(path: PeerPath, discriminator: number, identity: BfdIdentity, random: RandomSource, nowMs: number): Watched {
     const { bfd, mode, row, local } = path;
     const session = new BfdSession(
       {
-        discriminator: this.#list.draw(random),
+        discriminator,
         path: row,
         identity: mode === "bfd" ? null : identity,
         ownAddress: local,
@@ -426,6 +463,11 @@ export class Monitor {
     }
     return -1;
   }
+}
+
+function discriminatorOf(state: StateReader, path: PeerPath): number {
+  if (state.i32() !== path.row) throw new StateError("other paths are watched");
+  return state.f64();
 }
 
 function whyOf({ session, up, wasUp }: Watched): string {

@@ -1,5 +1,6 @@
 // What the monitor says of one peer path to whoever forwards over it, and to operators. Plain data: it crosses threads.
 
+import type { StateReader, StateWriter } from "../base/state.ts";
 import type { PathQualityView } from "../peer/path-settings.ts";
 
 export interface PathReport {
@@ -30,4 +31,36 @@ export interface BfdView {
   /** Loss of control packets by direction, percent; NaN = not known. */
   readonly lossFromPeer: number;
   readonly lossToPeer: number;
+}
+
+export function writeReport(out: StateWriter, report: PathReport): void {
+  const { quality, bfd } = report;
+  out.i32(report.path);
+  out.flag(report.up);
+  for (const value of [quality.lossPercent, quality.latencyMs, quality.jitterMs, quality.mos]) out.f64(value);
+  for (const value of [report.restarts, report.natChanges, report.clockWindows]) out.f64(value);
+  for (const value of [bfd.txIntervalMs, bfd.detectionTimeMs]) out.f64(value);
+  for (const value of [bfd.downs, bfd.lossFromPeer, bfd.lossToPeer]) out.f64(value);
+  for (const text of [report.why, bfd.state, bfd.remoteState, bfd.diagnostic, bfd.remoteRouter]) out.text(text);
+}
+
+export function readReport(from: StateReader, paths: number): PathReport {
+  const path = from.row(paths, "path");
+  const up = from.flag();
+  const [lossPercent, latencyMs, jitterMs, mos] = Array.from({ length: 4 }, () => from.f64());
+  const [restarts, natChanges, clockWindows] = Array.from({ length: 3 }, () => from.f64());
+  const [txIntervalMs, detectionTimeMs] = Array.from({ length: 2 }, () => from.f64());
+  const [downs, lossFromPeer, lossToPeer] = Array.from({ length: 3 }, () => from.f64());
+  const [why, state, remoteState, diagnostic, remoteRouter] = Array.from({ length: 5 }, () => from.text());
+  const bfd = { state, remoteState, diagnostic, txIntervalMs, detectionTimeMs, downs, remoteRouter };
+  return {
+    path,
+    up,
+    why,
+    quality: { lossPercent, latencyMs, jitterMs, mos },
+    restarts,
+    natChanges,
+    clockWindows,
+    bfd: { ...bfd, lossFromPeer, lossToPeer },
+  };
 }

@@ -20,7 +20,7 @@ const BATCHES_MAX = 16;
 /** How often neighbors are looked at. */
 const NEIGHBORS_MS = 100;
 
-/** Start the loop. Returns the function that ends it; the peers are told that the router goes away. */
+/** Start the loop. Returns the function that ends it; the peers are told that the router goes away, unless it is `silent`. */
 export function keepWatch(parts: {
   monitor: Monitor;
   resolver: Resolver;
@@ -31,7 +31,7 @@ export function keepWatch(parts: {
   clock: Clock;
   /** Told each verdict that is a drop. */
   dropped: (verdict: number) => void;
-}): () => void {
+}): (silent?: boolean) => void {
   const { monitor, resolver, egress, ports, clock, dropped } = parts;
   const key = new Int32Array(KEY_ROW_WORDS);
   const batch = new FrameBatch(new Uint8Array(0), BATCH_FRAMES);
@@ -45,7 +45,9 @@ export function keepWatch(parts: {
       else dropped(verdict === OK ? monitor.receive(batch, i, key, nowMs) : verdict);
     }
   };
+  let isOver = false;
   const turn = (): void => {
+    if (isOver) return;
     const nowMs = clock.nowUs() / 1000;
     for (let port = 0; port < ports.length; port++) {
       for (let n = 0; n < BATCHES_MAX && ports[port].rx(batch) > 0; n++) take(port, nowMs);
@@ -62,8 +64,10 @@ export function keepWatch(parts: {
   };
   for (const port of ports) port.onReadable(turn);
   turn();
-  return () => {
+  return (silent = false) => {
+    if (silent) turn();
+    isOver = true;
     clearTimeout(timer);
-    monitor.close(clock.nowUs() / 1000);
+    if (!silent) monitor.close(clock.nowUs() / 1000);
   };
 }

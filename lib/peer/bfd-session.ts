@@ -12,6 +12,7 @@
 
 import { invariant } from "../base/invariant.ts";
 import type { RandomSource } from "../base/random.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import { BFD_ADMIN_DOWN, BFD_DOWN, BFD_STATE_NAMES, BFD_UP, type BfdPacket, DIAGNOSTIC_NONE } from "../wire/bfd.ts";
 import { DROP_BFD_ADMIN_DOWN, DROP_BFD_SEQUENCE, DROP_BFD_SESSION, OK } from "../wire/verdict.ts";
 import { DETECTION_TIME_PASSED, DIAGNOSTIC_KEPT, DISABLED, ENABLED, nextBfdState } from "./bfd-machine.ts";
@@ -37,6 +38,30 @@ const REMOTE_MIN_RX_MS = 0.001;
 const FRESH_MS = 3000;
 /** A path that was usable for this many of its hold-down times, or the longest one, counts as one that does not flap. */
 const QUIET_HOLD_DOWNS = 10;
+
+/** What a session's state has in public, but for codes, names and the peer's boot identifier. */
+const NUMBERS = [
+  "remoteDiscriminator",
+  "remoteDetectMult",
+  "remoteDesiredMinTxMs",
+  "remoteMinRxMs",
+  "remoteMinEchoRxMs",
+  "upSinceMs",
+  "downs",
+  "txSequence",
+  "rxSequence",
+  "rxCount",
+  "nodeId",
+  "peerAddress",
+  "peerPort",
+  "peerOwnAddress",
+  "peerOwnPort",
+  "observedAddress",
+  "observedPort",
+] as const;
+const FLAGS = ["remoteDemand", "usable"] as const;
+/** Five bits on the wire. */
+const DIAGNOSTIC_MAX = 31;
 
 export interface BfdSettings {
   readonly desiredMinTxMs: number;
@@ -334,6 +359,69 @@ export class BfdSession {
 
   enable(nowMs: number): void {
     this.#step(ENABLED, nowMs);
+  }
+
+  /** Everything but settings and identity, so that the peer sees no other session. */
+  save(out: StateWriter): void {
+    for (const code of [this.state, this.diagnostic, this.remoteState, this.remoteDiagnostic]) out.u8(code);
+    for (const name of NUMBERS) out.f64(this[name]);
+    for (const name of FLAGS) out.flag(this[name]);
+    out.text(this.routerName);
+    out.u64(this.bootId);
+    for (const value of this.#privateNumbers()) out.f64(value);
+    for (const value of [this.#isPolling, this.#pollAgain, this.#finalPending, this.#isUrgent, this.#knowsNode])
+      out.flag(value);
+  }
+
+  /** Into a session just made, of the same discriminator and settings. */
+  restore(from: StateReader): void {
+    this.state = from.code(BFD_UP);
+    this.diagnostic = from.code(DIAGNOSTIC_MAX);
+    this.remoteState = from.code(BFD_UP);
+    this.remoteDiagnostic = from.code(DIAGNOSTIC_MAX);
+    for (const name of NUMBERS) this[name] = from.f64();
+    for (const name of FLAGS) this[name] = from.flag();
+    this.routerName = from.text();
+    this.bootId = from.u64();
+    [
+      this.#desiredMinTxMs,
+      this.#requiredMinRxMs,
+      this.#usedTxMs,
+      this.#usedRxMs,
+      this.#pollSequence,
+      this.#lastTxMs,
+      this.#jitter,
+      this.#farewellMs,
+      this.#lastRxMs,
+      this.#flaps,
+      this.#events,
+      this.#rxDiscriminator,
+    ] = Array.from(this.#privateNumbers(), () => from.f64());
+    this.#isPolling = from.flag();
+    this.#pollAgain = from.flag();
+    this.#finalPending = from.flag();
+    this.#isUrgent = from.flag();
+    this.#knowsNode = from.flag();
+    if (!(this.#usedTxMs > 0) || !(this.#desiredMinTxMs > 0))
+      throw new StateError("a BFD session sends at no interval");
+  }
+
+  /** In the order in which restore reads them. */
+  #privateNumbers(): number[] {
+    return [
+      this.#desiredMinTxMs,
+      this.#requiredMinRxMs,
+      this.#usedTxMs,
+      this.#usedRxMs,
+      this.#pollSequence,
+      this.#lastTxMs,
+      this.#jitter,
+      this.#farewellMs,
+      this.#lastRxMs,
+      this.#flaps,
+      this.#events,
+      this.#rxDiscriminator,
+    ];
   }
 
   #fill(out: BfdPacket): void {

@@ -12,6 +12,7 @@
 // returns -1 and the packet is dropped (drop.neighbor-table-full).
 
 import { elapsedMs } from "../base/clock.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 
 export const NEIGHBOR_INCOMPLETE = 1;
 export const NEIGHBOR_REACHABLE = 2;
@@ -192,6 +193,42 @@ export class NeighborTable {
   /** Milliseconds since the last answer; -1 when there was none. */
   ageMs(row: number, nowMs: number): number {
     return this.#confirmedMs[row] === 0 ? -1 : nowMs - this.#confirmedMs[row];
+  }
+
+  /** Every row in use, but not who references it. */
+  save(out: StateWriter): void {
+    out.i32(this.#rows.size);
+    for (const row of this.#rows.values()) {
+      out.i32(row);
+      out.u8(this.interfaceId[row]);
+      out.i32(this.address[row]);
+      out.u8(this.state[row]);
+      out.u8(this.#tries[row]);
+      out.f64(this.#nextMs[row]);
+      out.f64(this.#confirmedMs[row]);
+      out.words(this.macs, row << MAC_SHIFT, (row + 1) << MAC_SHIFT);
+    }
+  }
+
+  /** Into a table that has at most some of the same addresses. Returns the row here of each row there. */
+  restore(from: StateReader, interfaces: number): Map<number, number> {
+    const rows = new Map<number, number>();
+    for (let left = from.count(this.capacity, "neighbors"); left > 0; left--) {
+      const there = from.i32();
+      const interfaceId = from.code(interfaces - 1);
+      const address = from.i32();
+      const row = this.want(interfaceId, address, 0);
+      if (row < 0) throw new StateError("more neighbors than there is room for");
+      const state = from.code(NEIGHBOR_FAILED);
+      if (state < NEIGHBOR_INCOMPLETE) throw new StateError("a neighbor in no state");
+      this.#enter(row, state, 0);
+      this.#tries[row] = from.u8();
+      this.#nextMs[row] = from.f64();
+      this.#confirmedMs[row] = from.f64();
+      from.words(this.macs, row << MAC_SHIFT, (row + 1) << MAC_SHIFT);
+      rows.set(there, row);
+    }
+    return rows;
   }
 
   #idleMs(row: number, nowMs: number): number {

@@ -5,6 +5,8 @@
 // Every test moves an average by a quarter of its distance. So the latest tests count most and nothing is stored; one bad
 // test in a good row is damped to a quarter; and of a lasting change half is seen after 2.4 tests, 24 s by default.
 
+import type { StateReader, StateWriter } from "../base/state.ts";
+
 /** How much one test counts in the average. */
 const TEST_WEIGHT = 1 / 4;
 /** An echo that is not back by then is lost; earlier when the next test begins. */
@@ -12,12 +14,24 @@ const ECHO_WAIT_MS = 2000;
 /** Sequence numbers that make a measurement of loss: at the default interval half a minute. */
 const SEQUENCE_WINDOW = 30;
 
+const QUALITY = ["lossPercent", "latencyMs", "jitterMs"] as const;
+
 export interface Quality {
   lossPercent: number;
   /** Half the round trip: what a service policy's max-latency is compared with. NaN = nothing came back. */
   latencyMs: number;
   /** NaN = fewer than two came back. */
   jitterMs: number;
+}
+
+function saveQuality(out: StateWriter, quality: Quality | undefined): void {
+  out.flag(quality !== undefined);
+  if (quality !== undefined) for (const name of QUALITY) out.f64(quality[name]);
+}
+
+function restoreQuality(from: StateReader): Quality | undefined {
+  if (!from.flag()) return undefined;
+  return { lossPercent: from.f64(), latencyMs: from.f64(), jitterMs: from.f64() };
 }
 
 /** The average after another test; what the test could not tell stays as it is. */
@@ -113,6 +127,25 @@ export class EchoTest {
     if (this.#received === this.#settings.length) this.#finish();
   }
 
+  save(out: StateWriter): void {
+    saveQuality(out, this.last);
+    saveQuality(out, this.average);
+    for (const value of [this.#nextMs, this.#endMs, this.#firstSequence, this.#received]) out.f64(value);
+    out.i32(this.#sent);
+    out.doubles(this.#sentMs);
+    out.doubles(this.#roundTripMs);
+  }
+
+  /** Of a test with the same settings. */
+  restore(from: StateReader): void {
+    this.last = restoreQuality(from);
+    this.average = restoreQuality(from);
+    [this.#nextMs, this.#endMs, this.#firstSequence, this.#received] = Array.from({ length: 4 }, () => from.f64());
+    this.#sent = from.count(this.#sentMs.length, "echoes");
+    from.doubles(this.#sentMs, "echoes");
+    from.doubles(this.#roundTripMs, "echoes");
+  }
+
   /** The path went down or leads elsewhere: what was measured says nothing any more. */
   reset(nowMs: number): void {
     this.last = undefined;
@@ -166,6 +199,18 @@ export class DirectionLoss {
     this.toPeerPercent = moved(this.toPeerPercent, this.#toPeer.add(rxSequence, rxCount));
   }
 
+  save(out: StateWriter): void {
+    for (const value of [this.fromPeerPercent, this.toPeerPercent, this.#received]) out.f64(value);
+    this.#fromPeer.save(out);
+    this.#toPeer.save(out);
+  }
+
+  restore(from: StateReader): void {
+    [this.fromPeerPercent, this.toPeerPercent, this.#received] = Array.from({ length: 3 }, () => from.f64());
+    this.#fromPeer.restore(from);
+    this.#toPeer.restore(from);
+  }
+
   /** The peer was started again, or we lost it: its numbers begin anew. */
   reset(): void {
     this.fromPeerPercent = Number.NaN;
@@ -193,6 +238,18 @@ class SequenceWindow {
     }
     this.#open(sequence, count);
     return Number.NaN;
+  }
+
+  save(out: StateWriter): void {
+    out.flag(this.isOpen);
+    out.f64(this.#sequence);
+    out.f64(this.#count);
+  }
+
+  restore(from: StateReader): void {
+    this.isOpen = from.flag();
+    this.#sequence = from.f64();
+    this.#count = from.f64();
   }
 
   #open(sequence: number, count: number): void {

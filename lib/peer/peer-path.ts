@@ -1,3 +1,4 @@
+import type { StateReader, StateWriter } from "../base/state.ts";
 import type { Security } from "../crypto/key-ring.ts";
 import { ShardedPortPool } from "../table/port-pool.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
@@ -136,6 +137,38 @@ export class PeerPath implements PathView {
   mayGiveBack(ports: number, nowMs: number): boolean {
     if (this.isGivingBack(nowMs)) return true;
     return this.#asked.some((asked, at) => asked === ports && nowMs - this.#askedMs[at] < ASKED_MS);
+  }
+
+  /** What is known of it, and its port pairs; not the sessions over it. */
+  save(out: StateWriter): void {
+    const { lossPercent, latencyMs, jitterMs, mos } = this.quality;
+    out.flag(this.up);
+    out.text(this.why);
+    for (const value of [lossPercent, latencyMs, jitterMs, mos]) out.f64(value);
+    for (const value of [this.givingBackUntilMs, this.clockSkewMs, this.skewedAtMs]) out.f64(value);
+    for (const value of [this.learnedWindows, this.sinceMs ?? Number.NaN]) out.f64(value);
+    out.i32(this.#askedNext);
+    out.words(this.#asked, 0, ASKED_MAX);
+    out.doubles(this.#askedMs);
+    this.tcpPorts.save(out);
+    this.udpPorts.save(out);
+  }
+
+  restore(from: StateReader): void {
+    this.up = from.flag();
+    this.why = from.text();
+    this.quality = { lossPercent: from.f64(), latencyMs: from.f64(), jitterMs: from.f64(), mos: from.f64() };
+    this.givingBackUntilMs = from.f64();
+    this.clockSkewMs = from.f64();
+    this.skewedAtMs = from.f64();
+    this.learnedWindows = from.f64();
+    const sinceMs = from.f64();
+    this.sinceMs = Number.isNaN(sinceMs) ? null : sinceMs;
+    this.#askedNext = from.row(ASKED_MAX, "place");
+    from.words(this.#asked, 0, ASKED_MAX);
+    from.doubles(this.#askedMs, "sessions asked for");
+    this.tcpPorts.restore(from);
+    this.udpPorts.restore(from);
   }
 
   /** True when one more control message may be answered in this second. */

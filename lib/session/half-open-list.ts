@@ -54,6 +54,11 @@ export class HalfOpenList {
     return true;
   }
 
+  /** All rows, the one added first first. */
+  *rows(): Generator<number> {
+    for (let row = this.#next[this.#end]; row !== this.#end; row = this.#next[row]) yield row;
+  }
+
   /** The row added first, or -1. */
   oldest(): number {
     const first = this.#next[this.#end];

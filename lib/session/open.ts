@@ -200,6 +200,25 @@ export class Sessions {
     return this.#tenantHalfOpen[tenant];
   }
 
+  /** Every session: the half-open ones first, in their order. */
+  *rows(): Generator<number> {
+    yield* this.#halfOpen.rows();
+    for (let row = 0; row < this.table.capacity; row++)
+      if (this.table.isLive(row) && !this.#halfOpen.has(row)) yield row;
+  }
+
+  /** Go on with a session whose columns and flows stand. Returns false when it cannot be: its identifier is another's. */
+  goOn(session: number, nowMs: number): boolean {
+    const { table } = this;
+    if (!this.#byUuid.insert(session)) return false;
+    this.#tenantSessions[table.tenant[session]]++;
+    this.#loads.opened(table.servicePath[session]);
+    for (const { path } of table.sides) if (path[session] >= 0) this.paths[path[session]].sessions++;
+    this.settle(session);
+    armTimer(this, session, nowMs);
+    return true;
+  }
+
   /** The session with this identifier, -1 = none. */
   withUuid(uuid: Int32Array): number {
     return this.#byUuid.find4(uuid[0], uuid[1], uuid[2], uuid[3]);

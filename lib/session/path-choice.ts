@@ -15,6 +15,7 @@
 //
 // The first judgement of a path counts at once; what is not known breaks nothing.
 
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import type { PathQualityView, PathView } from "../peer/path-settings.ts";
 import { DROP_PATH_DOWN, DROP_PATH_QUALITY, DROP_ROUTE_LOOP, DROP_ROUTE_SESSION_LIMIT, OK } from "../wire/verdict.ts";
 import type { ServiceLoads } from "./service-loads.ts";
@@ -141,6 +142,17 @@ export class PathChoice {
     if (isFull && candidate.serviceRoute !== within) return "full";
     const broken = this.#broken[this.#at(policy, candidate.path)];
     return broken === 0 ? "usable" : THRESHOLDS[broken - 1];
+  }
+
+  /** What was judged of each path under each policy. */
+  save(out: StateWriter): void {
+    for (const column of [this.#broken, this.#contrary, this.#isJudged]) out.raw(column);
+  }
+
+  /** Of the same paths and policies. */
+  restore(from: StateReader): void {
+    for (const column of [this.#broken, this.#contrary, this.#isJudged]) from.rawInto(column, "judgements of paths");
+    if (this.#broken.some((broken) => broken > THRESHOLDS.length)) throw new StateError("an unknown threshold");
   }
 
   #at(policy: ServicePolicy, path: number): number {

@@ -1,6 +1,8 @@
 // How many sessions each service path, service-route and service of this router carries now, and what peers say of
 // theirs (attribute 13, "service feedback"). Counts only; who chooses by them: path-choice.ts, service-route.ts.
 
+import type { StateReader, StateWriter } from "../base/state.ts";
+
 /** What a peer said this long ago is no longer counted on: nothing goes there that would bring another answer. */
 const FEEDBACK_MS = 60_000;
 
@@ -87,6 +89,23 @@ export class ServiceLoads {
   elsewhere(peer: number, service: number, nowMs: number): number {
     const at = peer * this.#services + service;
     return nowMs - this.#heardMs[at] > FEEDBACK_MS ? 0 : this.#elsewhere[at];
+  }
+
+  /** Service paths: rows are below it. */
+  get servicePaths(): number {
+    return this.#serviceOf.length;
+  }
+
+  /** What peers have said; what is carried here is counted with each session. */
+  save(out: StateWriter): void {
+    out.doubles(this.#elsewhere);
+    out.doubles(this.#heardMs);
+  }
+
+  /** Of the same peers and services. */
+  restore(from: StateReader): void {
+    from.doubles(this.#elsewhere, "loads of peers");
+    from.doubles(this.#heardMs, "loads of peers");
   }
 
   #count(row: number, by: number): void {

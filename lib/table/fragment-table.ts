@@ -14,6 +14,7 @@
 // those stayed, one each 20 ms would keep everybody else's out, whose pieces follow each other within a millisecond.
 
 import { invariant } from "../base/invariant.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import { Slab } from "./slab.ts";
 
 /** The piece cannot be right, or contradicts its chain, which is gone. */
@@ -157,6 +158,46 @@ export class FragmentTable {
       this.#close(this.#order[0]);
     }
     return pieces;
+  }
+
+  /** Every open chain, oldest first. */
+  save(out: StateWriter): void {
+    out.i32(this.#count);
+    for (let i = 0; i < this.#count; i++) {
+      const chain = this.#order[i];
+      const end = Math.max(this.#furthest[chain], this.#total[chain]);
+      const at = this.#payload(chain);
+      const units = chain * this.#units;
+      out.words(this.#key, chain * 5, chain * 5 + 5);
+      out.f64(this.#openedMs[chain]);
+      for (const column of [this.#pieces, this.#total, this.#furthest, this.accumulators, this.#headerLength])
+        out.i32(column[chain]);
+      out.raw(this.#arrived.subarray(units, units + Math.ceil(end / 8)));
+      out.raw(this.bytes.subarray(at - this.#headerLength[chain], at + end));
+    }
+  }
+
+  /** Into an empty table. */
+  restore(from: StateReader): void {
+    const key = new Int32Array(5);
+    for (let left = from.count(this.accumulators.length, "fabric fragment chains"); left > 0; left--) {
+      from.words(key, 0, 5);
+      const chain = this.#open(key[0], key[1], key[2], key[3], key[4], from.f64());
+      for (const column of [this.#pieces, this.#total, this.#furthest, this.accumulators, this.#headerLength])
+        column[chain] = from.i32();
+      const headers = this.#headerLength[chain];
+      const end = Math.max(this.#furthest[chain], this.#total[chain]);
+      const isPossible = end > 0 && end <= this.#bytesMax && headers >= 0 && headers <= FRAGMENT_HEADER_MAX;
+      const arrived = from.raw();
+      const bytes = from.raw();
+      if (!isPossible || this.#total[chain] < UNKNOWN || this.#furthest[chain] < 0)
+        throw new StateError("a fabric fragment chain is impossible");
+      if (arrived.length !== Math.ceil(end / 8) || bytes.length !== headers + end || arrived.some((unit) => unit > 1))
+        throw new StateError("a fabric fragment chain is impossible");
+      this.#arrived.set(arrived, chain * this.#units);
+      this.#arrivedCount[chain] = arrived.reduce((sum, unit) => sum + unit, 0);
+      this.bytes.set(bytes, this.#payload(chain) - headers);
+    }
   }
 
   #payload(chain: number): number {

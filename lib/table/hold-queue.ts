@@ -8,6 +8,7 @@
 // returns false, nothing changes, and the caller drops the new frame; those that wait are never pushed out before
 // their time. Every call looks through at most all slots, which are few.
 
+import type { StateReader, StateWriter } from "../base/state.ts";
 import { Slab } from "./slab.ts";
 
 /** The frame is `bytes` from `offset`, `length` bytes long; it is valid, and may be changed, until the call returns. */
@@ -89,6 +90,31 @@ export class HoldQueue {
       expired++;
     }
     return expired;
+  }
+
+  /** Every frame that waits, oldest first. */
+  save(out: StateWriter): void {
+    out.i32(this.#count);
+    for (let i = 0; i < this.#count; i++) {
+      const slot = this.#order[i];
+      out.f64(this.#key[slot]);
+      out.f64(this.#tag[slot]);
+      out.f64(this.#heldMs[slot]);
+      out.raw(this.#bytes.subarray(this.#offset(slot), this.#offset(slot) + this.#length[slot]));
+    }
+  }
+
+  /** Hold them here, `keyOf` each one's key. Returns how many there was no room for. */
+  restore(from: StateReader, keyOf: (key: number) => number): number {
+    let refused = 0;
+    for (let left = from.count(Number.MAX_SAFE_INTEGER, "held frames"); left > 0; left--) {
+      const key = keyOf(from.f64());
+      const tag = from.f64();
+      const heldMs = from.f64();
+      const frame = from.raw();
+      if (!this.hold(key, frame, 0, frame.length, tag, heldMs)) refused++;
+    }
+    return refused;
   }
 
   #offset(slot: number): number {

@@ -16,6 +16,7 @@
 // pool, so they are nearly always pairs that it has not come to yet; those it passes over when it does.
 
 import { invariant } from "../base/invariant.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 
 const PORT_FIRST = 16384;
 const LOCAL_PORTS = 24576;
@@ -121,6 +122,44 @@ export class PortPool {
     return index >= 0 && index < this.#size && this.#releasedMs[index] === IN_USE;
   }
 
+  /** Which pairs are in use, and the queue. */
+  save(out: StateWriter): void {
+    out.i32(this.#fresh);
+    out.i32(this.#queued);
+    for (let i = 0; i < this.#queued; i++) {
+      const index = this.#queue[(this.#head + i) % this.#size];
+      out.i32(index);
+      out.i32(this.#releasedMs[index]);
+    }
+    const reserved: number[] = [];
+    for (let index = this.#fresh; this.#ahead > 0 && index < this.#size; index++)
+      if (this.#releasedMs[index] === IN_USE) reserved.push(index);
+    out.i32(reserved.length);
+    for (const index of reserved) out.i32(index);
+  }
+
+  /** Into a fresh pool. */
+  restore(from: StateReader): void {
+    this.#fresh = from.count(this.#size, "waypoint port pairs");
+    this.#releasedMs.fill(IN_USE, 0, this.#fresh);
+    const queued = from.count(this.#size, "waypoint port pairs");
+    for (let i = 0; i < queued; i++) {
+      const index = from.row(this.#size, "waypoint port pair");
+      const releasedMs = from.i32();
+      const before = index < this.#fresh ? IN_USE : FRESH;
+      if (releasedMs <= 0 || this.#releasedMs[index] !== before) throw new StateError("a port pair is there twice");
+      this.#releasedMs[index] = releasedMs;
+      this.#queue[this.#queued++] = index;
+      if (before === FRESH) this.#ahead++;
+    }
+    for (let left = from.count(this.#size, "waypoint port pairs"); left > 0; left--) {
+      const index = from.row(this.#size, "waypoint port pair");
+      if (this.#releasedMs[index] !== FRESH) throw new StateError("a port pair is there twice");
+      this.#releasedMs[index] = IN_USE;
+      this.#ahead++;
+    }
+  }
+
   localPort(row: number): number {
     return PORT_FIRST + 2 * (row % LOCAL_PORTS);
   }
@@ -196,6 +235,25 @@ export class ShardedPortPool {
 
   isInUse(row: number): boolean {
     return this.#stripes[row % STRIPES]?.isInUse(row) ?? false;
+  }
+
+  save(out: StateWriter): void {
+    out.i32(this.#stripes.length);
+    for (const stripe of this.#stripes) {
+      out.flag(stripe !== undefined);
+      stripe?.save(out);
+    }
+  }
+
+  /** Into a fresh pool of the same worker. */
+  restore(from: StateReader): void {
+    const stripes = from.count(this.#stripes.length, "shards of port pairs");
+    for (let shard = 0; shard < stripes; shard++) {
+      if (!from.flag()) continue;
+      const stripe = this.#stripes[shard];
+      if (stripe === undefined) throw new StateError("port pairs of another worker");
+      stripe.restore(from);
+    }
   }
 
   /** localPort << 16 | remotePort as int32. */

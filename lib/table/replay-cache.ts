@@ -1,6 +1,7 @@
 // What was seen once and must not be taken a second time: digests of metadata that opened a session (protocol sheet
 // 5.3). Bounded in number and in time: the oldest makes room.
 
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import { HashIndex } from "./hash-index.ts";
 
 const WORDS = 4;
@@ -43,6 +44,28 @@ export class ReplayCache {
     if (!this.#index.insert(row)) return;
     this.#head = (row + 1) % this.#capacity;
     this.#count++;
+  }
+
+  /** All of it, oldest first. */
+  save(out: StateWriter): void {
+    out.i32(this.#count);
+    for (let left = this.#count; left > 0; left--) {
+      const row = (this.#head - left + this.#capacity) % this.#capacity;
+      out.words(this.#words, row * WORDS, (row + 1) * WORDS);
+      out.f64(this.#atMs[row]);
+    }
+  }
+
+  /** Into an empty cache. */
+  restore(from: StateReader): void {
+    const count = from.count(this.#capacity, "digests");
+    for (let row = 0; row < count; row++) {
+      from.words(this.#words, row * WORDS, (row + 1) * WORDS);
+      this.#atMs[row] = from.f64();
+      if (!this.#index.insert(row)) throw new StateError("a digest is there twice");
+    }
+    this.#count = count;
+    this.#head = count % this.#capacity;
   }
 
   #forget(nowMs: number): void {

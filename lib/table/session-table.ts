@@ -88,8 +88,8 @@ export class SessionTable {
   readonly context: Int32Array;
   /** Row in the name table: the router where the session entered the fabric. */
   readonly sourceRouter: Int32Array;
-  /** Hundredths of a second, low 32 bits: see ageMs. */
-  readonly #opened: Int32Array;
+  /** When: hundredths of a second, low 32 bits; see ageMs. */
+  readonly opened: Int32Array;
   /** See session/tcp-state.ts; 0 for other protocols. */
   readonly tcpState: Uint8Array;
   /** TCP numbers a generated packet needs: per direction the next sequence number and the last acknowledgment (RFC 9293). */
@@ -129,7 +129,7 @@ export class SessionTable {
     this.uuid = new Int32Array(capacity * 4);
     this.context = new Int32Array(capacity * 4);
     this.sourceRouter = new Int32Array(capacity);
-    this.#opened = new Int32Array(capacity);
+    this.opened = new Int32Array(capacity);
     this.tcpState = new Uint8Array(capacity);
     this.tcpNumbers = new Int32Array(capacity * 4);
     this.healthCheck = new Uint8Array(capacity);
@@ -153,7 +153,7 @@ export class SessionTable {
   allocate(nowMs: number): number {
     const row = this.#slab.allocate();
     if (row < 0) return -1;
-    this.#opened[row] = Math.floor(nowMs / OPENED_MS);
+    this.opened[row] = Math.floor(nowMs / OPENED_MS);
     this.tcpState[row] = 0;
     this.healthCheck[row] = 0;
     this.moves[row] = 0;
@@ -202,7 +202,7 @@ export class SessionTable {
 
   /** Milliseconds since the row was allocated, to a hundredth of a second; comes round after 497 days. */
   ageMs(row: number, nowMs: number): number {
-    return ((Math.floor(nowMs / OPENED_MS) - this.#opened[row]) >>> 0) * OPENED_MS;
+    return ((Math.floor(nowMs / OPENED_MS) - this.opened[row]) >>> 0) * OPENED_MS;
   }
 
   /** The flow of the session's packets in a direction. */

@@ -8,6 +8,8 @@ import type { PathReport } from "../monitor/path-report.ts";
 
 /** A thread that has not ended this long after it was asked to is ended. */
 const END_MS = 2000;
+/** Who takes over does not wait longer: a peer's detection time may be 150 ms. */
+const LEAVE_MS = 100;
 
 export class MonitorThread {
   readonly #worker: Worker;
@@ -19,11 +21,14 @@ export class MonitorThread {
     this.#fail = resolve;
   });
 
-  private constructor(config: Config, entry: URL, report: (reports: readonly PathReport[]) => void) {
-    const workerData: MonitorStart<Config> = { role: "monitor", config };
+  #left: (state: Uint8Array | null) => void = () => {};
+
+  private constructor(start: MonitorStart<Config>, entry: URL, report: (reports: readonly PathReport[]) => void) {
+    const workerData = start;
     this.#worker = new Worker(entry, { workerData, name: "monitor" });
     this.#worker.on("message", (said: FromMonitor) => {
       if ("reports" in said) report(said.reports);
+      else if ("left" in said) this.#left(said.left);
       else if ("ready" in said) this.#ready?.resolve();
       else this.#ready?.reject(said.isOperators ? new OperatorError(said.refused) : new Error(said.refused));
     });
@@ -33,11 +38,11 @@ export class MonitorThread {
 
   /** Start the thread of the module `entry`. Rejects when its ports cannot be opened. */
   static async start(
-    config: Config,
+    start: MonitorStart<Config>,
     entry: URL,
     report: (reports: readonly PathReport[]) => void,
   ): Promise<MonitorThread> {
-    const thread = new MonitorThread(config, entry, report);
+    const thread = new MonitorThread(start, entry, report);
     try {
       await new Promise<void>((resolve, reject) => {
         thread.#ready = { resolve, reject };
@@ -51,6 +56,22 @@ export class MonitorThread {
 
   reloadKeys(policies: readonly SecurityPolicyConfig[]): void {
     this.#worker.postMessage({ policies } satisfies ToMonitor<SecurityPolicyConfig>);
+  }
+
+  /** Of a thread that waits: begin, with what another process's monitor knew. */
+  begin(state: Uint8Array | null): void {
+    this.#worker.postMessage({ begin: state } satisfies ToMonitor<SecurityPolicyConfig>);
+  }
+
+  /** What the thread knows, for another process; it says nothing more to the peers. Null when it does not answer. */
+  async leave(): Promise<Uint8Array | null> {
+    this.#isClosing = true;
+    const left = new Promise<Uint8Array | null>((resolve) => {
+      this.#left = resolve;
+      setTimeout(resolve, LEAVE_MS, null).unref();
+    });
+    this.#worker.postMessage({ leave: true } satisfies ToMonitor<SecurityPolicyConfig>);
+    return await left;
   }
 
   async close(): Promise<void> {

@@ -313,6 +313,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
         setTimeout(() => process.emit(signal), 60);
         return {
           failed: new Promise(() => {}),
+          handedOver: new Promise(() => {}),
           reloadKeys: async ({ router: name }) => {
             story.push(`reload ${name}`);
           },
@@ -347,6 +348,7 @@ rootTest("run closes the router and exits 1 when a part of it fails", async (t) 
     dropPrivileges: () => {},
     startRouter: async () => ({
       failed: Promise.resolve(new Error("worker 1 failed, so the router stops: out of luck")),
+      handedOver: new Promise(() => {}),
       reloadKeys: async () => {},
       close: async () => {
         story.push("close");

@@ -3,7 +3,12 @@
 import test from "ava";
 import { KeyRing, type Keys, OVERLAP_MS } from "../../lib/crypto/key-ring.ts";
 
-const keys = (version: number): Keys => ({ version, hmac: null, cipher: null });
+const keys = (version: number): Keys => ({
+  version,
+  hmac: null,
+  cipher: null,
+  bytes: { hmac: null, encryption: null },
+});
 
 test("new keys are taken at once and sent with once the peer has had time to learn them", (t) => {
   const [first, second] = [keys(1), keys(2)];

@@ -193,6 +193,7 @@ function keysOf(version: number): Keys {
     version,
     hmac: nodeCrypto.hmac("sha256-128", key(32)),
     cipher: nodeCrypto.cipher("aes-cbc-256", key(32)),
+    bytes: { hmac: key(32), encryption: key(32) },
   };
 }
 

@@ -1,0 +1,168 @@
+// A router as bytes, for another process that goes on with its sessions, and back. In pieces, because there may be a
+// million sessions: the first has everything that sessions refer to, the others sessions. Whoever restores has the same
+// configuration, as far as `configIdentity` looks, the same clock, and a fresh router; capacities and limits may be others,
+// as long as everything has room. What cannot be right is a StateError, and then the fresh router is good for nothing.
+//
+//   sessions   flows, handshake, TCP, counts, keys of their own, the flow from before a move
+//   around     neighbors, port pairs and their quarantine, names, keys of policies, replayed digests, paths, what was
+//              judged and reported of them, loads, events, counters
+//   frames     those that wait for a neighbor, fabric fragments that wait for the rest
+//
+// Not in it: rates of answers (they begin anew), and who watches paths (monitor/monitor.ts saves itself).
+
+import { createHash } from "node:crypto";
+import { StateError, StateReader, StateWriter } from "../base/state.ts";
+import type { RowsHere } from "../session/session-state.ts";
+import { restoreSession, saveSession } from "../session/session-state.ts";
+import { restoreSecurities, saveSecurities } from "./compile-security.ts";
+import type { Config } from "./config.ts";
+import type { Router } from "./router-parts.ts";
+
+/** Of the form of these bytes: changes with them. */
+export const STATE_FORMAT = 1;
+/** Sessions in one piece. */
+const SESSIONS_PER_PIECE = 1024;
+
+const AROUND = 1;
+const SESSIONS = 2;
+
+/** What must be the same in both processes, each part as a digest; keys are not in it. */
+export type Identity = Readonly<Record<string, string>>;
+
+export function configIdentity(config: Config): Identity {
+  const { authority, router, workers, interfaces, tenants, services, serviceRoutes, peers, servicePolicies } = config;
+  const securityPolicies = config.securityPolicies.map((policy) => ({ ...policy, keys: null }));
+  const parts = { authority, router, workers, interfaces, tenants, services };
+  const others = {
+    "service-routes": serviceRoutes,
+    peers,
+    "service-policies": servicePolicies,
+    "security-policies": securityPolicies,
+  };
+  return Object.fromEntries(
+    Object.entries({ ...parts, ...others }).map(([name, part]) => [
+      name,
+      createHash("sha256").update(JSON.stringify(part)).digest("hex"),
+    ]),
+  );
+}
+
+/** The whole router. It must not turn meanwhile. */
+export function* saveRouter(router: Router): Generator<Uint8Array> {
+  yield saveAround(router);
+  let out = new StateWriter();
+  let count = 0;
+  const begin = () => {
+    out = new StateWriter();
+    out.u8(SESSIONS);
+    count = 0;
+  };
+  begin();
+  for (const session of router.sessions.rows()) {
+    saveSession(router.sessions, session, out);
+    if (++count < SESSIONS_PER_PIECE) continue;
+    yield out.finish();
+    begin();
+  }
+  if (count > 0) yield out.finish();
+}
+
+function saveAround(router: Router): Uint8Array {
+  const { sessions, counters, policy } = router;
+  const out = new StateWriter();
+  out.u8(AROUND);
+  out.i32(sessions.table.count);
+  saveSecurities(out, router.securities);
+  router.metadata.names.save(out);
+  sessions.neighbors.save(out);
+  out.i32(sessions.paths.length);
+  for (const path of sessions.paths) path.save(out);
+  for (const chains of router.fragments) chains.save(out);
+  sessions.choice.save(out);
+  policy.loads.save(out);
+  router.security.saveReplays(out);
+  router.egress.save(out);
+  router.retrigger.save(out);
+  router.reports.save(out);
+  router.events.save(out);
+  for (const total of [sessions.openedTotal, sessions.closedTotal, sessions.evictedTotal, router.reroute.movedTotal])
+    out.f64(total);
+  out.i32(counters.names.length);
+  counters.names.forEach(({ name }, index) => {
+    out.text(name);
+    out.f64(counters.get(index));
+  });
+  return out.finish();
+}
+
+/** Give every piece of saveRouter to `take`, in order, then call `end`. Throws StateError. */
+export class RouterRestorer {
+  readonly #router: Router;
+  #rows: RowsHere | null = null;
+  #announced = 0;
+
+  constructor(router: Router) {
+    this.#router = router;
+  }
+
+  take(piece: Uint8Array): void {
+    const from = new StateReader(piece);
+    const kind = from.u8();
+    if (kind === AROUND && this.#rows === null) this.#rows = this.#restoreAround(from);
+    else if (kind === SESSIONS && this.#rows !== null) {
+      const nowMs = this.#router.clock.nowMs();
+      while (!from.isDone) restoreSession(this.#router.sessions, from, this.#rows, nowMs);
+    } else throw new StateError("a piece that is none, or out of turn");
+    if (!from.isDone) throw new StateError("a piece is too long");
+  }
+
+  /** Everything was taken: is it all? */
+  end(): void {
+    const { sessions } = this.#router;
+    const { count } = sessions.table;
+    if (this.#rows === null || count !== this.#announced)
+      throw new StateError(`${count} sessions of ${this.#announced} are there`);
+    const { table, paths } = sessions;
+    // A pair that is in use and no session's would be so for good.
+    let pairs = 0;
+    for (const session of sessions.rows()) for (const side of table.sides) if (side.portRow[session] >= 0) pairs++;
+    const inUse = paths.reduce((sum, { tcpPorts, udpPorts }) => sum + tcpPorts.inUse + udpPorts.inUse, 0);
+    if (pairs !== inUse) throw new StateError(`${inUse} port pairs are in use, of ${pairs} sessions`);
+  }
+
+  #restoreAround(from: StateReader): RowsHere {
+    const { sessions, policy, config, clock, counters } = this.#router;
+    const nowMs = clock.nowMs();
+    this.#announced = from.count(sessions.table.capacity, "sessions (sessions.max)");
+    restoreSecurities(from, config.securityPolicies, this.#router.securities, this.#router.crypto, nowMs);
+    const names = this.#router.metadata.names.restore(from);
+    const hops = sessions.neighbors.restore(from, sessions.interfaces.length);
+    if (from.i32() !== sessions.paths.length) throw new StateError("other peer paths");
+    for (const path of sessions.paths) path.restore(from);
+    for (const chains of this.#router.fragments) chains.restore(from);
+    sessions.choice.restore(from);
+    policy.loads.restore(from);
+    this.#router.security.restoreReplays(from);
+    this.#router.egress.restore(from, hops);
+    this.#router.retrigger.restore(from);
+    this.#router.reports.restore(from);
+    this.#router.events.restore(from);
+    sessions.openedTotal = from.f64();
+    sessions.closedTotal = from.f64();
+    sessions.evictedTotal = from.f64();
+    this.#router.reroute.movedTotal = from.f64();
+    // A version of another time may count other things: those it has not are forgotten.
+    for (let left = from.count(4096, "counters"); left > 0; left--) {
+      const index = counters.indexOf(from.text());
+      const value = from.f64();
+      if (index >= 0) counters.add(index, value);
+    }
+    return {
+      hops,
+      names,
+      tenants: policy.tenants.length,
+      services: policy.services.length,
+      servicePaths: policy.loads.servicePaths,
+    };
+  }
+}
