@@ -75,6 +75,20 @@ export interface PathsAnswer {
     readonly bfd: BfdView | null;
     readonly sessions: number;
     readonly waypointPairs: { readonly inUse: number; readonly capacity: number };
+    /** RFC 5880's variables; null where nothing was reported yet, or the path is not watched. */
+    readonly bfd: {
+      readonly state: string;
+      readonly remoteState: string;
+      readonly diagnostic: string;
+      /** Null = the peer wants no packets. */
+      readonly txIntervalMs: number | null;
+      /** 0 = the peer was not heard yet. */
+      readonly detectionTimeMs: number;
+      readonly downs: number;
+      /** Of control packets, percent, by direction; null = not known. */
+      readonly lossFromPeer: number | null;
+      readonly lossToPeer: number | null;
+    } | null;
   }[];
 }
 

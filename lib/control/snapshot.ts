@@ -1,6 +1,7 @@
 // A running router as plain JSON: what the control socket answers to `show`. The shapes are in show.ts; they are a
 // contract, so a field is added here only together with its line there.
 
+import type { BfdView } from "../monitor/path-report.ts";
 import { MAC_SHIFT } from "../peer/neighbor.ts";
 import type { PathQualityView } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
@@ -170,7 +171,24 @@ function paths(router: Router): PathsAnswer {
         inUse: path.ports(PROTOCOL_TCP).inUse + path.ports(PROTOCOL_UDP).inUse,
         capacity: 2 * router.config.limits.waypointPairsPerPath,
       },
+      bfd: bfdOf(router.reports.of(path.row)?.bfd),
     })),
+  };
+}
+
+function bfdOf(bfd: BfdView | undefined): PathsAnswer["paths"][number]["bfd"] {
+  if (bfd === undefined) return null;
+  const known = (value: number) => (Number.isFinite(value) ? value : null);
+  const { state, remoteState, diagnostic, txIntervalMs, detectionTimeMs, downs, lossFromPeer, lossToPeer } = bfd;
+  return {
+    state,
+    remoteState,
+    diagnostic,
+    txIntervalMs: known(txIntervalMs),
+    detectionTimeMs,
+    downs,
+    lossFromPeer: known(lossFromPeer),
+    lossToPeer: known(lossToPeer),
   };
 }
 

@@ -83,6 +83,7 @@ south  wan0       198.18.0.3  up     -         -     -
           quality: { lossPercent: null, latencyMs: null, jitterMs: null, mos: null },
           sessions: 7,
           waypointPairs: { inUse: 7, capacity: 50_000 },
+          bfd: null,
         },
         {
           peer: "east",
@@ -98,6 +99,7 @@ south  wan0       198.18.0.3  up     -         -     -
           quality: { lossPercent: 0.5, latencyMs: 12.3456, jitterMs: 0, mos: 4.38 },
           sessions: 12,
           waypointPairs: { inUse: 12, capacity: 50_000 },
+          bfd: null,
         },
       ],
     }),

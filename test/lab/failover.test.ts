@@ -7,25 +7,13 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecutionContext } from "ava";
-import { askRouter } from "../../lib/control/admin-socket.ts";
-import type { EventsAnswer, PathsAnswer, SessionsAnswer, ShowResource } from "../../lib/control/show.ts";
 import { type Lab, type LabOptions, openLab, type Shape, type Wire } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
 import { type Gaps, Talk } from "./talk.ts";
+import { bfdText, eventsOf, FAST, pathsOf, pathsUp, type Timing, uuidsOf } from "./watched.ts";
 
 const CONNECTIONS = 100;
 const ATTEMPTS = 3;
-const UP_MS_MAX = 30_000;
-
-interface Timing {
-  readonly intervalMs: number;
-  readonly multiplier: number;
-}
-const FAST: Timing = { intervalMs: 50, multiplier: 3 };
-
-function bfdText({ intervalMs, multiplier }: Timing): string {
-  return `bfd: { desired-tx-interval: ${intervalMs}ms, required-min-rx-interval: ${intervalMs}ms, multiplier: ${multiplier}, hold-down: 200ms }`;
-}
 
 /** A way to cut a wire, as commands for its namespace, and to heal it. */
 interface Cut {
@@ -45,29 +33,12 @@ const CUTS: readonly Cut[] = [
   { name: "silent both ways", ...silent("left", "right") },
 ];
 
-async function shown<T>(lab: Lab, router: string, what: ShowResource): Promise<T> {
-  return (await askRouter(lab.router(router).socketPath, what)) as T;
-}
-
-async function pathsUp(lab: Lab): Promise<void> {
-  for (const deadline = Date.now() + UP_MS_MAX; ; await sleep(50)) {
-    const answers = await Promise.all(lab.routers.map(({ name }) => shown<PathsAnswer>(lab, name, "paths")));
-    if (answers.every(({ paths }) => paths.every(({ state }) => state === "up"))) return;
-    if (Date.now() > deadline) throw new Error(JSON.stringify(answers));
-  }
-}
-
 /** The wire of a hop that the sessions go over. */
 async function wireInUse(lab: Lab, hop: number): Promise<Wire> {
-  const { paths } = await shown<PathsAnswer>(lab, lab.routers[hop].name, "paths");
+  const paths = await pathsOf(lab, lab.routers[hop].name);
   const wires = lab.wires.filter((wire) => wire.hop === hop);
   const sessions = wires.map(({ addresses }) => paths.find(({ local }) => local === addresses[0])!.sessions);
   return wires[sessions.indexOf(Math.max(...sessions))];
-}
-
-async function uuids(lab: Lab): Promise<string[]> {
-  const { sessions } = await shown<SessionsAnswer>(lab, "west", "sessions");
-  return sessions.map(({ uuid }) => uuid).sort();
 }
 
 /** Cut the wire that is in use, and heal it once the talk has gone on. */
@@ -97,7 +68,7 @@ async function failOver(t: ExecutionContext, shape: Shape, timing: Timing, cuts:
     await lab.startRouters();
     await pathsUp(lab);
     const talk = await Talk.start(lab, CONNECTIONS);
-    const before = await uuids(lab);
+    const before = await uuidsOf(lab, "west");
     t.is(before.length, CONNECTIONS + 3);
     for (let hop = 0; hop < lab.routers.length - 1; hop++) {
       for (const cut of cuts) {
@@ -112,14 +83,14 @@ async function failOver(t: ExecutionContext, shape: Shape, timing: Timing, cuts:
         t.true(holds(), `${cut.name}: ${JSON.stringify(taken)}`);
       }
     }
-    t.deepEqual(await uuids(lab), before);
+    t.deepEqual(await uuidsOf(lab, "west"), before);
     const ended = await talk.end();
     t.is(ended.completed, CONNECTIONS);
     t.is(ended.twice, 0);
     t.log(
       `${CONNECTIONS} connections, ${ended.bytes} bytes echoed right; ${ended.lost} of ${ended.datagrams} datagrams lost`,
     );
-    const { events } = await shown<EventsAnswer>(lab, "west", "events");
+    const events = await eventsOf(lab, "west");
     t.true(events.some(({ kind }) => kind === "path-down"));
     t.true(events.some(({ kind, uuid }) => kind === "session-moved" && uuid !== undefined && before.includes(uuid)));
   } finally {

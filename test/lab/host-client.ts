@@ -11,7 +11,7 @@
 //
 //   host-client.js paced ADDRESS PORT UDP-PORT           one TCP connection and one UDP socket, each says a little every 5 ms;
 //                                                        the lines: when answers came, {"tcp": [ms, ...], "udp": [ms, ...]}
-//   host-client.js steady ADDRESS PORT COUNT BYTES       COUNT connections, each echoes BYTES every 100 ms; the lines:
+//   host-client.js steady ADDRESS PORT COUNT BYTES       COUNT connections, each echoes BYTES every 200 ms; the lines:
 //                                                        {"latest": the last arrival of the connection that is furthest behind}
 
 import { createHash, randomBytes } from "node:crypto";
@@ -176,7 +176,7 @@ async function steady(count: number, bytes: number): Promise<object> {
   const connections = await Promise.all(
     latest.map(async (_, n) => {
       await sleep(Math.floor(n / 10) * 10);
-      return await openSteady(n, bytes, 100, (ms) => {
+      return await openSteady(n, bytes, 200, (ms) => {
         latest[n] = ms;
       });
     }),

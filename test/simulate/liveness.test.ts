@@ -2,6 +2,7 @@
 // one, and a router that begins anew gets its sessions back, all by itself.
 
 import test from "ava";
+import { SeededRandom } from "../../lib/base/random.ts";
 import { uuidText } from "../../lib/control/names.ts";
 import type { Router } from "../../lib/router.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
@@ -175,6 +176,55 @@ for (const lost of ["west", "east"] as const) {
     t.is(told, after, "and then it is enough");
   });
 }
+
+test("an hour in which 30 % of all packets are lost: a path is down when its router has heard nothing for the detection time, and never else", (t) => {
+  const bfd = "bfd: { hold-down: 0s, link-test-length: 0 }\n";
+  const net = twoPaths({ extra: bfd, seed: 9 });
+  const { world, wan } = net;
+  const detectionMs = 3000; // the defaults: 3 packets, one a second
+  const stepMs = 25;
+  const random = new SeededRandom(30);
+  const names = ["west", "east"] as const;
+  const other = { west: "east", east: "west" } as const;
+  const heardMs = { west: 0, east: 0 };
+  const leftMs = { west: Number.NEGATIVE_INFINITY, east: Number.NEGATIVE_INFINITY };
+  const wasUp = { west: false, east: false };
+  const downs = { expired: 0, signaled: 0 };
+  wan.tamper = (frame, seen, from) => {
+    if ((random.nextI32() >>> 0) / 2 ** 32 < 0.3) return [];
+    if (seen?.destinationPort === 1280) heardMs[other[from as "west" | "east"]] = world.clock.nowMs();
+    return [{ frame }];
+  };
+  for (let passed = 0; passed < 3_600_000; passed += stepMs) {
+    const before = { ...heardMs };
+    world.skip(stepMs, stepMs);
+    if (passed % 60_000 === 0) for (const link of world.links.values()) link.seen.length = 0;
+    const nowMs = world.clock.nowMs();
+    for (const name of names) {
+      const [{ up, why }] = net[name].sessions.paths;
+      const silentMs = nowMs - heardMs[name];
+      if (up && silentMs > detectionMs + stepMs) t.fail(`${name} is up after ${silentMs} ms of silence`);
+      if (wasUp[name] && !up) {
+        leftMs[name] = nowMs;
+        if (why.includes("Expired")) {
+          downs.expired++;
+          // What comes in the same instant comes too late.
+          const lateMs = nowMs - before[name];
+          if (lateMs < detectionMs) t.fail(`${name} is down after ${lateMs} ms of silence`);
+        } else {
+          downs.signaled++;
+          const peerIsUp = net[other[name]].sessions.paths[0].up;
+          if (peerIsUp && nowMs - leftMs[other[name]] > detectionMs) t.fail(`${name}: ${why}, and its peer was up`);
+        }
+      }
+      wasUp[name] = up;
+    }
+  }
+  t.log(JSON.stringify(downs));
+  // Three or four packets in a row: some tens of times an hour in each direction.
+  t.true(downs.expired >= 20);
+  t.true(downs.expired <= 200);
+});
 
 test("nobody hears BFD of a stranger, of another router, or twice", (t) => {
   const net = watched({ fabric: fabricText("sha256-128", "time-based", "metadata", "none") });

@@ -1,0 +1,164 @@
+// Other people's BFD on the wire: FRR's bfdd and BIRD, each a peer path with `mode: bfd`. They must take ours for one of
+// theirs: up, new intervals by a poll sequence, down when packets are lost, up again.
+
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ExecutionContext } from "ava";
+import { type Lab, openLab } from "./lab.ts";
+import { labTest } from "./lab-test.ts";
+import { eventsOf, pathsOf, until } from "./watched.ts";
+
+const FRR = "/usr/lib/frr";
+const STATION = "198.18.0.9";
+const WEST = "198.18.0.1";
+const DOWN_MS = 3000;
+
+/** A BFD speaker on the wire. */
+interface Speaker {
+  readonly program: string;
+  readonly isThere: () => boolean;
+  start(lab: Lab): Promise<void>;
+  /** Its session with west: up or not, and our intervals as it has heard them, ms. */
+  session(lab: Lab): Promise<{ up: boolean; receivesMs: number; text: string }>;
+  /** Ask for other intervals. */
+  change(lab: Lab, intervalMs: number): Promise<void>;
+}
+
+const frr: Speaker = {
+  program: "FRR's bfdd",
+  isThere: () => spawnSync("test", ["-x", `${FRR}/bfdd`]).status === 0,
+  async start(lab) {
+    const run = `${lab.directory}/frr`;
+    writeFileSync(join(lab.directory, "zebra.conf"), "");
+    writeFileSync(
+      join(lab.directory, "bfdd.conf"),
+      `bfd\n peer ${WEST} local-address ${STATION} interface eth0\n  receive-interval 100\n  transmit-interval 100\n  detect-multiplier 3\n  no shutdown\n`,
+    );
+    // They run as frr and will not start without a directory of theirs.
+    await lab.run("station", "sh", "-ec", `mkdir ${run}; chown frr:frr ${run} zebra.conf bfdd.conf; chmod 755 .`);
+    for (const [daemon, ...more] of [["zebra"], ["bfdd", "--bfdctl", `${run}/bfdd.control`]]) {
+      const args = ["-f", `${lab.directory}/${daemon}.conf`, "-i", `${run}/${daemon}.pid`, "-z", `${run}/zserv.api`];
+      lab.spawn("station", `${FRR}/${daemon}`, [...args, ...more, "--vty_socket", run, "-P", "0"], {
+        stdio: "ignore",
+      });
+      await until(`${daemon} answers`, async () => {
+        const asked = await vtysh(lab, daemon, "show version");
+        return asked.code === 0 ? undefined : asked.stderr;
+      });
+    }
+  },
+  async session(lab) {
+    const { stdout } = await vtysh(lab, "bfdd", "show bfd peers json");
+    const [peer] = JSON.parse(stdout) as { status: string; "remote-transmit-interval": number }[];
+    return { up: peer.status === "up", receivesMs: peer["remote-transmit-interval"], text: stdout };
+  },
+  async change(lab, intervalMs) {
+    await vtysh(
+      lab,
+      "bfdd",
+      "configure terminal",
+      "bfd",
+      `peer ${WEST} local-address ${STATION} interface eth0`,
+      `receive-interval ${intervalMs}`,
+      `transmit-interval ${intervalMs}`,
+    );
+  },
+};
+
+async function vtysh(lab: Lab, daemon: string, ...commands: string[]) {
+  const args = ["--vty_socket", `${lab.directory}/frr`, "-d", daemon, ...commands.flatMap((one) => ["-c", one])];
+  return await lab.run("station", "vtysh", ...args);
+}
+
+function birdText(intervalMs: number): string {
+  return `router id ${STATION};
+protocol device { }
+protocol bfd {
+  interface "eth0" { min rx interval ${intervalMs} ms; min tx interval ${intervalMs} ms; multiplier 3; };
+  neighbor ${WEST} dev "eth0";
+}
+`;
+}
+
+const bird: Speaker = {
+  program: "BIRD",
+  isThere: () => spawnSync("sh", ["-c", "command -v bird"]).status === 0,
+  async start(lab) {
+    writeFileSync(join(lab.directory, "bird.conf"), birdText(100));
+    lab.spawn("station", "bird", ["-f", "-c", "bird.conf", "-s", "bird.ctl", "-P", "bird.pid"], { stdio: "ignore" });
+    await until("bird answers", async () => {
+      const asked = await lab.run("station", "birdc", "-s", "bird.ctl", "show", "status");
+      return asked.code === 0 ? undefined : asked.stdout;
+    });
+  },
+  async session(lab) {
+    const { stdout } = await lab.run("station", "birdc", "-s", "bird.ctl", "show", "bfd", "sessions");
+    // IP address, interface, state, since, interval and timeout in seconds.
+    const [, state, intervalS] = new RegExp(`^${WEST}\\s+eth0\\s+(\\S+)\\s+\\S+\\s+([\\d.]+)`, "m").exec(stdout) ?? [];
+    return { up: state === "Up", receivesMs: Number(intervalS) * 1000, text: stdout };
+  },
+  async change(lab, intervalMs) {
+    writeFileSync(join(lab.directory, "bird.conf"), birdText(intervalMs));
+    await lab.run("station", "birdc", "-s", "bird.ctl", "configure");
+  },
+};
+
+for (const speaker of [frr, bird]) {
+  const title = `${speaker.program} as a BFD peer: up, other intervals, down when packets are lost, up again`;
+  if (speaker.isThere()) labTest(title, (t) => meet(t, speaker));
+  else labTest.skip(`${title} (skipped: it is not installed)`, (t) => meet(t, speaker));
+}
+
+async function meet(t: ExecutionContext, speaker: Speaker): Promise<void> {
+  const lab = await openLab("two-routers", {
+    extra: (router) =>
+      router === "west"
+        ? `  - { name: other, paths: [{ interface: wan0, address: ${STATION}, mode: bfd }] }\n` +
+          "bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, multiplier: 3, hold-down: 0s }"
+        : "",
+  });
+  const path = async () => (await pathsOf(lab, "west")).find(({ remote }) => remote === STATION)!;
+  /** Both ends say so; how long it took. */
+  const both = async (up: boolean): Promise<number> => {
+    const from = Date.now();
+    await until(`both are ${up ? "up" : "down"}`, async () => {
+      const [ours, theirs] = [await path(), await speaker.session(lab)];
+      return (ours.state === "up") === up && theirs.up === up ? undefined : `${ours.why}, ${theirs.text}`;
+    });
+    return Date.now() - from;
+  };
+  const downs = async () =>
+    (await eventsOf(lab, "west")).filter(({ kind, peer }) => kind === "path-down" && peer === "other").length;
+  try {
+    lab.addStation("station", lab.wires[0], STATION);
+    await lab.startRouters();
+    await speaker.start(lab);
+    const upMs = await both(true);
+    t.is((await path()).why, "BFD is up");
+    for (const intervalMs of [250, 100]) {
+      await speaker.change(lab, intervalMs);
+      // Its new interval counts on both ends once the poll sequence is over; the session has stayed up.
+      await until(`an interval of ${intervalMs} ms`, async () => {
+        const { bfd } = await path();
+        const heard = bfd?.txIntervalMs === intervalMs && bfd.detectionTimeMs === 3 * intervalMs;
+        return heard ? undefined : JSON.stringify(bfd);
+      });
+      t.true((await speaker.session(lab)).up);
+    }
+    t.is(await downs(), 0);
+    const lose = `nft 'table netdev cut { chain station { type filter hook ingress device station priority 0; policy drop; }; }'`;
+    const lost = await lab.run("wire1", "sh", "-ec", lose);
+    t.is(lost.code, 0, lost.stderr);
+    const downMs = await both(false);
+    t.regex((await path()).why, /^BFD is down: /);
+    await sleep(DOWN_MS);
+    await lab.run("wire1", "nft", "delete", "table", "netdev", "cut");
+    const againMs = await both(true);
+    t.is(await downs(), 1);
+    t.log(`up after ${upMs} ms, down after ${downMs} ms, up again after ${againMs} ms`);
+  } finally {
+    await lab.close();
+  }
+}

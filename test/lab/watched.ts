@@ -1,0 +1,63 @@
+// What lab tests of watched paths share: how fast BFD is, what routers say, and waiting for paths.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { askRouter } from "../../lib/control/admin-socket.ts";
+import type { EventsAnswer, PathsAnswer, SessionsAnswer, ShowResource } from "../../lib/control/show.ts";
+import type { Lab } from "./lab.ts";
+
+const UP_MS_MAX = 30_000;
+
+export interface Timing {
+  readonly intervalMs: number;
+  readonly multiplier: number;
+}
+/** Detection after 150 ms. */
+export const FAST: Timing = { intervalMs: 50, multiplier: 3 };
+
+/** The line of a router's configuration. */
+export function bfdText({ intervalMs, multiplier }: Timing): string {
+  return `bfd: { desired-tx-interval: ${intervalMs}ms, required-min-rx-interval: ${intervalMs}ms, multiplier: ${multiplier}, hold-down: 200ms }`;
+}
+
+/** What `waymark show` asks a router for. */
+export async function shown<T>(lab: Lab, router: string, what: ShowResource): Promise<T> {
+  return (await askRouter(lab.router(router).socketPath, what)) as T;
+}
+
+export type Path = PathsAnswer["paths"][number];
+export type Event = EventsAnswer["events"][number];
+
+export async function pathsOf(lab: Lab, router: string): Promise<readonly Path[]> {
+  return (await shown<PathsAnswer>(lab, router, "paths")).paths;
+}
+
+/** The latest first. */
+export async function eventsOf(lab: Lab, router: string): Promise<readonly Event[]> {
+  return (await shown<EventsAnswer>(lab, router, "events")).events;
+}
+
+/** Of a router's sessions, of one protocol if it is named. */
+export async function uuidsOf(lab: Lab, router: string, only?: string): Promise<string[]> {
+  const { sessions } = await shown<SessionsAnswer>(lab, router, "sessions");
+  return sessions
+    .filter(({ protocol }) => only === undefined || protocol === only)
+    .map(({ uuid }) => uuid)
+    .sort();
+}
+
+/** Wait until every path of every router is up. */
+export async function pathsUp(lab: Lab): Promise<void> {
+  await until("every path is up", async () => {
+    const paths = await Promise.all(lab.routers.map(({ name }) => pathsOf(lab, name)));
+    return paths.flat().every(({ state }) => state === "up") ? undefined : JSON.stringify(paths);
+  });
+}
+
+/** Wait until `wrong` returns undefined. Throws with what it returned last. */
+export async function until(what: string, wrong: () => Promise<string | undefined>): Promise<void> {
+  for (const deadline = Date.now() + UP_MS_MAX; ; await sleep(50)) {
+    const still = await wrong();
+    if (still === undefined) return;
+    if (Date.now() > deadline) throw new Error(`waited in vain until ${what}: ${still}`);
+  }
+}
