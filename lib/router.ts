@@ -395,6 +395,7 @@ export async function startRouter(
       });
       isOurs = true;
       before.goOn(ports);
+      log.info({ from: before.pid, sessions: router.sessions.table.count }, "took over");
     }
     undo.push(pace(router.engine, ports, clock));
     if (before !== null) {

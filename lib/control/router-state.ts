@@ -12,8 +12,9 @@
 
 import { createHash } from "node:crypto";
 import { StateError, StateReader, StateWriter } from "../base/state.ts";
-import type { RowsHere } from "../session/session-state.ts";
-import { restoreSession, saveSession } from "../session/session-state.ts";
+import { wireProtocol } from "../session/open.ts";
+import { type RowsHere, restoreSession, saveSession } from "../session/session-state.ts";
+import { PAIRS_MAX, type ShardedPortPool } from "../table/port-pool.ts";
 import { restoreSecurities, saveSecurities } from "./compile-security.ts";
 import type { Config } from "./config.ts";
 import type { Router } from "./router-parts.ts";
@@ -122,12 +123,27 @@ export class RouterRestorer {
     const { count } = sessions.table;
     if (this.#rows === null || count !== this.#announced)
       throw new StateError(`${count} sessions of ${this.#announced} are there`);
-    const { table, paths } = sessions;
-    // A pair that is in use and no session's would be so for good.
-    let pairs = 0;
-    for (const session of sessions.rows()) for (const side of table.sides) if (side.portRow[session] >= 0) pairs++;
+    this.#checkPairs();
+  }
+
+  /** A pair is one session's: what two have could be given back twice, what none has never. */
+  #checkPairs(): void {
+    const { table, paths } = this.#router.sessions;
     const inUse = paths.reduce((sum, { tcpPorts, udpPorts }) => sum + tcpPorts.inUse + udpPorts.inUse, 0);
-    if (pairs !== inUse) throw new StateError(`${inUse} port pairs are in use, of ${pairs} sessions`);
+    const claimed = new Map<ShardedPortPool, Uint8Array>();
+    let claims = 0;
+    for (const session of this.#router.sessions.rows()) {
+      for (const side of table.sides) {
+        const row = side.portRow[session];
+        if (row < 0) continue;
+        const pool = paths[side.path[session]].ports(wireProtocol(table.context[session * 4 + 3]));
+        const rows = claimed.get(pool) ?? new Uint8Array(PAIRS_MAX);
+        claimed.set(pool, rows);
+        claims++;
+        if (rows[row]++ > 0) throw new StateError("a port pair is two sessions'");
+      }
+    }
+    if (claims !== inUse) throw new StateError(`${inUse} port pairs are in use, and ${claims} sessions'`);
   }
 
   #restoreAround(from: StateReader): RowsHere {

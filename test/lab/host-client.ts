@@ -3,6 +3,8 @@
 //   host-client.js parallel ADDRESS PORT COUNT BYTES     COUNT connections open at once, each echoes BYTES
 //   host-client.js udp ADDRESS PORT SIZE...              one socket a size, three exchanges each
 //   host-client.js streams ADDRESS PORT COUNT DATAGRAMS  COUNT sockets, numbered datagrams, some under way at any time
+//   host-client.js paced ADDRESS PORT MS                 numbered datagrams, one every MS until standard input ends;
+//                                                        which did not come back, and how many came twice
 //   host-client.js greeting ADDRESS PORT                 the server speaks first, then echoes
 //   host-client.js half-close ADDRESS PORT BYTES         send, shut down, read the answer to its end
 //   host-client.js connect ADDRESS PORT                  connect and close; a refusal is an outcome, not an error
@@ -96,6 +98,24 @@ async function streams(count: number, datagrams: number): Promise<object> {
   };
   await Promise.all(Array.from({ length: count }, one));
   return { streams: count };
+}
+
+async function paced(everyMs: number): Promise<object> {
+  const socket = createSocket("udp4");
+  const came: number[] = [];
+  socket.on("message", (message) => came[Number(String(message))]++);
+  let isOver = false;
+  process.stdin.resume().once("end", () => (isOver = true));
+  while (!isOver) {
+    // Never in bunches: what waits in a socket here for want of a processor is not what is looked at.
+    came.push(0);
+    socket.send(String(came.length - 1), port, address);
+    await sleep(everyMs);
+  }
+  await sleep(1000);
+  socket.close();
+  const lost = [...came.keys()].filter((n) => came[n] === 0);
+  return { sent: came.length, lost, twice: came.filter((times) => times > 1).length };
 }
 
 async function greeting(): Promise<object> {
@@ -213,6 +233,7 @@ const conversations: Record<string, () => Promise<object>> = {
   parallel: () => parallel(numbers[0], numbers[1]),
   udp: () => udp(numbers),
   streams: () => streams(numbers[0], numbers[1]),
+  paced: () => paced(numbers[0]),
   greeting,
   "half-close": () => halfClose(numbers[0]),
   connect: connectOnce,

@@ -270,6 +270,23 @@ export class Lab {
     return this.routers.find((router) => router.name === name)!;
   }
 
+  /** Start a second process that takes over from a router's. Returns when that has ended, with its exit code. Throws with what both wrote where it does not. */
+  async takeOver(name: string): Promise<number | null> {
+    const before = this.#running.get(name)!;
+    const router = this.routers.find((each) => each.name === name)!;
+    const ended = once(before.child, "exit");
+    const args = [MAIN, "run", "-c", router.configPath, "--take-over"];
+    const child = this.spawn(name, process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+    const stderr = collect(child);
+    await until(`${name} is taken over`, () => stderr.join("").includes('"forwarding"'), child, stderr);
+    this.#running.set(name, { child, stderr });
+    const timer = setTimeout(() => before.child.kill("SIGKILL"), STOP_MS_MAX);
+    const [code] = await ended;
+    clearTimeout(timer);
+    if (code !== 0) throw new Error(`${before.stderr.join("")}${stderr.join("")}`);
+    return code;
+  }
+
   /** The process of a running router. */
   routerProcess(name: string): ChildProcess {
     return this.#running.get(name)!.child;

@@ -181,8 +181,8 @@ export class World {
     return this.restart(name);
   }
 
-  /** The router begins anew on the ports it has, without anything it knew. */
-  restart(name: string): Router {
+  /** The router begins anew on the ports it has, without anything it knew; its monitor with what another has saved. */
+  restart(name: string, monitorState?: Uint8Array): Router {
     const ports = [...this.#portsOf.get(name)!.values()];
     const random = new SeededRandom(this.#seed++);
     const router = buildRouter(this.#configs.get(name)!, ports, {
@@ -190,6 +190,7 @@ export class World {
       random,
       acceptAnyMac: false,
       monitoring: "inside",
+      ...(monitorState === undefined ? {} : { monitorState }),
       wallMs: () => WALL_MS + this.clock.nowMs() + (this.skewMs.get(name) ?? 0),
     });
     this.routers.set(name, router);
