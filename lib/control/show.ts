@@ -2,7 +2,6 @@
 // contract with whoever reads --json; router.ts produces them, and nothing here changes them on the way.
 
 import type { PortStats } from "../io/port.ts";
-import type { BfdView } from "../monitor/path-report.ts";
 import type { RouterEvent } from "./events.ts";
 
 /** Forward is from the session's initiator, reverse toward it. Addresses with a port are `10.1.0.2:40000`. */
@@ -71,8 +70,6 @@ export interface PathsAnswer {
       readonly jitterMs: number | null;
       readonly mos: number | null;
     };
-    /** RFC 5880's variables; null = the path is not watched. */
-    readonly bfd: BfdView | null;
     readonly sessions: number;
     readonly waypointPairs: { readonly inUse: number; readonly capacity: number };
     /** RFC 5880's variables; null where nothing was reported yet, or the path is not watched. */

@@ -165,7 +165,6 @@ function paths(router: Router): PathsAnswer {
       why: path.why,
       sinceMs: path.sinceMs === null ? null : router.clock.nowMs() - path.sinceMs,
       quality: qualityOf(path.quality),
-      bfd: router.reports.of(path.row)?.bfd ?? null,
       sessions: path.sessions,
       waypointPairs: {
         inUse: path.ports(PROTOCOL_TCP).inUse + path.ports(PROTOCOL_UDP).inUse,

@@ -100,7 +100,7 @@ async function streams(count: number, datagrams: number): Promise<object> {
   return { streams: count };
 }
 
-async function paced(everyMs: number): Promise<object> {
+async function datagrams(everyMs: number): Promise<object> {
   const socket = createSocket("udp4");
   const came: number[] = [];
   socket.on("message", (message) => came[Number(String(message))]++);
@@ -233,7 +233,7 @@ const conversations: Record<string, () => Promise<object>> = {
   parallel: () => parallel(numbers[0], numbers[1]),
   udp: () => udp(numbers),
   streams: () => streams(numbers[0], numbers[1]),
-  paced: () => paced(numbers[0]),
+  datagrams: () => datagrams(numbers[0]),
   greeting,
   "half-close": () => halfClose(numbers[0]),
   connect: connectOnce,

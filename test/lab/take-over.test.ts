@@ -54,7 +54,7 @@ function talk(lab: Lab): Talking {
   const got = join(lab.directory, "got.bin");
   const url = `http://${SERVER}:8080/file.bin`;
   const download = lab.run("client", "curl", "-sS", "--limit-rate", "1M", "-o", got, url);
-  const paced = [HOST_CLIENT, "paced", SERVER, "7002", "2"];
+  const paced = [HOST_CLIENT, "datagrams", SERVER, "7002", "2"];
   const datagrams = lab.spawn("client", process.execPath, paced, { stdio: ["pipe", "pipe", "pipe"] });
   const said = outcome(datagrams);
   const pings = lab.spawn("client", "ping", ["-i", "0.01", "-W", "2", SERVER]);

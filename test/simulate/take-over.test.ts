@@ -313,7 +313,7 @@ test("the configuration's identity is in everything that sessions depend on, and
     Object.entries(configIdentity(other))
       .filter(([part, digest]) => own[part] !== digest)
       .map(([part]) => part);
-  t.deepEqual(differs({ ...config, sessions: { max: 5 }, log: { level: "warn" } }), []);
+  t.deepEqual(differs({ ...config, sessions: { ...config.sessions, max: 5 }, log: { level: "warn" } }), []);
   const [policy] = config.securityPolicies;
   const keys = [{ version: 9, encryption: null, hmac: new Uint8Array(32) }];
   t.deepEqual(differs({ ...config, securityPolicies: [{ ...policy, keys }] }), []);
