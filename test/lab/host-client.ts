@@ -3,7 +3,7 @@
 //   host-client.js parallel ADDRESS PORT COUNT BYTES     COUNT connections open at once, each echoes BYTES
 //   host-client.js udp ADDRESS PORT SIZE...              one socket a size, three exchanges each
 //   host-client.js streams ADDRESS PORT COUNT DATAGRAMS  COUNT sockets, numbered datagrams, some under way at any time
-//   host-client.js paced ADDRESS PORT MS                 numbered datagrams, one every MS until standard input ends;
+//   host-client.js datagrams ADDRESS PORT MS             numbered datagrams, one every MS until standard input ends;
 //                                                        which did not come back, and how many came twice
 //   host-client.js greeting ADDRESS PORT                 the server speaks first, then echoes
 //   host-client.js half-close ADDRESS PORT BYTES         send, shut down, read the answer to its end
