@@ -56,6 +56,7 @@ import { SecurePath } from "./engine/secure-path.ts";
 import { Signals } from "./engine/signals.ts";
 import { SlowPath } from "./engine/slow-path.ts";
 import { Strays } from "./engine/strays.ts";
+import { Tunnel } from "./engine/tunnel.ts";
 import { TxQueue } from "./engine/tx-queue.ts";
 import { AfPacketPort } from "./io/afpacket-port.ts";
 import { AnsweringPort } from "./io/answering-port.ts";
@@ -183,7 +184,8 @@ export function buildRouter(
   const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
   const metadata = new SessionMetadata(writer, table, policy, config.router);
   const security = new PacketSecurity({ crypto, random, wallMs, seed });
-  const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security });
+  const tunnel = new Tunnel(egress);
+  const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security, tunnel });
   const payload = new PayloadSecurity({ sessions, policy, security, crypto });
   const reroute = new Reroute(sessions, policy);
   const retrigger = new Retrigger(sessions, signals);
@@ -200,6 +202,7 @@ export function buildRouter(
     generator,
     fragments: fragmentTables.map((chains) => new FabricFragments(chains, writer, generator, random.nextI32())),
     signals,
+    tunnel,
     counters,
     strays,
     security,
@@ -252,7 +255,11 @@ export function buildRouter(
     const report = (one: PathReport) => reports.apply(one, clock.nowMs());
     const state = options.monitorState === undefined ? null : new StateReader(options.monitorState);
     const identity = identityOf(config, random, state);
-    monitor = new Monitor({ paths, generator, egress, security, random, identity, report }, clock.nowMs(), state);
+    monitor = new Monitor(
+      { paths, interfaces, generator, egress, security, random, identity, report },
+      clock.nowMs(),
+      state,
+    );
     slow.pathMonitor = monitor;
     engine.pathMonitor = monitor;
   }
@@ -631,7 +638,11 @@ function openWatch(
     const identity = identityOf(config, random, state);
     const report = (one: PathReport) => say({ reports: [own(one)] });
     const nowMs = () => clock.nowUs() / 1000;
-    const watching = new Monitor({ paths, generator, egress, security, random, identity, report }, nowMs(), state);
+    const watching = new Monitor(
+      { paths, interfaces, generator, egress, security, random, identity, report },
+      nowMs(),
+      state,
+    );
     monitor = watching;
     end = keepWatch({ monitor: watching, resolver, egress, interfaces, ports, clock, dropped });
   };

@@ -50,7 +50,7 @@ export function compileInterfaces(
 
 /**
  * One path per configured peer path, in order, with the port pairs of worker `worker` of `workers`. Each next hop is
- * wanted from the neighbors for good.
+ * wanted from the neighbors for good, as soon as the peer's address is known.
  */
 export function compilePaths(
   config: Config,
@@ -64,12 +64,9 @@ export function compilePaths(
   for (const [peerRow, peer] of config.peers.entries()) {
     for (const path of peer.paths) {
       const at = interfaceNamed(interfaces, path.interface);
-      const local = sourceAddressFor(at, path.address);
-      const hop = nextHopAddress(at, path.address);
-      invariant(hop !== null, `peer ${peer.name}: no next hop for ${formatAddress(path.address)}`);
-      const nextHop = neighbors.want(at.id, hop, 0);
-      invariant(nextHop >= 0, "limits.neighbors is smaller than the number of peer paths");
-      neighbors.acquire(nextHop);
+      const isDynamic = path.address === null;
+      const local = sourceAddressFor(at, path.address ?? at.gateway ?? at.addresses[0].address);
+      const nextHop = path.address === null ? -1 : wantNextHop(at, path.address, peer.name, neighbors);
       paths.push(
         new PeerPath({
           row: paths.length,
@@ -77,13 +74,18 @@ export function compilePaths(
           peerName: peer.name,
           interfaceId: at.id,
           local,
-          remote: path.address,
+          remote: path.address ?? 0,
           vector: path.vector ?? "",
           cost: path.cost,
           mode: path.mode,
           bfd: path.bfd,
           pathId: text.encode(formatAddress(local)),
           nextHop,
+          nat: {
+            isDynamic,
+            isOutboundOnly: path.connectivity === "outbound-only",
+            keepAliveMs: path.natKeepAliveMs,
+          },
           security: securityNamed(securities, peer.security),
           portPairs: config.limits.waypointPairsPerPath,
           worker,
@@ -93,6 +95,15 @@ export function compilePaths(
     }
   }
   return paths;
+}
+
+function wantNextHop(at: RouterInterface, address: number, peer: string, neighbors: NeighborTable): number {
+  const hop = nextHopAddress(at, address);
+  invariant(hop !== null, `peer ${peer}: no next hop for ${formatAddress(address)}`);
+  const row = neighbors.want(at.id, hop, 0);
+  invariant(row >= 0, "limits.neighbors is smaller than the number of peer paths");
+  neighbors.acquire(row);
+  return row;
 }
 
 export function compilePolicy(

@@ -13,7 +13,7 @@ import {
   prefixMask,
 } from "./address-text.ts";
 import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
-import { checkBfd, checkServicePolicies } from "./config-paths.ts";
+import { checkBfd, checkNat, checkServicePolicies } from "./config-paths.ts";
 import type { Draft, DraftList } from "./config-schema.ts";
 import { checkSecurityPolicies } from "./config-security.ts";
 import type { ConfigSource, Path } from "./config-source.ts";
@@ -42,6 +42,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   checkSecurityReferences(draft, source);
   const securityPolicies = checkSecurityPolicies(draft, source);
   const peers = checkBfd(draft, source);
+  checkNat(draft, peers, securityPolicies, source);
   const servicePolicies = checkServicePolicies(draft, source);
   const { bfd: _, ...top } = draft.top;
   return {
@@ -327,8 +328,9 @@ function checkPeers(draft: Draft, source: ConfigSource): void {
     for (const [at, peerPath] of peer.paths.entries()) {
       if (peerPath.address === 0) continue;
       const path: Path = ["peers", index, "paths", at];
-      const address = formatAddress(peerPath.address);
       checkReference(draft.interfaces, peerPath.interface, "interface", [...path, "interface"], source);
+      if (peerPath.address === null) continue; // config-paths.ts
+      const address = formatAddress(peerPath.address);
       const out = find(draft.interfaces, peerPath.interface);
       if (out !== null && !isOnLink(out, peerPath.address) && out.gateway === null) {
         const message = `${address} is not on-link on ${out.name}, which has no gateway`;

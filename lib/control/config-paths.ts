@@ -2,7 +2,7 @@
 // and this version say, and service policies. Mistakes are told where they stand.
 
 import type { BfdSettings } from "../peer/path-settings.ts";
-import type { PeerConfig, ServicePolicyConfig } from "./config.ts";
+import type { PeerConfig, PeerPathConfig, SecurityPolicyConfig, ServicePolicyConfig } from "./config.ts";
 import { BFD_DEFAULTS, type BfdDraft, type Draft } from "./config-schema.ts";
 import type { ConfigSource, Path } from "./config-source.ts";
 
@@ -58,6 +58,86 @@ function warnOfLinkTest(path: Path, source: ConfigSource): void {
   );
   if (written === undefined) return;
   source.warning([...path, written], `${written} changes nothing under mode: bfd`, "remove it", "key");
+}
+
+/**
+ * Peers behind NAT, and ourselves behind one. A peer that may be anywhere is known by nothing but its signature, so
+ * without one it is refused: whoever sends first would be it.
+ */
+export function checkNat(
+  draft: Draft,
+  peers: readonly PeerConfig[],
+  policies: readonly SecurityPolicyConfig[],
+  source: ConfigSource,
+): void {
+  // `peers` has no row for an item that could not be read.
+  const rows = draft.peers.items.flatMap((peer, row) => (peer === null ? [] : [row]));
+  for (const [at, peer] of peers.entries()) {
+    const dynamic = new Set<string>();
+    for (const [index, item] of peer.paths.entries()) {
+      const path: Path = ["peers", rows[at], "paths", index];
+      if (item.address === null) {
+        checkDynamic(draft, peer, item, path, policies, source);
+        if (dynamic.has(item.interface)) {
+          const message = `a second dynamic path of ${peer.name} from ${item.interface}: they cannot be told apart`;
+          source.error([...path, "address"], message, "remove one");
+        }
+        dynamic.add(item.interface);
+      }
+      if (item.connectivity === "outbound-only") checkOutbound(item, path, source);
+      if (source.at([...path, "nat-keep-alive"]) !== undefined && item.address === null) {
+        const message = "nat-keep-alive is of the router behind the NAT, and here that is the peer";
+        source.error(
+          [...path, "nat-keep-alive"],
+          message,
+          "remove it, and write it in the peer's configuration",
+          "key",
+        );
+      }
+    }
+  }
+}
+
+function checkDynamic(
+  draft: Draft,
+  peer: PeerConfig,
+  item: PeerPathConfig,
+  path: Path,
+  policies: readonly SecurityPolicyConfig[],
+  source: ConfigSource,
+): void {
+  const where: Path = [...path, "address"];
+  const policy = policies.find(({ name }) => name === peer.security);
+  if (policy !== undefined ? policy.sign === "none" : peer.security === null) {
+    const message = `the address of ${peer.name} is dynamic and nothing it sends is signed: anybody could be it`;
+    source.error(where, message, "give the peer a security policy with an hmac, or write its address");
+  } else if (policy !== undefined && !policy.timeBased) {
+    const message = `${policy.name} has hmac-mode: regular: who recorded a packet of ${peer.name} can be it later, for a while`;
+    source.warning(where, message, "write hmac-mode: time-based");
+  }
+  if (!item.bfd.enabled) {
+    const message = "only BFD tells where a peer with a dynamic address is, and this path has none";
+    source.error(where, message, "add bfd: {} to the path");
+  }
+  if (item.mode === "bfd") {
+    const message = "mode: bfd does not say who sends, so the address cannot be dynamic";
+    source.error(where, message, "write mode: svr, or the address");
+  }
+  if (item.connectivity === "outbound-only") {
+    const message = "both ends behind a NAT: neither could reach the other first";
+    source.error([...path, "connectivity"], message, "write bidirectional, or the peer's address");
+  }
+  if (draft.interfaces.items.find((at) => at?.name === item.interface)?.kernel === "shared") {
+    const message = `${item.interface} is shared with the kernel, which cannot be kept off packets from an unknown address`;
+    source.error(where, message, "write kernel: exclusive, with kernel-allow for what the kernel needs");
+  }
+}
+
+function checkOutbound(item: PeerPathConfig, path: Path, source: ConfigSource): void {
+  if (item.bfd.enabled && item.mode === "svr") return;
+  const why = item.mode === "bfd" ? "mode: bfd" : "no BFD";
+  const message = `the peer learns where we are from our BFD with metadata, and this path has ${why}`;
+  source.error([...path, "connectivity"], message, "add bfd: {} to the path, with mode: svr");
 }
 
 export function checkServicePolicies(draft: Draft, source: ConfigSource): ServicePolicyConfig[] {

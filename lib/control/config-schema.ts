@@ -108,6 +108,8 @@ export const BFD_DEFAULTS: BfdSettings = {
 
 const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 
+/** Below what NATs keep an idle mapping: 120 s at least for UDP (RFC 4787, REQ-5), and some keep it for 30. */
+const NAT_KEEP_ALIVE_MS = 20_000;
 /** Interface ids are bytes in some tables. */
 const INTERFACES_MAX = 256;
 /** As many as there are shards (wire/shard.ts). */
@@ -136,6 +138,11 @@ function parsed<T>(parse: (text: string) => T) {
       return z.NEVER;
     }
   });
+}
+
+/** Null = dynamic. */
+function parsePeerAddress(text: string): number | null {
+  return text === "dynamic" ? null : parseHostAddress(text);
 }
 
 function whole(min: number, max: number) {
@@ -421,10 +428,12 @@ function sections(need: Need) {
 
   const path = z.strictObject({
     interface: need(name, ""),
-    address: need(parsed(parseHostAddress), 0),
+    address: need<number | null>(parsed(parsePeerAddress), 0),
     vector: name.optional(),
     cost,
     mode: z.enum(["svr", "bfd"]).default("svr"),
+    connectivity: z.enum(["bidirectional", "outbound-only"]).default("bidirectional"),
+    "nat-keep-alive": duration(1000, DAY_MS).optional(),
     bfd: bfd.prefault({}),
   });
   const peers = z.strictObject({
@@ -511,7 +520,14 @@ function sections(need: Need) {
       }),
     ),
     peers: peers.transform(
-      (raw): PeerDraft => ({ ...raw, paths: raw.paths.map((item) => ({ ...item, vector: item.vector ?? null })) }),
+      (raw): PeerDraft => ({
+        ...raw,
+        paths: raw.paths.map(({ "nat-keep-alive": natKeepAliveMs, ...item }) => ({
+          ...item,
+          vector: item.vector ?? null,
+          natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),
+        })),
+      }),
     ),
     servicePolicies: servicePolicies.transform(
       (raw): ServicePolicyDraft => ({

@@ -143,10 +143,15 @@ export interface PeerConfig {
 
 export interface PeerPathConfig {
   readonly interface: string;
-  readonly address: number;
+  /** Null = dynamic: the peer is behind a NAT, and BFD tells where. */
+  readonly address: number | null;
   readonly vector: string | null;
   readonly cost: number;
   readonly mode: PathMode;
+  /** `outbound-only`: we are behind a NAT. */
+  readonly connectivity: "bidirectional" | "outbound-only";
+  /** 0 = none. */
+  readonly natKeepAliveMs: number;
   /** What the path says over what the router says over the defaults. */
   readonly bfd: BfdSettings;
 }

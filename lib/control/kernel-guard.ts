@@ -81,7 +81,8 @@ function sharedRules(
   const rules: string[] = [];
   const remote = peers.flatMap((peer) => peer.paths.filter((path) => path.interface === item.name));
   if (remote.length > 0) {
-    const from = set(remote.map((path) => formatAddress(path.address)));
+    // A dynamic address is refused on a shared device (config-paths.ts).
+    const from = set(remote.flatMap(({ address }) => (address === null ? [] : [formatAddress(address)])));
     const to = set(item.addresses.map((own) => formatAddress(own.address)));
     rules.push(`ip saddr ${from} ip daddr ${to} meta l4proto { tcp, udp } th dport ${WAYPOINT_PORTS} counter drop`);
   }

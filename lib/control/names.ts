@@ -6,7 +6,12 @@ import { formatAddress } from "./address-text.ts";
 
 /** A path by our interface and the peer's address. */
 export function pathText(interfaces: readonly RouterInterface[], path: PeerPath): string {
-  return `${interfaces[path.interfaceId].name} ${formatAddress(path.remote)}`;
+  return `${interfaces[path.interfaceId].name} ${peerAddressText(path)}`;
+}
+
+/** The peer's address, or that nobody knows it yet. */
+export function peerAddressText(path: PeerPath): string {
+  return path.remote === 0 ? "dynamic" : formatAddress(path.remote);
 }
 
 /** An identifier's four words in RFC 9562's form. */

@@ -61,12 +61,14 @@ export class PathReports {
     const before = this.#reports[report.path];
     this.#reports[report.path] = report;
     const wasUp = path.up;
-    path.up = report.up;
-    path.why = report.why;
+    const isReached = this.#follow(path, report, nowMs);
+    path.up = report.up && isReached;
+    const isLost = report.up && !isReached;
+    path.why = isLost ? "no next hop toward the peer's address, or no room for another neighbor" : report.why;
     path.quality = this.#qualityOf(path, report, nowMs);
     if ((before?.clockWindows ?? 0) !== report.clockWindows) this.#clock(path, report.clockWindows, nowMs, log);
     const isJudged = this.#sessions.choice.evaluate(path.row);
-    if (wasUp !== path.up) this.#changed(path, report, nowMs, log);
+    if (wasUp !== path.up) this.#changed(path, nowMs, log);
     if (wasUp !== path.up || isJudged) this.#sessions.flows.nextGeneration();
     if (isJudged && wasUp === path.up) this.#events.path(path, "quality", qualityText(report), nowMs);
     const began = before?.restarts ?? 0;
@@ -111,6 +113,17 @@ export class PathReports {
     for (let left = from.count(length, "paths"); left > 0; left--) this.#owed.add(from.row(length, "path"));
   }
 
+  /** A peer with a dynamic address is where its BFD comes from, and no other peer is there any more. */
+  #follow(path: PeerPath, { peerAt }: PathReport, nowMs: number): boolean {
+    if (!path.nat.isDynamic) return true;
+    if (peerAt === null) return false;
+    const { interfaces, neighbors, paths } = this.#sessions;
+    for (const other of paths) {
+      if (other !== path && other.nat.isDynamic && other.remote === peerAt.address) other.remote = 0;
+    }
+    return path.reach(peerAt.address, peerAt.port, interfaces[path.interfaceId], neighbors, nowMs);
+  }
+
   readonly #owed = new Set<number>();
 
   /** A peer that began anew is told of its sessions once it can be reached, others at once. */
@@ -120,11 +133,11 @@ export class PathReports {
     this.#retrigger.begin(path.row);
   }
 
-  #changed(path: PeerPath, report: PathReport, nowMs: number, log: Log | null): void {
+  #changed(path: PeerPath, nowMs: number, log: Log | null): void {
     path.sinceMs = nowMs;
     if (path.up) path.givingBackUntilMs = Math.min(path.givingBackUntilMs, nowMs + GIVING_BACK_MS);
-    this.#events.path(path, path.up ? "path-up" : "path-down", report.why, nowMs);
-    const fields = { peer: path.peerName, path: path.row, why: report.why, sessions: path.sessions };
+    this.#events.path(path, path.up ? "path-up" : "path-down", path.why, nowMs);
+    const fields = { peer: path.peerName, path: path.row, why: path.why, sessions: path.sessions };
     if (path.up) log?.info(fields, "path up");
     else log?.warn(fields, "path down");
   }

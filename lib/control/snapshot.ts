@@ -10,13 +10,20 @@ import type { Standing } from "../session/path-choice.ts";
 import type { Service } from "../session/policy.ts";
 import { type PeerServicePath, VECTOR_NEVER, VECTOR_UNLISTED } from "../session/service-route.ts";
 import { tcpStateName } from "../session/tcp-state.ts";
-import { FLOW_DESTINATION, FLOW_NEW_PORTS, FLOW_PORTS, FLOW_SHIFT } from "../table/flow-table.ts";
+import {
+  FLOW_DESTINATION,
+  FLOW_NEW_DESTINATION,
+  FLOW_NEW_PORTS,
+  FLOW_PORTS,
+  FLOW_SHIFT,
+  FLOW_SOURCE,
+} from "../table/flow-table.ts";
 import { PAYLOAD_ENCRYPTED, SIDE_SENDING } from "../table/session-table.ts";
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { formatAddress, formatPrefix, formatSocket } from "./address-text.ts";
 import type { ServiceRouteConfig, Transport } from "./config.ts";
 import { readCounters } from "./metrics.ts";
-import { pathText, uuidText } from "./names.ts";
+import { pathText, peerAddressText, uuidText } from "./names.ts";
 import type { Router } from "./router-parts.ts";
 import type {
   EventsAnswer,
@@ -121,9 +128,11 @@ function waypoint(router: Router, row: number, path: PeerPath): { local: string;
   const downstream = table.downstream.path[row] >= 0;
   const ports = flows.words[base + (downstream ? FLOW_NEW_PORTS : FLOW_PORTS)];
   const local = downstream ? path.local : flows.words[base + FLOW_DESTINATION];
+  // Behind NAT it may be at another address than its path says.
+  const remote = flows.words[base + (downstream ? FLOW_NEW_DESTINATION : FLOW_SOURCE)];
   return {
     local: formatSocket(local, downstream ? ports >>> 16 : ports & 0xffff),
-    remote: formatSocket(path.remote, downstream ? ports & 0xffff : ports >>> 16),
+    remote: formatSocket(remote, downstream ? ports & 0xffff : ports >>> 16),
   };
 }
 
@@ -143,7 +152,7 @@ function peers(router: Router): PeersAnswer {
         .filter((path) => path.peerName === name)
         .map((path) => ({
           interface: router.interfaces[path.interfaceId].name,
-          address: formatAddress(path.remote),
+          address: peerAddressText(path),
           state: stateOf(path),
           keyVersion: path.security === null ? null : path.security.ring.sending(router.clock.nowMs()).version,
           clockOffsetMs: Number.isNaN(path.clockSkewMs) ? null : path.clockSkewMs,
@@ -158,7 +167,7 @@ function paths(router: Router): PathsAnswer {
       peer: path.peerName,
       interface: router.interfaces[path.interfaceId].name,
       local: formatAddress(path.local),
-      remote: formatAddress(path.remote),
+      remote: peerAddressText(path),
       vector: path.vector === "" ? null : path.vector,
       cost: path.cost,
       state: stateOf(path),

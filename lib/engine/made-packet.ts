@@ -6,6 +6,7 @@ import { ANY_MAC, decodeFrame, KEY_ROW_WORDS } from "../wire/flow-key.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
 import type { PacketSecurity } from "./packet-security.ts";
+import type { Tunnel } from "./tunnel.ts";
 
 export class MadePacket {
   readonly #generator: Generator;
@@ -20,8 +21,8 @@ export class MadePacket {
     this.#egress = parts.egress;
   }
 
-  /** Sign what the generator made last for the peer of `path`, and send it to neighbor `hop`. */
-  send(path: PeerPath, interfaceId: number, hop: number, nowMs: number): void {
+  /** Sign what the generator made last for the peer of `path`, and send it to neighbor `hop`, in `tunnel` where there is one. */
+  send(path: PeerPath, interfaceId: number, hop: number, nowMs: number, tunnel: Tunnel | null = null): void {
     const { bytes, offset, length } = this.#generator;
     const made = this.#made;
     made.bytes = bytes;
@@ -29,6 +30,7 @@ export class MadePacket {
     made.length[0] = length;
     decodeFrame(made.view, offset, length, interfaceId, ANY_MAC, 0, this.#key, 0);
     this.#security.sign(made, 0, this.#key, path, true, nowMs);
-    this.#egress.send(interfaceId, hop, bytes, offset, made.length[0], 0, 0, nowMs);
+    if (tunnel !== null) tunnel.send(path, hop, bytes, offset, made.length[0], nowMs);
+    else this.#egress.send(interfaceId, hop, bytes, offset, made.length[0], 0, 0, nowMs);
   }
 }

@@ -4,7 +4,7 @@
 
 import { elapsedMs } from "../base/clock.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
-import { remainingS, silentMs } from "../session/expire.ts";
+import { keepAliveDueInMs, remainingS, silentMs } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import type { SessionMetadata } from "../session/session-metadata.ts";
@@ -19,18 +19,21 @@ import {
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, REVERSE } from "../table/session-table.ts";
-import { KEY_PORTS, KEY_PROTOCOL } from "../wire/flow-key.ts";
+import { AT_L4, KEY_PORTS, KEY_PROTOCOL, PROTOCOL_TCP } from "../wire/flow-key.ts";
 import type { MetadataWriter } from "../wire/metadata.ts";
 import {
   CONTROL_DISABLE_METADATA,
   CONTROL_ENABLE_METADATA,
+  CONTROL_KEEP_ALIVE,
   CONTROL_SESSION_EXISTS,
 } from "../wire/metadata-attributes.ts";
+import { getTcpAcknowledgment, getTcpSequence } from "../wire/tcp.ts";
 import { ANSWERS_WITHHELD, METADATA_GENERATED } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
 import { MadePacket } from "./made-packet.ts";
 import type { PacketSecurity } from "./packet-security.ts";
+import type { Tunnel } from "./tunnel.ts";
 
 /** A control message: base header, attributes 16 and 24. A health check has as many. */
 const CONTROL_BYTES = 25;
@@ -44,6 +47,7 @@ export class Signals {
   readonly #security: PacketSecurity;
   readonly #made: MadePacket;
   readonly #metrics = { txColor: 0, txTimeMs: 0, rxColor: 0, rxTimeMs: 0, drop: false, previousRxCount: 0 };
+  readonly #tunnel: Tunnel;
 
   constructor(parts: {
     sessions: Sessions;
@@ -53,6 +57,7 @@ export class Signals {
     generator: Generator;
     counters: CounterSet;
     security: PacketSecurity;
+    tunnel: Tunnel;
   }) {
     this.#sessions = parts.sessions;
     this.#metadata = parts.metadata;
@@ -61,6 +66,7 @@ export class Signals {
     this.#generator = parts.generator;
     this.#counters = parts.counters;
     this.#security = parts.security;
+    this.#tunnel = parts.tunnel;
   }
 
   /** Generate what the session's handshake has waited for long enough: the answer to the initiator, the stop to the responder. */
@@ -81,6 +87,16 @@ export class Signals {
       }
       this.#control(session, FORWARD, CONTROL_DISABLE_METADATA, nowMs);
       handshake.generated(downstream, session, nowMs);
+    }
+  }
+
+  /** Send an empty packet where the NAT in front of us would otherwise forget the session (protocol sheet 6.7). */
+  keepAliveIfDue(session: number, nowMs: number): void {
+    const { sides } = this.#sessions.table;
+    for (const direction of [FORWARD, REVERSE]) {
+      if (keepAliveDueInMs(this.#sessions, session, direction, nowMs) > 0) continue;
+      this.#control(session, direction, CONTROL_KEEP_ALIVE, nowMs);
+      handshake.keptAlive(sides[1 - direction], session, nowMs);
     }
   }
 
@@ -125,14 +141,19 @@ export class Signals {
     this.#send(session, direction, this.#metadata.writeControl(reason, version), nowMs);
   }
 
-  /** Answer a health check about a session we do not know, on its tuple swapped: send metadata. */
-  askForMetadata(key: Int32Array, path: PeerPath, asked: number, nowMs: number): void {
+  /** Answer a packet, with `asked` bytes of payload, of a session we do not know, on its tuple swapped: send metadata. */
+  askForMetadata(bytes: Uint8Array, key: Int32Array, path: PeerPath, asked: number, nowMs: number): void {
     if (!this.#mayAnswer(path, asked, nowMs)) return;
     const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA, this.#security.version(path, nowMs));
     const protocol = key[KEY_PROTOCOL] & 0xff;
     const ports = swapPorts(key[KEY_PORTS]);
     path.hasAsked(ports, nowMs);
-    this.#generator.carrier(protocol, path.local, path.remote, ports, 0, 0, this.#writer.buffer, length);
+    // Firewalls and NATs on the way back follow TCP's numbers.
+    const isTcp = protocol === PROTOCOL_TCP;
+    const sequence = isTcp ? getTcpAcknowledgment(bytes, key[AT_L4]) : 0;
+    const acknowledgment = isTcp ? getTcpSequence(bytes, key[AT_L4]) : 0;
+    const { buffer } = this.#writer;
+    this.#generator.carrier(protocol, path.local, path.remote, ports, sequence, acknowledgment, buffer, length);
     this.#transmit(path, path.interfaceId, path.nextHop, nowMs);
   }
 
@@ -154,11 +175,13 @@ export class Signals {
       this.#writer.buffer,
       this.#security.sealMetadata(this.#writer, metadataLength, path, nowMs),
     );
-    this.#transmit(path, planEgress(words[base + FLOW_PLAN]), words[base + FLOW_NEXT_HOP], nowMs);
+    const tunnel = this.#sessions.isTunnelled(session, direction) ? this.#tunnel : null;
+    const hop = tunnel === null ? words[base + FLOW_NEXT_HOP] : path.nextHop;
+    this.#transmit(path, planEgress(words[base + FLOW_PLAN]), hop, nowMs, tunnel);
   }
 
-  #transmit(path: PeerPath, egress: number, hop: number, nowMs: number): void {
+  #transmit(path: PeerPath, egress: number, hop: number, nowMs: number, tunnel: Tunnel | null = null): void {
     this.#counters.increment(METADATA_GENERATED);
-    this.#made.send(path, egress, hop, nowMs);
+    this.#made.send(path, egress, hop, nowMs, tunnel);
   }
 }

@@ -161,6 +161,7 @@ import { rewrite } from "./rewrite.ts";
 import type { Signals } from "./signals.ts";
 import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "./splice.ts";
 import type { Strays } from "./strays.ts";
+import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
 
 /** Of these only SYN may be set in a segment that opens a session. */
 const OPENING_FLAGS = SYN | ACK | FIN | RST;
@@ -193,6 +194,7 @@ export class SlowPath {
   /** By row of the path. */
   readonly #fragments: readonly FabricFragments[];
   readonly #signals: Signals;
+  readonly #tunnel: Tunnel;
   readonly #counters: CounterSet;
   readonly #strays: Strays | null;
   readonly #security: PacketSecurity;
@@ -234,6 +236,7 @@ export class SlowPath {
     generator: Generator;
     fragments: readonly FabricFragments[];
     signals: Signals;
+    tunnel: Tunnel;
     counters: CounterSet;
     /** The way to the other workers; null where there are none. */
     strays: Strays | null;
@@ -253,6 +256,7 @@ export class SlowPath {
     this.#generator = parts.generator;
     this.#fragments = parts.fragments;
     this.#signals = parts.signals;
+    this.#tunnel = parts.tunnel;
     this.#counters = parts.counters;
     this.#strays = parts.strays;
     this.#security = parts.security;
@@ -394,13 +398,19 @@ export class SlowPath {
   /** A packet to one of our own addresses that no flow knows. */
   #waypointPacket(batch: FrameBatch, i: number, key: Int32Array, ingress: RouterInterface, nowMs: number): number {
     if (ingress.answersEcho && this.#answerEcho(batch, i, key, nowMs)) return CONSUMED;
-    if (this.#isMonitored && isBfd(key)) return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;
     const path = this.#pathFrom(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
+    const isBehindNat = path >= 0 && this.#sessions.paths[path].isBehindNat;
+    if (isBehindNat && isBfd(key) && (key[TRAITS] & TRAIT_COOKIE) !== 0) return this.#tunnelled(batch, i, key, nowMs);
+    if (this.#isMonitored && isBfd(key)) return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;
     if (path < 0) {
       const hasPeers = this.#sessions.paths.some((candidate) => candidate.interfaceId === ingress.id);
       return hasPeers ? DROP_NOT_A_PEER : DROP_LOCAL_ADDRESS;
     }
-    if ((key[TRAITS] & TRAIT_COOKIE) === 0) return this.#unknownSession(batch, i, key, path, nowMs);
+    if ((key[TRAITS] & TRAIT_COOKIE) === 0) {
+      const verdict = this.#unknownSession(batch, i, key, path, nowMs);
+      if (verdict === DROP_UNKNOWN_SESSION) this.#askBehindNat(batch.bytes, key, path, nowMs);
+      return verdict;
+    }
     if (mayHideMetadata(batch, i, OP_FROM_PEER)) {
       return this.#canCut(batch, i, key) ? this.#arriveInSegments(batch, i, key, nowMs) : DROP_FRAME_TOO_LONG;
     }
@@ -419,10 +429,35 @@ export class SlowPath {
     const backward = parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_UUID);
     if (backward && this.#sessions.paths[path].mayGiveBack(swapPorts(key[KEY_PORTS]), nowMs))
       return this.#takeBack(batch, i, key, path, nowMs);
-    if (parsed.has(ATTRIBUTE_CONTROL)) return DROP_UNKNOWN_SESSION;
+    if (parsed.has(ATTRIBUTE_CONTROL)) {
+      const isKeepAlive = this.#security.told[parsed.offsetOf(ATTRIBUTE_CONTROL)] === CONTROL_KEEP_ALIVE;
+      if (isKeepAlive) this.#askBehindNat(batch.bytes, key, path, nowMs);
+      return DROP_UNKNOWN_SESSION;
+    }
     if (!parsed.has(ATTRIBUTE_HEALTH_CHECK)) return DROP_METADATA_CONTEXT;
-    this.#signals.askForMetadata(key, this.#sessions.paths[path], key[AT_END] - key[AT_PAYLOAD], nowMs);
+    this.#signals.askForMetadata(batch.bytes, key, this.#sessions.paths[path], key[AT_END] - key[AT_PAYLOAD], nowMs);
     return DROP_UNKNOWN_SESSION;
+  }
+
+  /** A packet that could pass the NAT between us and the peer only on BFD's tuple: what is inside goes on as if it had come by itself. */
+  #tunnelled(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    if (batch.segmentSize[i] !== 0) return DROP_FRAME_TOO_LONG;
+    if (isPartial(batch, i, key)) completeChecksum(batch.bytes, batch.offset[i]);
+    batch.flags[i] &= ~FRAME_CHECKSUM_PARTIAL;
+    const opened = this.#tunnel.open(batch, i, key);
+    if (opened !== OK) return opened;
+    const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
+    return flow < 0 ? this.miss(batch, i, key, nowMs) : this.session(batch, i, key, flow, nowMs);
+  }
+
+  /**
+   * A packet of no known session from a peer behind a NAT, which may have given one session another mapping and said
+   * nothing: asked for its metadata, the peer tells which session it is (protocol sheet 4.5, packet-based).
+   */
+  #askBehindNat(bytes: Uint8Array, key: Int32Array, row: number, nowMs: number): void {
+    const path = this.#sessions.paths[row];
+    if (!path.nat.isDynamic || this.#isPacketBased) return;
+    this.#signals.askForMetadata(bytes, key, path, key[AT_END] - key[AT_PAYLOAD], nowMs);
   }
 
   /** The session whose identifier the parsed metadata has; -1 = none. */
@@ -442,7 +477,7 @@ export class SlowPath {
     if (table.sides[direction].path[session] < 0) return DROP_ROUTE_LOOP;
     if (!this.#hasContext(session, direction)) return DROP_METADATA_UNEXPECTED;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
-    const isOurs = this.#reroute.isOurMove(session, direction);
+    const isOurs = this.#reroute.isOurMove(session, direction, paths[path]);
     const adopted = isOurs ? OK : this.#reroute.adopt(session, direction, paths[path], key, nowMs);
     if (adopted !== OK) return adopted;
     this.#security.remember(nowMs);
@@ -536,7 +571,7 @@ export class SlowPath {
     const peer = this.#sessions.paths[path];
     const verified = this.#security.verify(batch, i, key, peer, false, nowMs);
     if (verified !== OK) return verified;
-    this.#signals.askForMetadata(key, peer, key[AT_END] - key[AT_PAYLOAD], nowMs);
+    this.#signals.askForMetadata(batch.bytes, key, peer, key[AT_END] - key[AT_PAYLOAD], nowMs);
     return DROP_UNKNOWN_SESSION;
   }
 
@@ -650,7 +685,8 @@ export class SlowPath {
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
     table.healthCheck[session] &= ~(1 << (1 - direction));
-    if ((plan & OP_SECURE) !== 0) this.#lowerMss(batch.bytes, key, session);
+    const isTunnelled = this.#sessions.isTunnelled(session, FORWARD) || this.#sessions.isTunnelled(session, REVERSE);
+    if ((plan & OP_SECURE) !== 0 || isTunnelled) this.#lowerMss(batch.bytes, key, session);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
 
     const verdict = this.#leave(batch, i, key, flow, session, direction, nowMs);
@@ -685,9 +721,7 @@ export class SlowPath {
     nowMs: number,
   ): number {
     const { table, paths } = this.#sessions;
-    const path = isBehind
-      ? this.#pathFrom(key[KEY_PROTOCOL] >>> 8, key[KEY_SOURCE], key[KEY_DESTINATION])
-      : table.sides[direction].path[session];
+    const path = isBehind ? this.#pathBehind(key, session, direction) : table.sides[direction].path[session];
     if (path < 0) return DROP_NOT_A_PEER;
     if ((key[TRAITS] & TRAIT_COOKIE) !== 0) {
       const verdict = isRead ? OK : this.#readMetadata(batch, i, key, path, nowMs);
@@ -921,7 +955,12 @@ export class SlowPath {
       const fits = canCut(batch, i, key, 0, mtu);
       const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, direction) : batch.segmentSize[i];
       batch.segmentSize[i] = size;
-      if (attach || !fits || ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))) {
+      if (
+        attach ||
+        !fits ||
+        this.#sessions.isTunnelled(session, direction) ||
+        ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))
+      ) {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
@@ -955,6 +994,8 @@ export class SlowPath {
       handshake.answered(side, session);
     }
     flows.touch(flow, packetLength, nowMs);
+    if (path !== null && this.#sessions.isTunnelled(session, direction))
+      return this.#transmitTunnelled(batch, i, key, path, nowMs);
     return this.#transmit(batch, i, key, flow, side.path[session], partial, nowMs);
   }
 
@@ -972,11 +1013,13 @@ export class SlowPath {
   #lowerMss(bytes: Uint8Array, key: Int32Array, session: number): void {
     if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP || (getTcpFlags(bytes, key[AT_L4]) & SYN) === 0) return;
     const { table, paths } = this.#sessions;
-    for (const side of table.sides) {
+    for (const direction of [FORWARD, REVERSE]) {
+      const side = table.sides[1 - direction];
       if (side.path[session] < 0) continue;
       const path = paths[side.path[session]];
       const room = this.#interfaces[path.interfaceId].mtu - IPV4_HEADER - TCP_HEADER;
-      lowerMss(bytes, key[AT_L4], room - this.#security.overhead(path) - this.#payload.overhead(session));
+      const tunnel = this.#sessions.isTunnelled(session, direction) ? TUNNEL_OVERHEAD : 0;
+      lowerMss(bytes, key[AT_L4], room - this.#security.overhead(path) - this.#payload.overhead(session) - tunnel);
     }
   }
 
@@ -1108,6 +1151,24 @@ export class SlowPath {
     return OK;
   }
 
+  /** The same for a packet that goes inside another one. */
+  #transmitTunnelled(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, nowMs: number): number {
+    const { bytes } = batch;
+    const offset = batch.offset[i];
+    const send = (memory: Uint8Array, at: number, length: number) =>
+      this.#tunnel.send(path, path.nextHop, memory, at, length, nowMs);
+    const mtu = this.#interfaces[path.interfaceId].mtu - TUNNEL_OVERHEAD;
+    if (key[AT_END] - key[AT_L3] <= mtu) {
+      send(bytes, offset, key[AT_END] - offset);
+      return OK;
+    }
+    key[AT_END] = payloadEnd(bytes, key);
+    const pieces = this.#fragments[path.row].split(batch, i, key, mtu, send);
+    if (pieces === 0) return DROP_EXCEEDS_MTU;
+    this.#counters.add(FABRIC_FRAGMENTS_SENT, pieces);
+    return OK;
+  }
+
   #ttlExceeded(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
     const isPlain = this.#pathFrom(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]) < 0;
@@ -1135,9 +1196,21 @@ export class SlowPath {
     this.#reroute.endLingerIfDue(session, nowMs);
     holdBackClock(this.#sessions, session, nowMs);
     this.#signals.generateIfDue(session, nowMs);
+    this.#signals.keepAliveIfDue(session, nowMs);
     watchSilence(this.#sessions, session, nowMs);
     this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);
+  }
+
+  /** Row of the path of a packet that comes by a tuple which its session had before: by the address, or as the peer was behind NAT. */
+  #pathBehind(key: Int32Array, session: number, direction: number): number {
+    const { paths, table } = this.#sessions;
+    const interfaceId = key[KEY_PROTOCOL] >>> 8;
+    const known = this.#pathFrom(interfaceId, key[KEY_SOURCE], key[KEY_DESTINATION]);
+    if (known >= 0) return known;
+    const { peer } = paths[table.sides[direction].path[session]];
+    const isPeers = (path: PeerPath) => path.peer === peer && path.nat.isDynamic && path.interfaceId === interfaceId;
+    return paths.findIndex((path) => isPeers(path) && path.local === key[KEY_DESTINATION]);
   }
 
   /** Row of the path whose remote end is `source` and whose local end is `destination`, -1 = none. */

@@ -178,14 +178,24 @@ export function setTotalLength(bytes: Uint8Array, l3: number, total: number): vo
   setU16(bytes, l3 + 10, applyDelta(getU16(bytes, l3 + 10), deltaU16(old, total)));
 }
 
+const NOTHING = new Uint8Array(0);
+
 /**
- * Put a UDP header with `ports` around everything behind the IPv4 header, which then says UDP: protocols without ports
- * between routers (protocol sheet 2.5). The UDP checksum is real; the message's own is not touched.
+ * Put a UDP header with `ports`, and `between` behind it, in front of everything behind the IPv4 header, which then says
+ * UDP: protocols without ports between routers (protocol sheet 2.5). The UDP checksum is real; the message's own is not
+ * touched.
  */
-export function insertUdpHeader(batch: FrameBatch, i: number, key: Int32Array, ports: number): void {
+export function insertUdpHeader(
+  batch: FrameBatch,
+  i: number,
+  key: Int32Array,
+  ports: number,
+  between: Uint8Array = NOTHING,
+): void {
   const bytes = batch.bytes;
-  moveHeaders(batch, i, key, UDP_HEADER, PROTOCOL_UDP);
+  moveHeaders(batch, i, key, UDP_HEADER + between.length, PROTOCOL_UDP);
   const l4 = key[AT_L4];
+  bytes.set(between, l4 + UDP_HEADER);
   setU16(bytes, l4, ports >>> 16);
   setU16(bytes, l4 + 2, ports);
   setU16(bytes, l4 + 4, key[AT_END] - l4);
@@ -194,9 +204,9 @@ export function insertUdpHeader(batch: FrameBatch, i: number, key: Int32Array, p
   key[AT_PAYLOAD] = l4 + UDP_HEADER;
 }
 
-/** Take that UDP header off again and give the packet back its protocol. */
-export function removeUdpHeader(batch: FrameBatch, i: number, key: Int32Array, protocol: number): void {
-  moveHeaders(batch, i, key, -UDP_HEADER, protocol);
+/** Take that UDP header, and `behind` bytes, off again and give the packet back its protocol. */
+export function removeUdpHeader(batch: FrameBatch, i: number, key: Int32Array, protocol: number, behind = 0): void {
+  moveHeaders(batch, i, key, -UDP_HEADER - behind, protocol);
   key[AT_PAYLOAD] = key[AT_L4];
 }
 

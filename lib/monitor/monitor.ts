@@ -29,10 +29,12 @@ import {
 import { EchoTest, meanOpinionScore, PathQuality } from "../peer/path-quality.ts";
 import { UNKNOWN_QUALITY } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
 import {
   addBfdAttributes,
   BFD_ADMIN_DOWN,
   BFD_DIAGNOSTIC_NAMES,
+  BFD_DOWN,
   BFD_HEADER,
   BFD_PORT_PEER,
   BFD_PORT_SINGLE_HOP,
@@ -70,6 +72,8 @@ import {
   DROP_BFD_SESSION,
   DROP_CLOCK_SKEW,
   DROP_NOT_A_PEER,
+  DROP_SIGNATURE_MISSING,
+  DROP_SIGNATURE_WRONG,
   DROP_UDP_CHECKSUM,
   OK,
 } from "../wire/verdict.ts";
@@ -80,6 +84,8 @@ const METADATA_BYTES = 320;
 /** Echoes of a peer that go back in a second: two whole tests of the longest kind. */
 const ECHOES_PER_SECOND = 510;
 const TTL = 64;
+/** Digests tried in a second of packets whose sender is not known: each costs some microseconds. */
+const TRIES_PER_SECOND = 500;
 /** Every path is reported so often, changed or not. */
 const LOOK_MS = 1000;
 
@@ -138,6 +144,7 @@ class Watched {
 export class Monitor {
   readonly #bootId: bigint;
   readonly #paths: readonly PeerPath[];
+  readonly #interfaces: readonly RouterInterface[];
   readonly #generator: Generator;
   readonly #egress: Egress;
   readonly #security: PacketSecurity;
@@ -153,6 +160,8 @@ export class Monitor {
   readonly #out = new BfdPacket();
   readonly #key = new Int32Array(KEY_ROW_WORDS);
   #allMs = Number.NEGATIVE_INFINITY;
+  #triesLeft = TRIES_PER_SECOND;
+  #triesSinceMs = 0;
 
   /**
    * Nothing is sent before the first tick. `report` is called in receive and tick, once for each change. `state`: what
@@ -161,6 +170,7 @@ export class Monitor {
   constructor(
     parts: {
       paths: readonly PeerPath[];
+      interfaces: readonly RouterInterface[];
       generator: Generator;
       egress: Egress;
       security: PacketSecurity;
@@ -173,6 +183,7 @@ export class Monitor {
   ) {
     this.#bootId = parts.identity.bootId;
     this.#paths = parts.paths;
+    this.#interfaces = parts.interfaces;
     this.#generator = parts.generator;
     this.#egress = parts.egress;
     this.#security = parts.security;
@@ -235,15 +246,55 @@ export class Monitor {
     // A session's own discriminator says whose a packet is, whatever NAT made of its source.
     const session = this.#list.find(this.#in.yourDiscriminator, row);
     const watched = this.#watched[session?.path ?? row];
+    const isUnsaid = this.#in.yourDiscriminator === 0 && (row < 0 || this.#paths[row].nat.isDynamic);
+    if (isUnsaid && isPeer) return this.#receiveUnsaid(batch, i, key, nowMs);
     if (watched === undefined) return row < 0 ? DROP_NOT_A_PEER : DROP_BFD_SESSION;
+    if (watched.path.row !== row && !watched.path.nat.isDynamic) return DROP_NOT_A_PEER;
     if (watched.isPlain === isPeer) return DROP_BFD_SESSION;
     const verdict = isPeer
       ? this.#receiveSigned(batch, i, key, watched, nowMs)
       : this.#receivePlain(bytes, key, end, watched, nowMs);
-    if (verdict !== OK) return verdict;
+    return verdict === OK ? this.#received(watched, nowMs) : verdict;
+  }
+
+  #received(watched: Watched, nowMs: number): number {
     this.#serve(watched, nowMs);
     this.#egress.flush();
     return CONSUMED;
+  }
+
+  /**
+   * A packet that names no session of ours and comes from where no peer is known to be, or from behind a NAT where another
+   * one may be by now: the digest says whether it is of a peer with a dynamic address, the router's name of which.
+   */
+  #receiveUnsaid(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const interfaceId = key[KEY_PROTOCOL] >>> 8;
+    const candidates = this.#watched.filter((watched) => {
+      const path = watched?.path;
+      return path?.nat.isDynamic && path.interfaceId === interfaceId && path.local === key[KEY_DESTINATION];
+    }) as Watched[];
+    const { length, source, ports } = this.#place(batch, key);
+    let verdict = DROP_NOT_A_PEER;
+    for (const security of new Set(candidates.map(({ path }) => path.security))) {
+      if (!this.#mayTry(nowMs)) return DROP_NOT_A_PEER;
+      const sharing = candidates.filter(({ path }) => path.security === security);
+      verdict = this.#open(batch, i, key, sharing[0].path, nowMs);
+      if (verdict === DROP_SIGNATURE_WRONG || verdict === DROP_SIGNATURE_MISSING) continue;
+      if (verdict !== OK) return verdict;
+      const watched = sharing.find(({ path }) => path.peerName === this.#in.routerName);
+      if (watched === undefined) return DROP_BFD_PEER;
+      const taken = this.#take(batch.bytes, key[AT_PAYLOAD], length, source, ports, watched, nowMs);
+      return taken === OK ? this.#received(watched, nowMs) : taken;
+    }
+    return verdict;
+  }
+
+  #mayTry(nowMs: number): boolean {
+    if (nowMs - this.#triesSinceMs >= 1000) {
+      this.#triesSinceMs = nowMs;
+      this.#triesLeft = TRIES_PER_SECOND;
+    }
+    return this.#triesLeft > 0 && this.#triesLeft-- > 0;
   }
 
   #receivePlain(bytes: Uint8Array, key: Int32Array, end: number, watched: Watched, nowMs: number): number {
@@ -257,18 +308,39 @@ export class Monitor {
   }
 
   #receiveSigned(batch: FrameBatch, i: number, key: Int32Array, watched: Watched, nowMs: number): number {
+    const { length, source, ports } = this.#place(batch, key);
+    const opened = this.#open(batch, i, key, watched.path, nowMs);
+    if (opened !== OK) return opened;
+    return this.#take(batch.bytes, key[AT_PAYLOAD], length, source, ports, watched, nowMs);
+  }
+
+  /** How long a packet is as it came, and where from. */
+  #place({ bytes }: FrameBatch, key: Int32Array): { length: number; source: number; ports: number } {
+    const length = key[AT_L4] + getUdpLength(bytes, key[AT_L4]) - key[AT_PAYLOAD];
+    return { length, source: key[KEY_SOURCE], ports: key[KEY_PORTS] };
+  }
+
+  /** Take off the digest and read the metadata into #in, by the keys of `path`. OK, or the packet is as it was. */
+  #open(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, nowMs: number): number {
     const { bytes } = batch;
-    const { path, session, quality } = watched;
-    const from = key[AT_PAYLOAD];
-    const length = key[AT_L4] + getUdpLength(bytes, key[AT_L4]) - from;
-    const [source, ports] = [key[KEY_SOURCE], key[KEY_PORTS]];
     let verified = this.#security.verify(batch, i, key, path, true, nowMs);
-    if (verified === DROP_CLOCK_SKEW && this.#learnsClock(bytes, key, watched, nowMs))
+    if (verified === DROP_CLOCK_SKEW && this.#learnsClock(bytes, key, path, nowMs))
       verified = this.#security.verify(batch, i, key, path, true, nowMs);
-    if (verified !== OK) return verified;
+    return verified !== OK ? verified : this.#readMetadata(bytes, key, key[AT_PAYLOAD], path, nowMs);
+  }
+
+  /** The packet in #in, whose `length` bytes lie at bytes[from] as they came, is of the peer of this path, or our own echo. */
+  #take(
+    bytes: Uint8Array,
+    from: number,
+    length: number,
+    source: number,
+    ports: number,
+    watched: Watched,
+    nowMs: number,
+  ): number {
+    const { path, session, quality } = watched;
     const packet = this.#in;
-    const told = this.#readMetadata(bytes, key, from, path, nowMs);
-    if (told !== OK) return told;
     if (packet.echoTimeUs >= 0 && session.isOwnEcho(packet)) {
       if (packet.myDiscriminator !== session.discriminator) return DROP_BFD_ECHO;
       quality.echo.received(packet.txSequence, nowMs);
@@ -279,9 +351,23 @@ export class Monitor {
       // The digest was taken off by moving the packet's end: what came lies there as it came.
       return this.#reflect(bytes, from, length, source, ports, watched, nowMs) ? OK : DROP_BFD_ECHO;
     }
+    if (path.nat.isDynamic && this.#isTaken(path, source)) return DROP_BFD_PEER;
     const taken = session.receive(packet, nowMs, source, ports >>> 16);
-    if (taken === OK) quality.directions.heard(packet.txSequence, packet.rxSequence, packet.rxCount);
-    return taken;
+    if (taken !== OK) return taken;
+    if (path.nat.isDynamic)
+      path.reach(source, ports >>> 16, this.#interfaces[path.interfaceId], this.#egress.neighbors, nowMs);
+    quality.directions.heard(packet.txSequence, packet.rxSequence, packet.rxCount);
+    return OK;
+  }
+
+  /** Whether another peer is at this address: two behind one could not be told apart. Who is not heard of any more has left it. */
+  #isTaken(path: PeerPath, address: number): boolean {
+    for (const other of this.#paths) {
+      if (other === path || other.interfaceId !== path.interfaceId || other.remote !== address) continue;
+      if (!other.nat.isDynamic || this.#watched[other.row]?.session.state !== BFD_DOWN) return true;
+      other.remote = 0;
+    }
+    return false;
   }
 
   /** Read what is behind the control packet at `from`. */
@@ -298,11 +384,12 @@ export class Monitor {
    * The digest of this packet is right for another time. If the packet proves to be fresh, the peer's clock is that far from
    * ours, and what it signs is looked at by it from now on (protocol sheet 5.3).
    */
-  #learnsClock(bytes: Uint8Array, key: Int32Array, watched: Watched, nowMs: number): boolean {
-    const { path, session } = watched;
+  #learnsClock(bytes: Uint8Array, key: Int32Array, path: PeerPath, nowMs: number): boolean {
+    const session = this.#watched[path.row]?.session;
     const packet = this.#in;
     if (this.#readMetadata(bytes, key, key[AT_PAYLOAD], path, nowMs) !== OK) return false;
-    if (packet.routerName !== path.peerName || packet.echoTimeUs >= 0 || !session.isFresh(packet)) return false;
+    if (packet.routerName !== path.peerName || packet.echoTimeUs >= 0) return false;
+    if (session === undefined || !session.isFresh(packet)) return false;
     this.#security.learnClock(path);
     return true;
   }
@@ -321,8 +408,8 @@ export class Monitor {
       watched.echoesSinceMs = nowMs;
       watched.echoesLeft = ECHOES_PER_SECOND;
     }
-    if (watched.echoesLeft-- <= 0) return false;
     const { path } = watched;
+    if (path.nextHop < 0 || watched.echoesLeft-- <= 0) return false;
     const back = (ports << 16) | (ports >>> 16);
     this.#generator.datagram(path.local, destination, back, path.bfd.dscp << 2, TTL, bytes, from, length);
     const { bytes: made, offset, length: frameLength } = this.#generator;
@@ -381,8 +468,8 @@ export class Monitor {
   /** Report the path if anything about it has changed that somebody acts on, or it is time. */
   #say(watched: Watched, nowMs: number): void {
     const report = this.#reportOf(watched, nowMs);
-    const { up, why, quality, restarts, natChanges, clockWindows } = report;
-    const said = JSON.stringify([up, why, quality, restarts, natChanges, clockWindows]);
+    const { up, why, quality, restarts, natChanges, clockWindows, peerAt } = report;
+    const said = JSON.stringify([up, why, quality, restarts, natChanges, clockWindows, peerAt]);
     if (said === watched.said) return;
     watched.said = said;
     this.#report(report);
@@ -407,6 +494,7 @@ export class Monitor {
       restarts,
       natChanges,
       clockWindows: path.learnedWindows,
+      peerAt: path.nat.isDynamic && path.remote !== 0 ? { address: path.remote, port: path.remotePort } : null,
       bfd: {
         state: session.stateName,
         remoteState: BFD_STATE_NAMES[session.remoteState],
@@ -434,6 +522,8 @@ export class Monitor {
   /** Send #out to the peer of the path. */
   #put(watched: Watched, nowMs: number): void {
     const { path, session, isPlain } = watched;
+    // Passive until the peer was heard (RFC 5880, 6.1).
+    if (path.remote === 0) return;
     let length = writeBfd(this.#payload, 0, this.#out);
     if (!isPlain) length += this.#writeMetadata(path, length, nowMs);
     const isHeard = !isPlain && session.peerPort !== 0;

@@ -16,6 +16,8 @@ export interface PathReport {
   readonly natChanges: number;
   /** Windows of time-based digests by which the peer's clock is ahead of ours. */
   readonly clockWindows: number;
+  /** Where the peer of a path with a dynamic address is; null = its address is configured, or nothing was heard of it. */
+  readonly peerAt: { readonly address: number; readonly port: number } | null;
   readonly bfd: BfdView;
 }
 
@@ -39,6 +41,9 @@ export function writeReport(out: StateWriter, report: PathReport): void {
   out.flag(report.up);
   for (const value of [quality.lossPercent, quality.latencyMs, quality.jitterMs, quality.mos]) out.f64(value);
   for (const value of [report.restarts, report.natChanges, report.clockWindows]) out.f64(value);
+  out.flag(report.peerAt !== null);
+  out.i32(report.peerAt?.address ?? 0);
+  out.i32(report.peerAt?.port ?? 0);
   for (const value of [bfd.txIntervalMs, bfd.detectionTimeMs]) out.f64(value);
   for (const value of [bfd.downs, bfd.lossFromPeer, bfd.lossToPeer]) out.f64(value);
   for (const text of [report.why, bfd.state, bfd.remoteState, bfd.diagnostic, bfd.remoteRouter]) out.text(text);
@@ -49,6 +54,8 @@ export function readReport(from: StateReader, paths: number): PathReport {
   const up = from.flag();
   const [lossPercent, latencyMs, jitterMs, mos] = Array.from({ length: 4 }, () => from.f64());
   const [restarts, natChanges, clockWindows] = Array.from({ length: 3 }, () => from.f64());
+  const isReached = from.flag();
+  const [address, port] = [from.i32(), from.i32()];
   const [txIntervalMs, detectionTimeMs] = Array.from({ length: 2 }, () => from.f64());
   const [downs, lossFromPeer, lossToPeer] = Array.from({ length: 3 }, () => from.f64());
   const [why, state, remoteState, diagnostic, remoteRouter] = Array.from({ length: 5 }, () => from.text());
@@ -61,6 +68,7 @@ export function readReport(from: StateReader, paths: number): PathReport {
     restarts,
     natChanges,
     clockWindows,
+    peerAt: isReached ? { address, port } : null,
     bfd: { ...bfd, lossFromPeer, lossToPeer },
   };
 }

@@ -23,6 +23,18 @@ export interface BfdSettings {
 /** `svr`: with our metadata behind the control packet; `bfd`: bare RFC 5881 packets, for routers that are not Waymark. */
 export type PathMode = "svr" | "bfd";
 
+/** What stands between us and the peer of a path. */
+export interface NatSettings {
+  /** The peer is behind a NAT: its address is not known before BFD has heard it, and may change. */
+  readonly isDynamic: boolean;
+  /** We are: the peer cannot send to us first, but by the way that our BFD keeps open. */
+  readonly isOutboundOnly: boolean;
+  /** A session of which we have sent nothing for so long sends an empty packet, to keep its mapping; 0 = never. */
+  readonly keepAliveMs: number;
+}
+
+export const NO_NAT: NatSettings = { isDynamic: false, isOutboundOnly: false, keepAliveMs: 0 };
+
 /** What link tests say of a path; NaN = not known. */
 export interface PathQualityView {
   readonly lossPercent: number;

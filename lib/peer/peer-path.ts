@@ -1,15 +1,20 @@
 import type { StateReader, StateWriter } from "../base/state.ts";
 import type { Security } from "../crypto/key-ring.ts";
 import { ShardedPortPool } from "../table/port-pool.ts";
+import { BFD_PORT_PEER } from "../wire/bfd.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 import type { InlineMetrics } from "./inline-metrics.ts";
+import type { NeighborTable } from "./neighbor.ts";
 import {
   type BfdSettings,
+  type NatSettings,
+  NO_NAT,
   type PathMode,
   type PathQualityView,
   type PathView,
   UNKNOWN_QUALITY,
 } from "./path-settings.ts";
+import { isOwnAddress, nextHopAddress, type RouterInterface } from "./router-interface.ts";
 
 // One local waypoint address ↔ one remote waypoint address: the way to a peer. Its port pairs are its own, because a
 // pair must be unique only within (local address, remote address, protocol) (protocol sheet 2.3).
@@ -32,7 +37,11 @@ export class PeerPath implements PathView {
   readonly peerName: string;
   readonly interfaceId: number;
   readonly local: number;
-  readonly remote: number;
+  /** 0 = not known yet: the peer is behind a NAT. */
+  remote: number;
+  /** Where the peer's BFD comes from: NAT may have changed its port. */
+  remotePort = BFD_PORT_PEER;
+  readonly nat: NatSettings;
   /** "" = none. */
   readonly vector: string;
   readonly cost: number;
@@ -40,8 +49,8 @@ export class PeerPath implements PathView {
   readonly bfd: BfdSettings;
   /** The text of `local`: how metadata names our end of the path (attribute 19). */
   readonly pathId: Uint8Array;
-  /** Neighbor row of the next hop on the way to `remote`. */
-  readonly nextHop: number;
+  /** Neighbor row of the next hop on the way to `remote`; -1 = not known yet. */
+  nextHop: number;
   /** How packets between us and this peer are signed and metadata is encrypted; null = not at all. */
   readonly security: Security | null;
   /** Milliseconds by which the peer's clock was ahead of ours when one of its digests was last refused for it; NaN = never. */
@@ -52,8 +61,8 @@ export class PeerPath implements PathView {
   learnedWindows = 0;
   readonly tcpPorts: ShardedPortPool;
   readonly udpPorts: ShardedPortPool;
-  /** Taken as up until paths are monitored. Who changes it bumps the flow table's generation. */
-  up = true;
+  /** Taken as up until paths are monitored, if it is known where the peer is. Who changes it bumps the flow table's generation. */
+  up: boolean;
   /** Until then the peer may give back sessions that this router had before it started. */
   givingBackUntilMs = Number.NEGATIVE_INFINITY;
   /** Why it is up or down, in a few words for operators. */
@@ -88,6 +97,7 @@ export class PeerPath implements PathView {
     bfd: BfdSettings;
     pathId: Uint8Array;
     nextHop: number;
+    nat?: NatSettings;
     security: Security | null;
     portPairs: number;
     /** Which of the router's workers this is, and how many there are: each has its own pairs. */
@@ -106,6 +116,8 @@ export class PeerPath implements PathView {
     this.bfd = options.bfd;
     this.pathId = options.pathId;
     this.nextHop = options.nextHop;
+    this.nat = options.nat ?? NO_NAT;
+    this.up = !this.nat.isDynamic;
     this.security = options.security;
     const { portPairs, worker, workers } = options;
     this.tcpPorts = new ShardedPortPool(portPairs, QUARANTINE_MS, worker, workers);
@@ -115,6 +127,28 @@ export class PeerPath implements PathView {
   /** The pairs for sessions of `protocol` on the wire. */
   ports(protocol: number): ShardedPortPool {
     return protocol === PROTOCOL_TCP ? this.tcpPorts : this.udpPorts;
+  }
+
+  /**
+   * The peer behind a NAT is at `address` and `port` now: what is sent from now on goes there. Sessions keep the tuple they
+   * have until the peer tells them again. Returns false, and changes nothing, when there is no way there.
+   */
+  reach(address: number, port: number, at: RouterInterface, neighbors: NeighborTable, nowMs: number): boolean {
+    this.remotePort = port;
+    if (address === this.remote) return true;
+    const hop = isOwnAddress(at, address) ? null : nextHopAddress(at, address);
+    const nextHop = hop === null ? -1 : neighbors.want(at.id, hop, nowMs);
+    if (nextHop < 0) return false;
+    neighbors.acquire(nextHop);
+    if (this.nextHop >= 0) neighbors.release(this.nextHop);
+    this.remote = address;
+    this.nextHop = nextHop;
+    return true;
+  }
+
+  /** One of the two of us is. */
+  get isBehindNat(): boolean {
+    return this.nat.isDynamic || this.nat.isOutboundOnly;
   }
 
   isGivingBack(nowMs: number): boolean {

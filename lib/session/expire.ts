@@ -95,8 +95,26 @@ export function armTimer(sessions: Sessions, session: number, nowMs: number): vo
     isWatched ? patienceMs(sessions, session) : Number.POSITIVE_INFINITY,
     lingerDueInMs(upstream, session, nowMs),
     lingerDueInMs(downstream, session, nowMs),
+    keepAliveDueInMs(sessions, session, FORWARD, nowMs),
+    keepAliveDueInMs(sessions, session, REVERSE, nowMs),
   );
   sessions.wheel.expedite(session, nowMs + Math.max(0, dueIn));
+}
+
+/**
+ * Milliseconds until an empty packet must go in `direction`, so that the NAT in front of us keeps the session's mapping;
+ * 0 = now, Infinity = never. Only what we send counts: not every NAT takes what comes in for a sign of life (RFC 4787,
+ * REQ-6). Never of TCP: its mappings live for hours (RFC 5382, REQ-5), and a NAT that follows its numbers would be misled by ours.
+ */
+export function keepAliveDueInMs(sessions: Sessions, session: number, direction: number, nowMs: number): number {
+  const { table, paths } = sessions;
+  const side = table.sides[1 - direction];
+  const path = side.path[session];
+  const everyMs = path < 0 || table.context[session * 4 + 3] === PROTOCOL_TCP ? 0 : paths[path].nat.keepAliveMs;
+  if (everyMs === 0) return Number.POSITIVE_INFINITY;
+  const last = side.generatedMs[session];
+  const generatedMs = last === 0 ? Number.POSITIVE_INFINITY : elapsedMs(nowMs, last);
+  return Math.max(0, everyMs - Math.min(silentMs(sessions, session, direction, nowMs), generatedMs));
 }
 
 function lingerDueInMs(side: HandshakeColumns, session: number, nowMs: number): number {

@@ -55,6 +55,11 @@ export function generated(side: HandshakeColumns, row: number, nowMs: number): v
   side.generatedMs[row] = nowMs === 0 ? 1 : nowMs;
 }
 
+/** An empty packet was generated toward this side: it answers nothing. */
+export function keptAlive(side: HandshakeColumns, row: number, nowMs: number): void {
+  side.generatedMs[row] = nowMs === 0 ? 1 : nowMs;
+}
+
 /**
  * Milliseconds until a responder must generate its answer for want of reverse packets that would carry it; 0 = now,
  * Infinity = never.

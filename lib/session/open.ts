@@ -38,6 +38,7 @@ import {
   FORWARD,
   type HandshakeColumns,
   PAYLOAD_CLEAR,
+  REVERSE,
   type SessionTable,
   SIDE_SENDING,
 } from "../table/session-table.ts";
@@ -483,6 +484,8 @@ export class Sessions {
       (!tcp && protocol !== PROTOCOL_UDP) ||
       table.upstream.state[session] === SIDE_SENDING ||
       table.downstream.state[session] === SIDE_SENDING ||
+      this.isTunnelled(session, FORWARD) ||
+      this.isTunnelled(session, REVERSE) ||
       table.healthCheck[session] !== 0;
     const ops = (slow ? OP_SLOW : 0) | (this.#isSecure(session) ? OP_SECURE : 0);
     const reverseFlow = table.reverseFlow[session];
@@ -497,6 +500,21 @@ export class Sessions {
     if (halfOpen) {
       if (this.#halfOpen.add(session)) this.#tenantHalfOpen[tenant]++;
     } else if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
+  }
+
+  /**
+   * Whether what goes in `direction` reaches its peer only inside a datagram of BFD's tuple (engine/tunnel.ts): one of us is
+   * behind a NAT, and the other one has picked the pair, so that nothing has gone out by it through the NAT yet.
+   */
+  isTunnelled(session: number, direction: number): boolean {
+    const { table } = this;
+    const side = table.sides[1 - direction];
+    const path = side.path[session];
+    if (path < 0) return false;
+    const { isDynamic, isOutboundOnly } = this.paths[path].nat;
+    const isOurPair = side.portRow[session] >= 0;
+    if (table.context[session * 4 + 3] === PROTOCOL_TCP) return isOurPair ? isDynamic : isOutboundOnly;
+    return isDynamic && isOurPair && side.state[session] === SIDE_SENDING;
   }
 
   /** Whether each of its packets needs a key: for a digest, or because its payload is encrypted or may yet be. */

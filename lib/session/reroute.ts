@@ -109,17 +109,23 @@ export class Reroute {
    */
   adopt(session: number, direction: number, path: PeerPath, key: Int32Array, nowMs: number): number {
     const from = this.#sessions.paths[this.#sessions.table.sides[direction].path[session]];
-    const placed = this.#place(session, direction, path, key[0], key[1], key[2], -1, nowMs);
+    // Behind a NAT the session keeps the pair that was picked for it: its peer has it still.
+    const portRow = from === path ? this.#sessions.table.sides[direction].portRow[session] : -1;
+    const placed = this.#place(session, direction, path, key[0], key[1], key[2], portRow, nowMs);
     if (placed !== OK) return placed;
     if (direction === REVERSE) this.#countAt(session, path);
     this.#moved(session, from, path, from === path ? "nat" : "peer");
     return OK;
   }
 
-  /** Whether this router has moved the session on that side and its peer has not answered yet: then our choice stands. */
-  isOurMove(session: number, direction: number): boolean {
+  /**
+   * Whether this router has moved the session on that side and its peer has not answered yet: then our choice stands. What
+   * comes by `path`, on another tuple than we chose there, is the answer where a NAT is in front of the peer.
+   */
+  isOurMove(session: number, direction: number, path: PeerPath): boolean {
     const { table } = this.#sessions;
     const side = table.sides[direction];
+    if (path.nat.isDynamic && path.row === side.path[session]) return false;
     return direction === REVERSE && side.state[session] === SIDE_SENDING && side.lingering[session] >= 0;
   }
 
@@ -163,6 +169,8 @@ export class Reroute {
     this.#continue(old, flow, session);
     if (direction === FORWARD) table.forwardFlow[session] = flow;
     else table.reverseFlow[session] = flow;
+    // The pair that it goes on with is not given up.
+    if (path.row === side.path[session] && portRow === side.portRow[session]) side.portRow[session] = -1;
     this.#sessions.leavePath(side, session, nowMs);
     path.sessions++;
     side.start(session, path.row, portRow);

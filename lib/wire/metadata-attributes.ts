@@ -47,6 +47,8 @@ export const ATTRIBUTE_DUPLICATE_SEQUENCE = 0x8004;
 export const ATTRIBUTE_PAYLOAD_KEY_VERSION = 0x8005;
 /** The TCP sequence number from which on the sender's payload is encrypted (with attribute 11, of a session that began in clear). */
 export const ATTRIBUTE_ENCRYPTED_FROM = 0x8006;
+/** The IP protocol of what is behind the metadata: a whole packet of a session, TCP or UDP header and all (engine/tunnel.ts). */
+export const ATTRIBUTE_TUNNELLED_PROTOCOL = 0x8007;
 
 // Ours, behind BFD packets (protocol sheet 6.2): 0x8100..0x810F. See bfd.ts.
 export const ATTRIBUTE_ROUTER_NAME = 0x8101;
@@ -415,6 +417,7 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_DUPLICATE_SEQUENCE, "duplicate-sequence", "payload", u32),
   row(ATTRIBUTE_PAYLOAD_KEY_VERSION, "payload-key-version", "payload", u32),
   row(ATTRIBUTE_ENCRYPTED_FROM, "encrypted-from", "payload", u32),
+  row(ATTRIBUTE_TUNNELLED_PROTOCOL, "tunnelled-protocol", "header", u8),
   row(ATTRIBUTE_ROUTER_NAME, "router-name", "payload", text),
   row(ATTRIBUTE_NODE, "node", "payload", node),
   row(ATTRIBUTE_OWN_ADDRESS, "own-address", "payload", endpoint),

@@ -156,7 +156,7 @@ export const DROP_UNKNOWN_SESSION = reason(
 );
 export const DROP_NOT_A_PEER = reason(
   "not-a-peer",
-  "A waypoint packet whose source is not an address of a configured peer.",
+  "A waypoint packet whose source is not an address of a configured peer, nor where BFD has last heard one with a dynamic address.",
 );
 export const DROP_METADATA_MALFORMED = reason(
   "metadata-malformed",
@@ -323,7 +323,7 @@ export const DROP_BFD_SESSION = reason(
 );
 export const DROP_BFD_PEER = reason(
   "bfd-peer",
-  "A BFD packet of another router than the peer whose path it came by: look at the addresses of both.",
+  "A BFD packet of another router than the peer whose path it came by, or of a second one behind the same NAT: look at the addresses of both.",
 );
 export const DROP_BFD_ECHO = reason(
   "bfd-echo",

@@ -147,7 +147,18 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
       {
         name: "east",
         security: null,
-        paths: [{ interface: "wan0", address: 0xc6120002 | 0, vector: null, cost: 1, mode: "svr", bfd: BFD }],
+        paths: [
+          {
+            interface: "wan0",
+            address: 0xc6120002 | 0,
+            vector: null,
+            cost: 1,
+            mode: "svr",
+            connectivity: "bidirectional",
+            natKeepAliveMs: 0,
+            bfd: BFD,
+          },
+        ],
       },
     ],
     servicePolicies: [],
@@ -965,6 +976,67 @@ test("More peer paths than neighbors, and more interfaces than fit a table, are 
     print(parseConfig(many, "w.yaml").problems)[0],
     /^w\.yaml:3:13 {2}interfaces {2}the list is too long {2}write at most 256 items$/,
   );
+});
+
+const KEY = "00".repeat(32);
+const SIGNED = `security-policies: [{ name: fabric, hmac: sha256-128, hmac-key: "${KEY}" }]\n`;
+
+/** GOOD whose peer has these keys of its only path, and of itself. */
+function withPath(path: string, peer = "", more = ""): string {
+  return `${change("paths: [{ interface: wan0, address: 198.18.0.2 }]", `paths: [{ interface: wan0, ${path} }]${peer}`)}${more}`;
+}
+
+test("A peer behind a NAT has a dynamic address, and who is behind one says so and keeps its mappings", (t) => {
+  const [hub] = good(t, withPath("address: dynamic, bfd: {}", "\n    security: fabric", SIGNED)).peers[0].paths;
+  t.like(hub, { address: null, connectivity: "bidirectional", natKeepAliveMs: 0 });
+  const behind = "address: 198.18.0.2, connectivity: outbound-only, bfd: {}";
+  const [spoke] = good(t, withPath(behind)).peers[0].paths;
+  t.like(spoke, { connectivity: "outbound-only", natKeepAliveMs: 20_000 });
+  const [quick] = good(t, withPath(`${behind}, nat-keep-alive: 5s`)).peers[0].paths;
+  t.is(quick.natKeepAliveMs, 5000);
+});
+
+test("A dynamic address that nothing would prove is refused", (t) => {
+  const told = (text: string) =>
+    print(parseConfig(text, "w.yaml").problems).map((line) => line.replace(/^\S+ {2}/, ""));
+  const where = "peers[0].paths[0]";
+  t.deepEqual(told(withPath("address: dynamic, bfd: {}")), [
+    `${where}.address  the address of east is dynamic and nothing it sends is signed: anybody could be it  give the peer a security policy with an hmac, or write its address`,
+  ]);
+  const unsigned = `security-policies: [{ name: fabric, encryption: aes-cbc-256, encryption-key: "${KEY}" }]\n`;
+  t.true(
+    told(withPath("address: dynamic, bfd: {}", "\n    security: fabric", unsigned)).includes(
+      `${where}.address  the address of east is dynamic and nothing it sends is signed: anybody could be it  give the peer a security policy with an hmac, or write its address`,
+    ),
+  );
+  const named = (path: string, more = SIGNED) => told(withPath(path, "\n    security: fabric", more));
+  t.deepEqual(named("address: dynamic, bfd: {}", SIGNED.replace("hmac:", "hmac-mode: regular, hmac:")), [
+    `${where}.address  warning: fabric has hmac-mode: regular: who recorded a packet of east can be it later, for a while  write hmac-mode: time-based`,
+  ]);
+  t.deepEqual(named("address: dynamic"), [
+    `${where}.address  only BFD tells where a peer with a dynamic address is, and this path has none  add bfd: {} to the path`,
+  ]);
+  t.deepEqual(named("address: dynamic, mode: bfd, bfd: {}"), [
+    `${where}.address  mode: bfd does not say who sends, so the address cannot be dynamic  write mode: svr, or the address`,
+  ]);
+  t.deepEqual(named("address: dynamic, connectivity: outbound-only, bfd: {}"), [
+    `${where}.connectivity  both ends behind a NAT: neither could reach the other first  write bidirectional, or the peer's address`,
+  ]);
+  t.deepEqual(named("address: dynamic, nat-keep-alive: 5s, bfd: {}"), [
+    `${where}.nat-keep-alive  nat-keep-alive is of the router behind the NAT, and here that is the peer  remove it, and write it in the peer's configuration`,
+  ]);
+  t.deepEqual(named("address: dynamic, bfd: {} }, { interface: wan0, address: dynamic, bfd: {}"), [
+    "peers[0].paths[1].address  a second dynamic path of east from wan0: they cannot be told apart  remove one",
+  ]);
+  const shared = withPath("address: dynamic, bfd: {}", "\n    security: fabric", SIGNED);
+  t.deepEqual(told(shared.replace("    device: eth0\n", "    device: eth0\n    kernel: shared\n")), [
+    `${where}.address  wan0 is shared with the kernel, which cannot be kept off packets from an unknown address  write kernel: exclusive, with kernel-allow for what the kernel needs`,
+  ]);
+  t.deepEqual(told(withPath("address: 198.18.0.2, connectivity: outbound-only")), [
+    `${where}.connectivity  the peer learns where we are from our BFD with metadata, and this path has no BFD  add bfd: {} to the path, with mode: svr`,
+  ]);
+  t.regex(named("address: dynamyc, bfd: {}")[0], /"dynamyc" is not an IPv4 address/);
+  t.regex(told(withPath("address: 198.18.0.2, nat-keep-alive: 500ms"))[0], /500ms is out of bounds/);
 });
 
 test("The reference names every key, and every capacity with its default and bounds", (t) => {

@@ -60,7 +60,7 @@ export const WALL_MS = 1_800_000_000_000;
 /** A host: one address, a default gateway, answers ARP, hands every packet to `onPacket`. */
 export class SimHost {
   readonly name: string;
-  readonly address: string;
+  address: string;
   readonly port: MemoryPort;
   readonly received: SeenPacket[] = [];
   onPacket: (packet: SeenPacket) => void = () => {};
