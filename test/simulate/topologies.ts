@@ -27,6 +27,7 @@ interface RouterText {
   limits?: Limits;
   wanMtu?: number;
   security?: Protection;
+  service?: string;
   extra?: string;
 }
 
@@ -46,6 +47,7 @@ export function routerYaml({
   limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, tenant = "", others = "" } = {},
   wanMtu = 1500,
   security: { fabric, payload } = {},
+  service = "",
   extra = "",
 }: RouterText): string {
   const interfaces = [
@@ -77,7 +79,7 @@ interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp${tenant} }]
 services:
-  - { name: app, addresses: [10.2.0.0/24], access: [corp]${payload ? ", security: payload" : ""} }
+  - { name: app, addresses: [10.2.0.0/24], access: [corp]${payload ? ", security: payload" : ""}${service} }
 service-routes:
   - { service: app, ${route} }
 peers:
@@ -109,6 +111,8 @@ export interface Options {
   /** Of all routers, or of those not named in `protections`. */
   security?: Protection;
   protections?: Record<string, Protection>;
+  /** More keys of the service, on both of two paths' routers. */
+  service?: string;
   /** More lines of every router's configuration. */
   extra?: string;
 }
@@ -216,6 +220,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       lan: WEST_LAN,
       wans: both("east", 1),
       route: "peer: east",
+      service: options.service ?? "",
       extra: options.extra ?? "",
     }),
   );
@@ -227,6 +232,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       lan: EAST_LAN,
       wans: both("west", 2),
       route: "interface: lan0",
+      service: options.service ?? "",
       extra: options.extra ?? "",
     }),
   );
