@@ -19,9 +19,10 @@ export function bfdText({ intervalMs, multiplier }: Timing): string {
   return `bfd: { desired-tx-interval: ${intervalMs}ms, required-min-rx-interval: ${intervalMs}ms, multiplier: ${multiplier}, hold-down: 200ms }`;
 }
 
-/** What `waymark show` asks a router for. */
+/** What `waymark show` asks a router for. A router of a busy machine may not get to it in time: asked once more. */
 export async function shown<T>(lab: Lab, router: string, what: ShowResource): Promise<T> {
-  return (await askRouter(lab.router(router).socketPath, what)) as T;
+  const ask = () => askRouter(lab.router(router).socketPath, what);
+  return (await ask().catch(ask)) as T;
 }
 
 export type Path = PathsAnswer["paths"][number];

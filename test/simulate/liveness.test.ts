@@ -232,7 +232,7 @@ for (const [standing, threshold, bad, bearable] of [
 ] as const) {
   test(`a live session leaves a path whose ${standing} breaks its policy's threshold, and comes back once it keeps it again`, (t) => {
     const net = twoPaths({
-      extra: `bfd: { hold-down: 0s, link-test-interval: 1s, link-test-length: 20 }
+      extra: `bfd: { multiplier: 20, hold-down: 0s, link-test-interval: 1s, link-test-length: 20 }
 service-policies: [{ name: voice, resiliency: revertible-failover, ${threshold} }]
 `,
       service: ", policy: voice",
@@ -276,7 +276,7 @@ service-policies: [{ name: voice, resiliency: revertible-failover, ${threshold} 
     t.is(moved.length, 2, "once away and once back");
     t.true(
       paths().every(({ up }) => up),
-      "no path was down",
+      "at 20 lost in a row a path would be down, and none was",
     );
     t.true(net.client.received.length > said * 0.8);
   });
