@@ -22,6 +22,8 @@ const LAST = 19;
  * others: every thread that exists then but this one is V8's or Node's.
  */
 export function putCompilerLast(): void {
+  // Or a thread that collects its few young objects waits for one of those to get its turn.
+  setFlagsFromString("--no-parallel-scavenge");
   for (const thread of readdirSync("/proc/self/task"))
     if (Number(thread) !== process.pid) setPriority(Number(thread), LAST);
 }

@@ -5,15 +5,20 @@
 // time and 100 ms; on a machine that is busy with other things a measurement says more of those, so each is taken up to
 // three times and the best counts, with all of them printed. That nothing breaks is asked for each time.
 
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecutionContext } from "ava";
-import { type Lab, type LabOptions, openLab, type Shape, type Wire } from "./lab.ts";
+import type { CountersAnswer } from "../../lib/control/show.ts";
+import { type Lab, type LabOptions, openLab, SERVER, type Shape, type Wire } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
 import { type Gaps, Talk } from "./talk.ts";
-import { bfdText, eventsOf, FAST, pathsOf, pathsUp, type Timing, uuidsOf } from "./watched.ts";
+import { bfdText, eventsOf, FAST, pathsOf, pathsUp, shown, type Timing, uuidsOf } from "./watched.ts";
 
 const CONNECTIONS = 100;
 const ATTEMPTS = 3;
+const LOAD_S = 10;
+/** What a router shows of BFD is a second old at most. */
+const REPORTED_MS = 1200;
 
 /** A way to cut a wire, as commands for its namespace, and to heal it. */
 interface Cut {
@@ -125,4 +130,62 @@ for (const intervalMs of [100, 300]) {
     t.timeout(120_000);
     await failOver(t, "two-paths", { intervalMs, multiplier: 3 }, [CUTS[1], CUTS[3]], {});
   });
+}
+
+labTest("no path goes down at 50 ms × 3 while both routers forward as much as they can for ten seconds", async (t) => {
+  t.timeout(120_000);
+  const lab = await openLab("two-paths", { extra: bfdText(FAST) });
+  try {
+    await lab.startRouters();
+    await pathsUp(lab);
+    for (const port of ["5201", "5202"]) lab.spawn("server", "iperf3", ["-s", "-p", port], { stdio: "ignore" });
+    await sleep(200);
+    let downs = 0;
+    for (let attempt = 0; attempt === 0 || (downs > 0 && attempt < ATTEMPTS); attempt++)
+      downs = await downsUnderLoad(t, lab);
+    t.is(downs, 0);
+  } finally {
+    await lab.close();
+  }
+});
+
+/** How many paths go down while hosts send bulk, and beside it datagrams as small and as many as they can. */
+async function downsUnderLoad(t: ExecutionContext, lab: Lab): Promise<number> {
+  const counts = async () =>
+    await Promise.all(
+      lab.routers.map(async ({ name }) => ({
+        frames: (await shown<CountersAnswer>(lab, name, "counters"))["frames.forwarded"],
+        downs: (await pathsOf(lab, name)).reduce((sum, { bfd }) => sum + bfd!.downs, 0),
+        cpuMs: cpuMs(lab, name),
+      })),
+    );
+  await pathsUp(lab);
+  await sleep(REPORTED_MS);
+  const before = await counts();
+  const load = ["-c", SERVER, "-t", String(LOAD_S), "--json"];
+  const done = await Promise.all([
+    lab.run("client", "iperf3", ...load, "-p", "5201", "-P", "2"),
+    lab.run("client", "iperf3", ...load, "-p", "5202", "-u", "-b", "0", "-l", "64"),
+  ]);
+  await sleep(REPORTED_MS);
+  for (const { code, stdout } of done) t.is(code, 0, stdout);
+  const after = await counts();
+  return after.reduce((sum, { frames, downs, cpuMs }, at) => {
+    const forwarded = frames - before[at].frames;
+    const share = (cpuMs - before[at].cpuMs) / (LOAD_S * 10);
+    const lost = downs - before[at].downs;
+    t.log(
+      `${lab.routers[at].name}: ${Math.round(forwarded / LOAD_S)} frames a second, ${Math.round(share)} % of a processor, ${lost} times a path down`,
+    );
+    t.true(forwarded > 1000 * LOAD_S);
+    return sum + lost;
+  }, 0);
+}
+
+/** Processor time of a router so far. */
+function cpuMs(lab: Lab, name: string): number {
+  const fields = readFileSync(`/proc/${lab.routerProcess(name).pid}/stat`, "utf8")
+    .split(") ")[1]
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
 }

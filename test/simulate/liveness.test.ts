@@ -226,6 +226,63 @@ test("an hour in which 30 % of all packets are lost: a path is down when its rou
   t.true(downs.expired <= 200);
 });
 
+for (const [standing, threshold, bad, bearable] of [
+  ["loss", "max-loss: 10", { loss: 3 }, { loss: 60 }],
+  ["latency", "max-latency: 40ms", { delayMs: 80 }, { delayMs: 20 }],
+  ["jitter", "max-jitter: 10ms", { jitterMs: 80 }, { jitterMs: 6 }],
+] as const) {
+  test(`a live session leaves a path whose ${standing} breaks its policy's threshold, and comes back once it keeps it again`, (t) => {
+    const net = twoPaths({
+      extra: `bfd: { multiplier: 20, hold-down: 0s, link-test-interval: 1s, link-test-length: 20 }
+service-policies: [{ name: voice, resiliency: revertible-failover, ${threshold} }]
+`,
+      service: ", policy: voice",
+    });
+    const { world, west, east, wan } = net;
+    const paths = () => [west, east].flatMap(({ sessions }) => sessions.paths);
+    t.true(world.runUntil(() => paths().every(({ up }) => up), 6000));
+    world.run(2100);
+    net.server.onPacket = udpServer(world, net.server);
+    let said = 0;
+    /** The path of the session, after so many milliseconds of conversation. */
+    const pathAfter = (ms: number): number => {
+      for (let passed = 0; passed < ms; passed += 50) {
+        world.send(net.client, udpFrame(ENDS, `${said++}`));
+        world.run(50);
+      }
+      const [row] = sessionRows(west);
+      return west.sessions.table.downstream.path[row];
+    };
+    /** One of `loss` packets is lost, or they are late, or one of two is. */
+    const be = ({ loss = 0, delayMs = 0, jitterMs = 0 }: { loss?: number; delayMs?: number; jitterMs?: number }) => {
+      let n = 0;
+      wan.tamper = (frame) => {
+        n++;
+        if (loss > 0 && n % loss === 0) return [];
+        const lateMs = delayMs + (n % 2) * jitterMs;
+        return lateMs === 0 ? [{ frame }] : [{ frame, delayMs: lateMs }];
+      };
+    };
+    t.is(pathAfter(500), 0);
+    const uuid = uuidsOf(west);
+    be(bearable);
+    t.is(pathAfter(8000), 0, "within the threshold");
+    be(bad);
+    t.is(pathAfter(10_000), 1, JSON.stringify(west.sessions.paths[0].quality));
+    be(bearable);
+    t.is(pathAfter(20_000), 0, JSON.stringify(west.sessions.paths[0].quality));
+    t.deepEqual(uuidsOf(west), uuid);
+    t.deepEqual(uuidsOf(east), uuid);
+    const moved = west.events.list(world.clock.nowMs()).filter(({ kind }) => kind === "session-moved");
+    t.is(moved.length, 2, "once away and once back");
+    t.true(
+      paths().every(({ up }) => up),
+      "at 20 lost in a row a path would be down, and none was",
+    );
+    t.true(net.client.received.length > said * 0.8);
+  });
+}
+
 test("nobody hears BFD of a stranger, of another router, or twice", (t) => {
   const net = watched({ fabric: fabricText("sha256-128", "time-based", "metadata", "none") });
   net.world.run(300);

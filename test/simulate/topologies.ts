@@ -27,6 +27,7 @@ interface RouterText {
   limits?: Limits;
   wanMtu?: number;
   security?: Protection;
+  service?: string;
   extra?: string;
   /** More entries of `sessions`. */
   sessions?: string;
@@ -48,6 +49,7 @@ export function routerYaml({
   limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, tenant = "", others = "" } = {},
   wanMtu = 1500,
   security: { fabric, payload } = {},
+  service = "",
   extra = "",
   sessions: moreOfSessions = "",
 }: RouterText): string {
@@ -80,7 +82,7 @@ interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp${tenant} }]
 services:
-  - { name: app, addresses: [10.2.0.0/24], access: [corp]${payload ? ", security: payload" : ""} }
+  - { name: app, addresses: [10.2.0.0/24], access: [corp]${payload ? ", security: payload" : ""}${service} }
 service-routes:
   - { service: app, ${route} }
 peers:
@@ -114,6 +116,8 @@ export interface Options {
   /** Of all routers, or of those not named in `protections`. */
   security?: Protection;
   protections?: Record<string, Protection>;
+  /** More keys of the service, on both of two paths' routers. */
+  service?: string;
   /** More lines of every router's configuration. */
   extra?: string;
   /** More entries of every router's `sessions`. */
@@ -227,6 +231,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       lan: WEST_LAN,
       wans: both("east", 1),
       route: "peer: east",
+      service: options.service ?? "",
       extra: options.extra ?? "",
       sessions: options.sessions ?? "",
     }),
@@ -239,6 +244,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       lan: EAST_LAN,
       wans: both("west", 2),
       route: "interface: lan0",
+      service: options.service ?? "",
       extra: options.extra ?? "",
       sessions: options.sessions ?? "",
     }),
