@@ -27,6 +27,8 @@ export interface Course {
   readonly wires?: 1 | 2;
   readonly rounds?: number;
   readonly warmUp?: Blast;
+  /** Whether what forwards begins on a processor of its own. */
+  readonly pinned?: boolean;
 }
 
 /** What a figure is about. */
@@ -42,6 +44,7 @@ export class Race {
   readonly #section: string;
   readonly #warmUp: Blast;
   readonly #rounds: number;
+  readonly #pinned: boolean;
   readonly #namespaces: Namespaces;
   /** Who is still in it. */
   readonly #contenders: Map<string, Contender>;
@@ -50,10 +53,11 @@ export class Race {
 
   /** `names`: of the contenders that take part. */
   constructor(section: string, routers: 1 | 2, names: readonly string[], course: Course = {}) {
-    const { wires = 1, rounds = ROUNDS, warmUp = WARM_UP[routers] } = course;
+    const { wires = 1, rounds = ROUNDS, warmUp = WARM_UP[routers], pinned = true } = course;
     this.#section = section;
     this.#warmUp = warmUp;
     this.#rounds = rounds;
+    this.#pinned = pinned;
     this.#namespaces = new Namespaces();
     const { directory } = this.#namespaces;
     this.chain = new Chain(this.#namespaces, routers, compile(directory, "blast")!, wires);
@@ -166,7 +170,7 @@ export class Race {
 
   async #start(contender: Contender, children: ChildProcess[]): Promise<void> {
     await contender.start(this.chain, children);
-    this.pin(contender, children, true);
+    this.pin(contender, children, this.#pinned);
     for (let tries = 0; (await this.chain.blast(this.#warmUp)).delivered === 0; tries++) {
       if (tries === WARM_UPS) throw new Error("nothing arrives");
     }

@@ -83,7 +83,6 @@ await live(
   async (race) => {
     const program = compile(race.chain.namespaces.directory, "stream")!;
     await race.run(async (contender, children, round) => {
-      race.pin(contender, children, false);
       await contender.settled?.(race.chain);
       const stream = new Stream(race.chain, program);
       try {
@@ -106,5 +105,6 @@ await live(
     wires: 2,
     rounds: Number(process.argv[2] ?? ROUNDS),
     warmUp: { sessions: 64, lengths: [60], rate: 5000, milliseconds: 700 },
+    pinned: false,
   },
 );
