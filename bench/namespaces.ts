@@ -25,6 +25,8 @@ process.env.PATH = (process.env.PATH ?? "")
   .filter((directory) => !directory.endsWith("node_modules/.bin"))
   .join(":");
 
+const STOP_MS_MAX = 10_000;
+
 /** Ticks of /proc/PID/stat a second (USER_HZ, fixed on Linux). */
 const TICKS = 100;
 
@@ -97,11 +99,17 @@ export async function output(child: ChildProcess): Promise<string> {
   return text;
 }
 
+/** End a process. One that does not within ten seconds is killed, and named: it must not hold up the others. */
 export async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null) return;
+  if (child.exitCode !== null || child.signalCode !== null) return;
   const end = once(child, "exit");
   child.kill("SIGTERM");
+  const timer = setTimeout(() => {
+    console.error(`${child.spawnargs.join(" ")} did not end at SIGTERM`);
+    child.kill("SIGKILL");
+  }, STOP_MS_MAX);
   await end;
+  clearTimeout(timer);
 }
 
 export async function until(holds: () => boolean): Promise<void> {

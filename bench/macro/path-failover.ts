@@ -12,6 +12,7 @@ import { monitorUs } from "../live/meters.ts";
 import { live, type Race } from "../live/race.ts";
 import { nowNs, Stream } from "../live/stream.ts";
 
+/** Arguments, for a part of it: rounds, and contenders with commas between. */
 const ROUNDS = 5;
 const RECOVERY_ROUNDS = 3;
 /** Nobody is waited for any longer. */
@@ -79,7 +80,7 @@ async function watching(race: Race, contender: Contender, children: readonly Chi
 await live(
   "path-failover",
   2,
-  [...FAST, DEFAULT, ...RIVALS],
+  process.argv[3]?.split(",") ?? [...FAST, DEFAULT, ...RIVALS],
   async (race) => {
     const program = compile(race.chain.namespaces.directory, "stream")!;
     await race.run(async (contender, children, round) => {
