@@ -3,7 +3,7 @@
 // one line here.
 
 import { mkdirSync } from "node:fs";
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { parentPort, workerData } from "node:worker_threads";
@@ -100,8 +100,8 @@ tuneCompiler();
 /** Of routers on live ports. */
 const live = () => ({ crypto: nativeCrypto(native()), wallMs: Date.now });
 const CAP_NET_ADMIN = 12;
-/** Of the monitor's thread: ahead of everything ordinary. */
-const MONITOR_PRIORITY = -15;
+/** Of the monitor's thread, and of a successor until it forwards: ahead of everything ordinary. */
+const HIGH_PRIORITY = -15;
 /** Frames that the monitor takes and makes are short, and few. */
 const WATCHED_BYTES = 2048;
 const WATCHED_RING_BYTES = 1 << 20;
@@ -318,6 +318,7 @@ export async function startRouter(
   /** Whether what is on the devices, guard and settings, is ours to put back. */
   let isOurs = options.takeOver !== true;
   let before: TakesOver | null = null;
+  const priority = getPriority();
   let unlock: (() => void) | null = null;
   const undo: (() => void | Promise<void>)[] = [];
   const fails = (error: Error, what: string) => {
@@ -386,6 +387,8 @@ export async function startRouter(
       return port;
     });
     before?.keep(ports);
+    // Frames wait from here on.
+    if (before !== null) prioritize(HIGH_PRIORITY);
     const router = buildRouter(config, ports, {
       clock,
       random: new SystemRandom(),
@@ -401,7 +404,7 @@ export async function startRouter(
         guard();
       });
       isOurs = true;
-      before.goOn(ports);
+      before.goOn(router, ports);
       log.info({ from: before.pid, sessions: router.sessions.table.count }, "took over");
     }
     undo.push(pace(router.engine, ports, clock));
@@ -446,7 +449,15 @@ export async function startRouter(
     throw notTakenOver(config.control.socket, error);
   } finally {
     before?.close();
+    if (before !== null) prioritize(priority);
   }
+}
+
+/** Of this thread, where the system allows it. */
+function prioritize(priority: number): void {
+  try {
+    setPriority(0, priority);
+  } catch {}
 }
 
 async function askToTakeOver(config: Config, guard: boolean): Promise<TakesOver> {
@@ -567,10 +578,8 @@ export function runMonitor(): void {
   const { config, clockStartUs, waits } = workerData as MonitorStart<Config>;
   const parent = parentPort!;
   const say = (said: FromMonitor) => parent.postMessage(said);
-  try {
-    // Before whatever forwards, where the system allows it.
-    setPriority(0, MONITOR_PRIORITY);
-  } catch {}
+  // Before whatever forwards.
+  prioritize(HIGH_PRIORITY);
   try {
     const watch = openWatch(config, new NativeClock(clockStartUs), say);
     if (!waits) watch.begin(null);

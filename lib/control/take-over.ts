@@ -279,11 +279,8 @@ export class HandsOver {
   /** What the ports have, and then no turn. */
   #stop(): void {
     const { router, ports } = this.#leaving;
-    const nowMs = router.clock.nowMs();
-    for (let port = 0; port < ports.length; port++) {
-      // Until it was empty once: then all is done that came before the successor opened its ports.
-      for (let n = 0; n < LAST_BATCHES && router.engine.portTurn(port, nowMs) >= INCOMPLETE; n++);
-    }
+    // All is done then that came before the successor opened its ports.
+    takeAll(router, ports);
     router.engine.isHalted = true;
     // The pacer goes to sleep first, in at most two turns of the event loop.
     setImmediate(() => setImmediate(() => this.#wait(false)));
@@ -298,6 +295,12 @@ export class HandsOver {
     if (this.#leaving.router.engine.isHalted === waits) return;
     for (const port of this.#leaving.ports) port.waitFor(waits);
   }
+}
+
+/** Turn each port until it has been empty once. */
+function takeAll({ engine, clock }: Router, ports: readonly DevicePort[]): void {
+  for (let port = 0; port < ports.length; port++)
+    for (let n = 0; n < LAST_BATCHES && engine.portTurn(port, clock.nowMs()) >= INCOMPLETE; n++);
 }
 
 function refusal({ format, identity }: Said<"hello">, own: Identity): string | null {
@@ -454,14 +457,15 @@ export class TakesOver {
     if (yours === null) await lock();
   }
 
-  /** Go on where the other has stopped. Call it right before the engine turns. */
-  goOn(ports: readonly DevicePort[]): void {
+  /** Go on where the other has stopped: what has arrived is forwarded when it returns. */
+  goOn(router: Router, ports: readonly DevicePort[]): void {
     clearInterval(this.#keeping);
     ports.forEach((port, row) => {
       const { seed, taken, changed, stats } = this.#states[row];
       port.goOn(seed, taken, changed, stats);
     });
     this.#states = [];
+    takeAll(router, ports);
   }
 
   /** What the predecessor's path monitor knew; null where it cannot be had. */
