@@ -579,7 +579,7 @@ export function runMonitor(): void {
   const parent = parentPort!;
   const say = (said: FromMonitor) => parent.postMessage(said);
   // Before whatever forwards.
-  prioritize(HIGH_PRIORITY);
+  if (!native().runFirst()) prioritize(HIGH_PRIORITY);
   try {
     const watch = openWatch(config, new NativeClock(clockStartUs), say);
     if (!waits) watch.begin(null);

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <linux/capability.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -135,6 +136,22 @@ napi_value keepCapabilities(napi_env env, napi_callback_info info) {
   return giveInt(env, sent - answered + failed);
 }
 
+/**
+ * runFirst() → boolean: the calling thread runs before every ordinary one (SCHED_RR, sched(7)), threads that it makes do
+ * not. False where that is not permitted. Niceness would not do: it counts among the threads of one session only.
+ */
+napi_value runFirst(napi_env env, napi_callback_info) {
+  sched_param parameters = {};
+  parameters.sched_priority = 1;
+  const bool first = sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &parameters) == 0;
+  napi_value result;
+  napi_get_boolean(env, first, &result);
+  return result;
+}
+
 }  // namespace
 
-void registerPrivileges(napi_env env, napi_value exports) { setFunction(env, exports, "keepCapabilities", keepCapabilities); }
+void registerPrivileges(napi_env env, napi_value exports) {
+  setFunction(env, exports, "keepCapabilities", keepCapabilities);
+  setFunction(env, exports, "runFirst", runFirst);
+}

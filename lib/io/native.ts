@@ -150,6 +150,8 @@ export interface NativeAddon {
 
   /** In every thread, give up all capabilities whose bits are not in `mask`. Returns how many threads did not. */
   keepCapabilities(mask: number): number;
+  /** The calling thread runs before every ordinary one. False where that is not permitted. */
+  runFirst(): boolean;
 
   // Rows in one memory, bytes[from[i]..to[i]): crypto/packet-crypto.ts says what becomes of them.
   hmacKey(algorithm: string, key: Uint8Array): HmacHandle;

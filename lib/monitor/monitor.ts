@@ -420,15 +420,14 @@ export class Monitor {
   /** Do what is due. Returns when there is something to do again, in milliseconds of the same clock. */
   tick(nowMs: number): number {
     // What changes with every packet is told so often.
-    if (nowMs >= this.#allMs) {
-      this.#allMs = nowMs + LOOK_MS;
-      for (const watched of this.#watched) if (watched !== undefined) watched.said = "";
-    }
+    const all = nowMs >= this.#allMs;
+    if (all) this.#allMs = nowMs + LOOK_MS;
     let due = this.#allMs;
     for (const watched of this.#watched) {
       if (watched === undefined) continue;
-      this.#serve(watched, nowMs);
-      due = Math.min(due, watched.session.dueMs, watched.up ? watched.quality.echo.dueMs : Number.POSITIVE_INFINITY);
+      if (all) watched.said = "";
+      if (all || dueMsOf(watched) <= nowMs) this.#serve(watched, nowMs);
+      due = Math.min(due, dueMsOf(watched));
     }
     this.#egress.flush();
     return due;
@@ -560,6 +559,11 @@ export class Monitor {
 function discriminatorOf(state: StateReader, path: PeerPath): number {
   if (state.i32() !== path.row) throw new StateError("other paths are watched");
   return state.f64();
+}
+
+/** When there is something to do about a path. */
+function dueMsOf({ session, quality }: Watched): number {
+  return Math.min(session.dueMs, session.state === BFD_UP ? quality.echo.dueMs : Number.POSITIVE_INFINITY);
 }
 
 function whyOf({ session, up, wasUp }: Watched): string {

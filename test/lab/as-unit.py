@@ -33,7 +33,7 @@ CLONE_NEW = [0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000
 # configuration lie where the test put them.
 LEFT_OUT = {
     "Type", "ExecStart", "ExecReload", "Restart", "RestartSec", "RuntimeDirectoryMode", "KeyringMode", "RemoveIPC",
-    "ProtectHome", "ProtectHostname", "PrivateIPC", "ProtectClock", "RestrictSUIDSGID",
+    "ProtectHome", "ProtectHostname", "PrivateIPC", "ProtectClock", "RestrictSUIDSGID", "LimitRTPRIO",
 }  # fmt: skip
 
 libc = ctypes.CDLL(None, use_errno=True)
