@@ -117,7 +117,8 @@ test(`${MUTATIONS} mutations leave the router standing, its books in order and i
     for (const port of ports) port.sent = [];
     if (i % 1000 === 0 && unaccounted(router.counters.publish(true)) !== 0)
       t.fail(`seed ${seed}: the books are wrong at mutation ${i}`);
-    if (i === MUTATIONS / 5) heapBefore = heapUsed();
+    // Until then the ring of events fills, and what the compiler learns; of 300 000 mutations the last half adds 400 KB.
+    if (i === (MUTATIONS / 5) * 2) heapBefore = heapUsed();
   }
   const counters = router.counters.publish(true);
   t.is(unaccounted(counters), 0);
