@@ -472,7 +472,7 @@ async function askToTakeOver(config: Config, guard: boolean): Promise<TakesOver>
  */
 export function dropPrivileges(log: Log): void {
   const left = native().keepCapabilities(2 ** CAP_NET_ADMIN);
-  if (left > 0) log.warn({ threads: left }, "some threads keep all of their capabilities");
+  if (left > 0) log.warn({ threads: left }, "some threads have kept all of their capabilities so far");
 }
 
 function takeKeys(router: Router, policies: readonly SecurityPolicyConfig[]): KeyRotation {

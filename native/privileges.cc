@@ -2,7 +2,7 @@
 // while V8, libuv and Node have made theirs long before: so every thread is sent a signal and gives them up in the
 // handler. Node's thread that waits for the debugger blocks every signal that it can; the two that the C library keeps to
 // itself (nptl(7)) nobody can block through it, so the one with which setuid reaches all threads serves here too, and is
-// put back at once. Used by lib/router.ts.
+// put back once all have answered. Used by lib/router.ts.
 
 #include "values.h"
 
@@ -25,7 +25,7 @@ namespace {
 constexpr int64_t CAPABILITY_MAX = 62;
 /** The C library's own signal for all threads, SIGSETXID. */
 constexpr int EVERY_THREAD = 33;
-/** A thread that has not answered by then does not take signals. */
+/** A thread that has not answered by then is reported. It may still: it was held up in the kernel, or had no processor. */
 constexpr int WAITS_MAX = 200;
 constexpr long WAIT_NS = 5'000'000;
 
@@ -104,7 +104,8 @@ bool handleEveryThread(KernelAction* before) {
 /**
  * keepCapabilities(mask) → number: in every thread keep the capabilities of the mask (bit n is capability n) that are
  * there, give up all others for good, and gain none by starting programs. No core dump is written from now on, and no
- * other process of the same user can look into this one. Returns how many threads did not do it; 0 is right.
+ * other process of the same user can look into this one. Returns how many threads did not do it
+ * within a second; 0 is right.
  */
 napi_value keepCapabilities(napi_env env, napi_callback_info info) {
   napi_value argument;
@@ -129,7 +130,8 @@ napi_value keepCapabilities(napi_env env, napi_callback_info info) {
       nanosleep(&pause, nullptr);
     }
   }
-  rawAction(EVERY_THREAD, &before, nullptr);
+  // A late thread that found the signal as it was before would end the process.
+  if (answered >= sent) rawAction(EVERY_THREAD, &before, nullptr);
   const rlimit none = {0, 0};
   setrlimit(RLIMIT_CORE, &none);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
