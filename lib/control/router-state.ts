@@ -154,7 +154,8 @@ export class RouterRestorer {
     const names = this.#router.metadata.names.restore(from);
     const hops = sessions.neighbors.restore(from, sessions.interfaces.length);
     if (from.i32() !== sessions.paths.length) throw new StateError("other peer paths");
-    for (const path of sessions.paths) path.restore(from);
+    for (const path of sessions.paths)
+      path.restore(from, sessions.interfaces[path.interfaceId], sessions.neighbors, nowMs);
     for (const chains of this.#router.fragments) chains.restore(from);
     sessions.choice.restore(from);
     policy.loads.restore(from);

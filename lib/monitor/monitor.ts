@@ -26,6 +26,7 @@ import {
   BfdSession,
   BfdSessionList,
 } from "../peer/bfd-session.ts";
+import type { NeighborTable } from "../peer/neighbor.ts";
 import { EchoTest, meanOpinionScore, PathQuality } from "../peer/path-quality.ts";
 import { UNKNOWN_QUALITY } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
@@ -119,6 +120,7 @@ class Watched {
     const { path, session, quality } = this;
     out.i32(path.row);
     out.f64(session.discriminator);
+    path.saveLearned(out);
     session.save(out);
     quality.echo.save(out);
     quality.directions.save(out);
@@ -127,7 +129,8 @@ class Watched {
   }
 
   /** What was reported elsewhere is reported again here. */
-  restore(from: StateReader): void {
+  restore(from: StateReader, at: RouterInterface, neighbors: NeighborTable, nowMs: number): void {
+    this.path.restoreLearned(from, at, neighbors, nowMs);
     this.session.restore(from);
     this.quality.echo.restore(from);
     this.quality.directions.restore(from);
@@ -193,7 +196,7 @@ export class Monitor {
       if (!path.bfd.enabled) continue;
       const discriminator = state === null ? this.#list.draw(parts.random) : discriminatorOf(state, path);
       const watched = this.#watch(path, discriminator, parts.identity, parts.random, nowMs);
-      if (state !== null) watched.restore(state);
+      if (state !== null) watched.restore(state, parts.interfaces[path.interfaceId], parts.egress.neighbors, nowMs);
       this.#watched[path.row] = watched;
     }
   }

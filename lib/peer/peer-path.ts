@@ -1,4 +1,4 @@
-import type { StateReader, StateWriter } from "../base/state.ts";
+import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import type { Security } from "../crypto/key-ring.ts";
 import { ShardedPortPool } from "../table/port-pool.ts";
 import { BFD_PORT_PEER } from "../wire/bfd.ts";
@@ -173,14 +173,31 @@ export class PeerPath implements PathView {
     return this.#asked.some((asked, at) => asked === ports && nowMs - this.#askedMs[at] < ASKED_MS);
   }
 
+  /** Where the peer is and by how much its clock differs, as BFD has shown: all that who watches the path knows of it. */
+  saveLearned(out: StateWriter): void {
+    out.i32(this.remote);
+    out.i32(this.remotePort);
+    out.f64(this.learnedWindows);
+  }
+
+  /** Call when the neighbors are restored. */
+  restoreLearned(from: StateReader, at: RouterInterface, neighbors: NeighborTable, nowMs: number): void {
+    const remote = from.i32();
+    const port = from.row(0x10000, "port");
+    this.learnedWindows = from.f64();
+    if (!this.nat.isDynamic || remote === 0) return;
+    if (!this.reach(remote, port, at, neighbors, nowMs)) throw new StateError("no way to where a peer was");
+  }
+
   /** What is known of it, and its port pairs; not the sessions over it. */
   save(out: StateWriter): void {
+    this.saveLearned(out);
     const { lossPercent, latencyMs, jitterMs, mos } = this.quality;
     out.flag(this.up);
     out.text(this.why);
     for (const value of [lossPercent, latencyMs, jitterMs, mos]) out.f64(value);
     for (const value of [this.givingBackUntilMs, this.clockSkewMs, this.skewedAtMs]) out.f64(value);
-    for (const value of [this.learnedWindows, this.sinceMs ?? Number.NaN]) out.f64(value);
+    out.f64(this.sinceMs ?? Number.NaN);
     out.i32(this.#askedNext);
     out.words(this.#asked, 0, ASKED_MAX);
     out.doubles(this.#askedMs);
@@ -188,14 +205,15 @@ export class PeerPath implements PathView {
     this.udpPorts.save(out);
   }
 
-  restore(from: StateReader): void {
+  /** Call when the neighbors are restored. */
+  restore(from: StateReader, at: RouterInterface, neighbors: NeighborTable, nowMs: number): void {
+    this.restoreLearned(from, at, neighbors, nowMs);
     this.up = from.flag();
     this.why = from.text();
     this.quality = { lossPercent: from.f64(), latencyMs: from.f64(), jitterMs: from.f64(), mos: from.f64() };
     this.givingBackUntilMs = from.f64();
     this.clockSkewMs = from.f64();
     this.skewedAtMs = from.f64();
-    this.learnedWindows = from.f64();
     const sinceMs = from.f64();
     this.sinceMs = Number.isNaN(sinceMs) ? null : sinceMs;
     this.#askedNext = from.row(ASKED_MAX, "place");

@@ -12,6 +12,7 @@ import type { Router } from "../../lib/router.ts";
 import { GENERATION_MASK } from "../../lib/table/flow-table.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
+import { behindNat } from "./nat.ts";
 import { echoFrame, tcpFrame, udpFrame } from "./packets.ts";
 import { ADAPTIVE, AES_256, fabricText } from "./protection.ts";
 import {
@@ -27,6 +28,7 @@ import {
 } from "./topologies.ts";
 
 const EVERY_PACKET = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
+const SIGNED: Protection = { fabric: fabricText("sha256-128", "time-based", "metadata", "none") };
 const KINDS: [string, Protection][] = [
   ["in clear", {}],
   ["signed and encrypted", { fabric: EVERY_PACKET, payload: AES_256 }],
@@ -102,7 +104,7 @@ function hopOf({ sessions: { flows, neighbors } }: Router, flow: number): string
 }
 
 /** The router `name` goes on in a fresh one on the same ports. */
-function takeOver(net: TwoRouters, name: "west" | "east"): Router {
+function takeOver(net: Pick<TwoRouters, "world" | "west" | "east">, name: "west" | "east"): Router {
   const { world } = net;
   const before = world.routers.get(name)!;
   const out = new StateWriter();
@@ -223,6 +225,28 @@ test("paths that are watched stay up, at both ends, and no peer sees that a rout
     t.is(router.retrigger.toldTotal, 0);
   }
   talk(t, net, () => takeOver(net, "west"));
+});
+
+test("a peer behind a NAT is still where its BFD came from: what a host begins goes there at once", (t) => {
+  const net = behindNat(SIGNED);
+  net.world.run(1000);
+  const [{ remote, remotePort }] = net.east.sessions.paths;
+  t.not(remote, 0);
+  takeOver(net, "east");
+  const [path] = net.east.sessions.paths;
+  t.deepEqual([path.remote, path.remotePort], [remote, remotePort]);
+  net.world.send(
+    net.server,
+    udpFrame({ source: SERVER, destination: CLIENT, sourcePort: 40_000, destinationPort: 7 }, "now"),
+  );
+  net.world.run(20);
+  t.deepEqual(
+    net.client.received.map((packet) => packet.text),
+    ["now"],
+  );
+  net.world.run(3000);
+  t.is(net.east.reports.of(0)?.bfd.downs, 0);
+  t.is(net.west.reports.of(0)?.bfd.downs, 0);
 });
 
 test("frames that wait for a neighbor go on waiting", (t) => {
