@@ -102,6 +102,8 @@ const live = () => ({ crypto: nativeCrypto(native()), wallMs: Date.now });
 const CAP_NET_ADMIN = 12;
 /** Of the monitor's thread, and of a successor until it forwards: ahead of everything ordinary. */
 const HIGH_PRIORITY = -15;
+/** The least there is: the unit permits one (LimitRTPRIO). */
+const REALTIME_PRIORITY = 1;
 /** Frames that the monitor takes and makes are short, and few. */
 const WATCHED_BYTES = 2048;
 const WATCHED_RING_BYTES = 1 << 20;
@@ -579,7 +581,7 @@ export function runMonitor(): void {
   const parent = parentPort!;
   const say = (said: FromMonitor) => parent.postMessage(said);
   // Before whatever forwards.
-  if (!native().runFirst()) prioritize(HIGH_PRIORITY);
+  if (!native().runFirst(REALTIME_PRIORITY)) prioritize(HIGH_PRIORITY);
   try {
     const watch = openWatch(config, new NativeClock(clockStartUs), say);
     if (!waits) watch.begin(null);

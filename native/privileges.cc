@@ -139,12 +139,15 @@ napi_value keepCapabilities(napi_env env, napi_callback_info info) {
 }
 
 /**
- * runFirst() → boolean: the calling thread runs before every ordinary one (SCHED_RR, sched(7)), threads that it makes do
- * not. False where that is not permitted. Niceness would not do: it counts among the threads of one session only.
+ * runFirst(priority) → boolean: the calling thread runs before every ordinary one (SCHED_RR, sched(7), 1 to 99), threads
+ * that it makes do not. False where that is not permitted. Niceness would not do: it counts among the threads of one session only.
  */
-napi_value runFirst(napi_env env, napi_callback_info) {
+napi_value runFirst(napi_env env, napi_callback_info info) {
+  napi_value argument;
+  int64_t priority;
+  if (!takeArguments(env, info, 1, &argument) || !takeInt(env, argument, 1, 99, &priority)) return nullptr;
   sched_param parameters = {};
-  parameters.sched_priority = 1;
+  parameters.sched_priority = static_cast<int>(priority);
   const bool first = sched_setscheduler(0, SCHED_RR | SCHED_RESET_ON_FORK, &parameters) == 0;
   napi_value result;
   napi_get_boolean(env, first, &result);

@@ -1,66 +1,9 @@
 // PacketCrypto in the native addon (native/crypto.cc): one crossing for all rows of a call, no garbage. The addon itself
 // is loaded in io/, a room of the same floor, so whoever puts a router together hands it in.
 
+import type { CipherHandle, ColumnHandle, CryptoAddon, HmacHandle } from "../base/crypto-addon.ts";
 import type { CipherAlgorithm, HmacAlgorithm, PacketCrypto, PacketHmac, PayloadCipher } from "./packet-crypto.ts";
 import { DIGEST_LENGTH } from "./packet-crypto.ts";
-
-/** A key that the addon holds. It is wiped when nothing refers to the handle any more. */
-export interface HmacHandle {
-  readonly holds: "hmac key";
-}
-export interface CipherHandle {
-  readonly holds: "cipher key";
-}
-/** Holds no key. */
-export interface ColumnHandle {
-  readonly holds: "cipher";
-}
-
-/** What is used of the addon. Every function throws an Error with `.code` (EINVAL for wrong arguments) and a sentence. */
-export interface CryptoAddon {
-  hmacKey(algorithm: HmacAlgorithm, key: Uint8Array): HmacHandle;
-  hmacSign(hmac: HmacHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void;
-  hmacVerify(
-    hmac: HmacHandle,
-    bytes: Uint8Array,
-    from: Int32Array,
-    to: Int32Array,
-    count: number,
-    window: number,
-    outcome: Int32Array,
-  ): void;
-  cipherKey(algorithm: CipherAlgorithm, key: Uint8Array): CipherHandle;
-  cipherSeal(
-    cipher: CipherHandle,
-    bytes: Uint8Array,
-    from: Int32Array,
-    to: Int32Array,
-    count: number,
-    ivs: Uint8Array,
-  ): void;
-  cipherOpen(cipher: CipherHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void;
-  columnCipher(algorithm: CipherAlgorithm): ColumnHandle;
-  columnSeal(
-    cipher: ColumnHandle,
-    bytes: Uint8Array,
-    from: Int32Array,
-    to: Int32Array,
-    count: number,
-    ivs: Uint8Array,
-    keys: Uint8Array,
-    places: Int32Array,
-  ): void;
-  columnOpen(
-    cipher: ColumnHandle,
-    bytes: Uint8Array,
-    from: Int32Array,
-    to: Int32Array,
-    count: number,
-    keys: Uint8Array,
-    places: Int32Array,
-  ): void;
-  rowSums(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, sums: Int32Array): void;
-}
 
 class NativeHmac implements PacketHmac {
   readonly length: number;

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { CryptoAddon } from "../base/crypto-addon.ts";
 import { invariant } from "../base/invariant.ts";
 import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, FRAME_TRUNCATED, HEADROOM, TAILROOM } from "./port.ts";
 
@@ -18,16 +19,6 @@ export interface ReaderHandle {
 export interface WriterHandle {
   readonly [kind]: "writer";
 }
-/** Of keys. crypto/native-crypto.ts calls these with types of its own that look the same. */
-export interface HmacHandle {
-  readonly holds: "hmac key";
-}
-export interface CipherHandle {
-  readonly holds: "cipher key";
-}
-export interface ColumnHandle {
-  readonly holds: "cipher";
-}
 
 /** Facts about a network device that may change while it exists. */
 export interface InterfaceInfo {
@@ -40,7 +31,7 @@ export interface InterfaceInfo {
 }
 
 /** Every function throws an Error with `.code` (an errno name, EFILTER, ELINKTYPE, EOFFLOAD or ECAPTURE) and a sentence. */
-export interface NativeAddon {
+export interface NativeAddon extends CryptoAddon {
   readonly headroom: number;
   readonly tailroom: number;
   /** The three bits of the flags column, a byte each. */
@@ -150,52 +141,8 @@ export interface NativeAddon {
 
   /** In every thread, give up all capabilities whose bits are not in `mask`. Returns how many threads did not. */
   keepCapabilities(mask: number): number;
-  /** The calling thread runs before every ordinary one. False where that is not permitted. */
-  runFirst(): boolean;
-
-  // Rows in one memory, bytes[from[i]..to[i]): crypto/packet-crypto.ts says what becomes of them.
-  hmacKey(algorithm: string, key: Uint8Array): HmacHandle;
-  hmacSign(hmac: HmacHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, window: number): void;
-  hmacVerify(
-    hmac: HmacHandle,
-    bytes: Uint8Array,
-    from: Int32Array,
-    to: Int32Array,
-    count: number,
-    window: number,
-    outcome: Int32Array,
-  ): void;
-  cipherKey(algorithm: string, key: Uint8Array): CipherHandle;
-  cipherSeal(
-    cipher: CipherHandle,
-    bytes: Uint8Array,
-    from: Int32Array,
-    to: Int32Array,
-    count: number,
-    ivs: Uint8Array,
-  ): void;
-  cipherOpen(cipher: CipherHandle, bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number): void;
-  columnCipher(algorithm: string): ColumnHandle;
-  columnSeal(
-    cipher: ColumnHandle,
-    bytes: Uint8Array,
-    from: Int32Array,
-    to: Int32Array,
-    count: number,
-    ivs: Uint8Array,
-    keys: Uint8Array,
-    places: Int32Array,
-  ): void;
-  columnOpen(
-    cipher: ColumnHandle,
-    bytes: Uint8Array,
-    from: Int32Array,
-    to: Int32Array,
-    count: number,
-    keys: Uint8Array,
-    places: Int32Array,
-  ): void;
-  rowSums(bytes: Uint8Array, from: Int32Array, to: Int32Array, count: number, sums: Int32Array): void;
+  /** The calling thread runs before every ordinary one, with a real-time priority of 1 to 99. False where that is not permitted. */
+  runFirst(priority: number): boolean;
 }
 
 let loaded: NativeAddon | undefined;
