@@ -34,9 +34,6 @@ export interface InlineSettings {
   readonly intervalMs: number;
 }
 
-/** The examples of protocol sheet 6.4. */
-export const INLINE_DEFAULTS: InlineSettings = { markingCount: 100, intervalMs: 10_000 };
-
 export class InlineMetrics implements QualitySource {
   readonly #settings: InlineSettings;
 

@@ -63,9 +63,6 @@ export interface LinkTestSettings {
   readonly length: number;
 }
 
-/** Protocol sheet 6.1. */
-export const LINK_TEST_DEFAULTS: LinkTestSettings = { intervalMs: 10_000, length: 10 };
-
 /**
  * Echo tests: every interval a burst, whose packets come back as they went. Call poll when it is due; as many packets as
  * it says go at once, each with the sequence number that `sent` gives.

@@ -14,7 +14,6 @@ export const ICMP_REST = 4;
 export const ICMP_HEADER = 8;
 
 export const ICMP_ECHO_REPLY = 0;
-export const ICMP_UNREACHABLE = 3;
 export const ICMP_ECHO = 8;
 export const ICMP_TIME_EXCEEDED = 11;
 

@@ -2,10 +2,12 @@
 
 import test from "ava";
 import { SeededRandom } from "../../lib/base/random.ts";
-import { INLINE_DEFAULTS, InlineMetrics, type InlineSettings } from "../../lib/peer/inline-metrics.ts";
+import { InlineMetrics, type InlineSettings } from "../../lib/peer/inline-metrics.ts";
 import type { PathMetrics } from "../../lib/wire/metadata-attributes.ts";
 import { ATTRIBUTE_PATH_METRICS, findAttribute } from "../../lib/wire/metadata-attributes.ts";
 
+/** Protocol sheet 6.4. */
+const EXAMPLE: InlineSettings = { markingCount: 100, intervalMs: 10_000 };
 const codec = findAttribute(ATTRIBUTE_PATH_METRICS, 10)!;
 
 interface Side {
@@ -28,7 +30,7 @@ interface World {
 }
 
 function play(world: World): Side[] {
-  const settings = world.settings ?? INLINE_DEFAULTS;
+  const settings = world.settings ?? EXAMPLE;
   const sides: Side[] = [0, 1].map(() => ({ metrics: new InlineMetrics(settings), truth: [], told: [], reports: 0 }));
   const colors = [0, 0];
   const inFlight: { atMs: number; to: number; bytes: Uint8Array; counts: { came: number } | undefined }[] = [];
@@ -159,7 +161,7 @@ test("the time of 28 bits may begin anew, every 74.5 hours", (t) => {
 });
 
 test("jitter does not mind a peer whose clock is a little ahead, so that packets seem to come before they left", (t) => {
-  const metrics = new InlineMetrics(INLINE_DEFAULTS);
+  const metrics = new InlineMetrics(EXAMPLE);
   for (let n = 0; n < 200; n++) {
     const nowMs = 1000 + n * 100;
     const txTimeMs = nowMs + (n % 2 === 0 ? 4 : -6);

@@ -1,13 +1,6 @@
 import test from "ava";
 import { SeededRandom } from "../../lib/base/random.ts";
-import {
-  averageQuality,
-  DirectionLoss,
-  EchoTest,
-  LINK_TEST_DEFAULTS,
-  meanOpinionScore,
-  PathQuality,
-} from "../../lib/peer/path-quality.ts";
+import { averageQuality, DirectionLoss, EchoTest, meanOpinionScore, PathQuality } from "../../lib/peer/path-quality.ts";
 import { BFD_UP } from "../../lib/wire/bfd.ts";
 import { BfdLink, EAST, WEST } from "./bfd-link.ts";
 
@@ -58,7 +51,7 @@ test("order of return does not matter: jitter is by the order of sending", (t) =
 });
 
 test("a test ends when all is back, or 2 s after it began, and the next begins an interval after it", (t) => {
-  const echo = new EchoTest(LINK_TEST_DEFAULTS, 500);
+  const echo = new EchoTest({ intervalMs: 10_000, length: 10 }, 500);
   t.is(echo.dueMs, 500);
   t.is(echo.poll(499), 0);
   t.is(echo.poll(500), 10);
