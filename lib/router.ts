@@ -74,11 +74,13 @@ import { keepWatch, WATCHED_FRAMES } from "./monitor/watchman.ts";
 import type { BfdIdentity } from "./peer/bfd-session.ts";
 import { InlineMetrics } from "./peer/inline-metrics.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
+import { Duplication } from "./session/duplication.ts";
 import { Sessions } from "./session/open.ts";
 import { PathChoice } from "./session/path-choice.ts";
 import { Reroute } from "./session/reroute.ts";
 import { SessionMetadata } from "./session/session-metadata.ts";
 import { CounterSet } from "./table/counter-set.ts";
+import { DuplicateTable } from "./table/duplicate-table.ts";
 import { FlowTable } from "./table/flow-table.ts";
 import { FragmentTable } from "./table/fragment-table.ts";
 import { FrameRing } from "./table/frame-ring.ts";
@@ -157,11 +159,13 @@ export function buildRouter(
   const strays = share === undefined ? null : new Strays({ ...share, counters });
   const table = new SessionTable(config.sessions.max, mayHaveSessionKeys(config) ? KEY_STRIDE : 0);
   const seed = random.nextI32();
-  const flows = new FlowTable(config.sessions.max * 2, seed, BATCH_FRAMES, tableMemory);
+  // Two flows a session, and one for each second path.
+  const flows = new FlowTable(config.sessions.max * 2 + limits.duplicatedSessions, seed, BATCH_FRAMES, tableMemory);
   const wheel = new TimerWheel(config.sessions.max, 4096, 64, clock.nowMs());
   const sessions = new Sessions({
     table,
     flows,
+    duplicates: new DuplicateTable(limits.duplicatedSessions),
     wheel,
     neighbors,
     interfaces,
@@ -189,7 +193,8 @@ export function buildRouter(
   const tunnel = new Tunnel(egress);
   const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security, tunnel });
   const payload = new PayloadSecurity({ sessions, policy, security, crypto });
-  const reroute = new Reroute(sessions, policy);
+  const duplication = new Duplication(sessions, policy);
+  const reroute = new Reroute(sessions, policy, duplication);
   const retrigger = new Retrigger(sessions, signals);
   const { pathMetrics } = config;
   if (pathMetrics !== null) for (const path of paths) path.metrics = new InlineMetrics(pathMetrics);
@@ -210,6 +215,7 @@ export function buildRouter(
     security,
     payload,
     reroute,
+    duplication,
     isPacketBased: config.sessions.recovery === "packet-based",
     keyRowWords: KEY_ROW_WORDS,
   });

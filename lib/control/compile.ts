@@ -175,6 +175,7 @@ const DEFAULT_POLICY: ServicePolicy = compileServicePolicy(
     name: "",
     strategy: "hunt",
     resiliency: "failover",
+    transportState: "reset",
     maxLossPercent: null,
     maxLatencyMs: null,
     maxJitterMs: null,
@@ -185,12 +186,13 @@ const DEFAULT_POLICY: ServicePolicy = compileServicePolicy(
 );
 
 function compileServicePolicy(policy: Omit<ServicePolicyConfig, "vectors">, index: number): ServicePolicy {
-  const { name, strategy, resiliency, bestEffort } = policy;
+  const { name, strategy, resiliency, transportState, bestEffort } = policy;
   return {
     row: index + 1,
     name,
     strategy,
     resiliency,
+    transportState,
     maxLossPercent: policy.maxLossPercent ?? Number.POSITIVE_INFINITY,
     maxLatencyMs: policy.maxLatencyMs ?? Number.POSITIVE_INFINITY,
     maxJitterMs: policy.maxJitterMs ?? Number.POSITIVE_INFINITY,

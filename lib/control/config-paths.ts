@@ -158,10 +158,19 @@ export function checkServicePolicies(draft: Draft, source: ConfigSource): Servic
         source.warning(where, `no path has vector ${name}`, known);
       }
     }
-    const { resiliency, ...rest } = policy;
-    if (resiliency !== "packet-duplication") return [{ ...rest, resiliency }];
-    const mend = "write failover or revertible-failover";
-    source.error([...path, "resiliency"], "packet-duplication is not available in this version", mend);
-    return [];
+    if (policy.resiliency === "packet-duplication" && policy.name !== "") checkDuplication(draft, source, policy, path);
+    return [policy];
   });
+}
+
+/** A policy that wants two paths to a peer, where some service's peer has only one that copies can be sent over. */
+function checkDuplication(draft: Draft, source: ConfigSource, { name }: ServicePolicyConfig, path: Path): void {
+  const services = draft.services.items.filter((service) => service?.policy === name);
+  const routed = draft.serviceRoutes.items.filter((route) => services.some((one) => one?.name === route?.service));
+  const peers = draft.peers.items.filter((peer) => peer !== null && routed.some((route) => route?.peer === peer.name));
+  for (const peer of peers) {
+    if (peer === null || peer.paths.filter(({ address }) => address !== null).length > 1) continue;
+    const message = `packets to peer ${peer.name} are not duplicated: it has no two paths with an address`;
+    source.warning([...path, "resiliency"], message, "add a path to the peer, or write failover");
+  }
 }

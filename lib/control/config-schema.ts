@@ -49,7 +49,7 @@ export interface Draft {
   readonly services: DraftList<ServiceConfig>;
   readonly serviceRoutes: DraftList<ServiceRouteConfig>;
   readonly peers: DraftList<PeerDraft>;
-  readonly servicePolicies: DraftList<ServicePolicyDraft>;
+  readonly servicePolicies: DraftList<ServicePolicyConfig>;
   readonly securityPolicies: DraftList<SecurityPolicyDraft>;
 }
 
@@ -58,10 +58,6 @@ export type BfdDraft = { readonly [K in keyof BfdSettings]?: BfdSettings[K] | un
 
 export interface PeerDraft extends Omit<PeerConfig, "paths"> {
   readonly paths: readonly (Omit<PeerPathConfig, "bfd"> & { readonly bfd: BfdDraft })[];
-}
-
-export interface ServicePolicyDraft extends Omit<ServicePolicyConfig, "resiliency"> {
-  readonly resiliency: ServicePolicyConfig["resiliency"] | "packet-duplication";
 }
 
 /** A security policy as it is written; keys that stand in files are not read yet. */
@@ -89,6 +85,7 @@ export const CAPACITIES = {
   "limits.slow-path-per-turn": [128, 16, 128],
   "limits.waypoint-pairs-per-path": [400_000, 16, 1_000_000],
   "limits.fabric-chains": [256, 1, 4096],
+  "limits.duplicated-sessions": [4096, 1, 1_000_000],
 } as const satisfies Record<string, readonly [number, number, number]>;
 
 /** Protocol sheet 6.1. */
@@ -313,6 +310,7 @@ function sections(need: Need) {
     "slow-path-per-turn": capacity("limits.slow-path-per-turn"),
     "waypoint-pairs-per-path": capacity("limits.waypoint-pairs-per-path"),
     "fabric-chains": capacity("limits.fabric-chains"),
+    "duplicated-sessions": capacity("limits.duplicated-sessions"),
     "half-open": sessionLimit.optional(),
   });
   const bfd = z
@@ -446,6 +444,7 @@ function sections(need: Need) {
     name: need(name, ""),
     strategy: z.enum(["hunt", "proportional"]).default("hunt"),
     resiliency: z.enum(["none", "failover", "revertible-failover", "packet-duplication"]).default("failover"),
+    "transport-state-enforcement": z.enum(["reset", "block", "allow"]).default("reset"),
     "max-loss": between(0, 100).optional(),
     "max-latency": duration(1, 60_000).optional(),
     "max-jitter": duration(1, 60_000).optional(),
@@ -487,6 +486,7 @@ function sections(need: Need) {
         slowPathPerTurn: limits["slow-path-per-turn"],
         waypointPairsPerPath: limits["waypoint-pairs-per-path"],
         fabricChains: limits["fabric-chains"],
+        duplicatedSessions: limits["duplicated-sessions"],
         halfOpen: limits["half-open"] ?? null,
       },
     })),
@@ -530,10 +530,11 @@ function sections(need: Need) {
       }),
     ),
     servicePolicies: servicePolicies.transform(
-      (raw): ServicePolicyDraft => ({
+      (raw): ServicePolicyConfig => ({
         name: raw.name,
         strategy: raw.strategy,
         resiliency: raw.resiliency,
+        transportState: raw["transport-state-enforcement"],
         maxLossPercent: raw["max-loss"] ?? null,
         maxLatencyMs: raw["max-latency"] ?? null,
         maxJitterMs: raw["max-jitter"] ?? null,

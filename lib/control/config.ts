@@ -54,6 +54,7 @@ export interface Limits {
   readonly slowPathPerTurn: number;
   readonly waypointPairsPerPath: number;
   readonly fabricChains: number;
+  readonly duplicatedSessions: number;
   /** Null = no limit. */
   readonly halfOpen: number | null;
 }
@@ -160,7 +161,9 @@ export interface PeerPathConfig {
 export interface ServicePolicyConfig {
   readonly name: string;
   readonly strategy: "hunt" | "proportional";
-  readonly resiliency: "none" | "failover" | "revertible-failover";
+  readonly resiliency: "none" | "failover" | "revertible-failover" | "packet-duplication";
+  /** What becomes of a TCP segment of no session that is no SYN. */
+  readonly transportState: "reset" | "block" | "allow";
   readonly maxLossPercent: number | null;
   readonly maxLatencyMs: number | null;
   readonly maxJitterMs: number | null;

@@ -20,7 +20,7 @@ import type { Config } from "./config.ts";
 import type { Router } from "./router-parts.ts";
 
 /** Of the form of these bytes: changes with them. */
-export const STATE_FORMAT = 1;
+export const STATE_FORMAT = 2;
 /** Sessions in one piece. */
 const SESSIONS_PER_PIECE = 1024;
 
@@ -128,19 +128,23 @@ export class RouterRestorer {
 
   /** A pair is one session's: what two have could be given back twice, what none has never. */
   #checkPairs(): void {
-    const { table, paths } = this.#router.sessions;
+    const { table, paths, duplicates } = this.#router.sessions;
     const inUse = paths.reduce((sum, { tcpPorts, udpPorts }) => sum + tcpPorts.inUse + udpPorts.inUse, 0);
     const claimed = new Map<ShardedPortPool, Uint8Array>();
     let claims = 0;
+    const claim = (session: number, path: number, row: number) => {
+      if (row < 0) return;
+      const pool = paths[path].ports(wireProtocol(table.context[session * 4 + 3]));
+      const rows = claimed.get(pool) ?? new Uint8Array(PAIRS_MAX);
+      claimed.set(pool, rows);
+      claims++;
+      if (rows[row]++ > 0) throw new StateError("a port pair is two sessions'");
+    };
     for (const session of this.#router.sessions.rows()) {
-      for (const side of table.sides) {
-        const row = side.portRow[session];
-        if (row < 0) continue;
-        const pool = paths[side.path[session]].ports(wireProtocol(table.context[session * 4 + 3]));
-        const rows = claimed.get(pool) ?? new Uint8Array(PAIRS_MAX);
-        claimed.set(pool, rows);
-        claims++;
-        if (rows[row]++ > 0) throw new StateError("a port pair is two sessions'");
+      for (const [way, side] of table.sides.entries()) {
+        claim(session, side.path[session], side.portRow[session]);
+        const row = table.duplicate[session * 2 + way];
+        if (row >= 0) claim(session, duplicates.second.path[row], duplicates.second.portRow[row]);
       }
     }
     if (claims !== inUse) throw new StateError(`${inUse} port pairs are in use, and ${claims} sessions'`);

@@ -17,6 +17,8 @@ export interface SessionsAnswer {
     readonly peer: string | null;
     readonly path: string | null;
     readonly waypoint: { readonly local: string; readonly remote: string } | null;
+    /** Under packet duplication the path of the copies, to the same peer; null = it has none. */
+    readonly secondPath: string | null;
     readonly state: string;
     /** Its payload, between the first and the last router. */
     readonly encrypted: boolean;
@@ -203,6 +205,7 @@ export function printAnswer(resource: ShowResource, answer: object): string {
 
 function printSessions({ sessions }: SessionsAnswer): string {
   const hasWorkers = sessions.some(({ worker }) => worker !== undefined);
+  const hasSeconds = sessions.some(({ secondPath }) => secondPath !== null);
   return printTable(
     "sessions",
     [
@@ -214,6 +217,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       "DESTINATION",
       "PEER",
       "WAYPOINT",
+      ...(hasSeconds ? ["SECOND-PATH"] : []),
       "STATE",
       "ENCRYPTED",
       "PACKETS",
@@ -231,6 +235,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       session.destination,
       session.peer ?? "-",
       session.waypoint === null ? "-" : `${session.waypoint.local}>${session.waypoint.remote}`,
+      ...(hasSeconds ? [session.secondPath ?? "-"] : []),
       session.state,
       session.encrypted ? (session.ownKey ? "own-key" : "yes") : "-",
       `${session.packets.forward}/${session.packets.reverse}`,

@@ -18,7 +18,7 @@ import {
   FLOW_SHIFT,
   FLOW_SOURCE,
 } from "../table/flow-table.ts";
-import { PAYLOAD_ENCRYPTED, SIDE_SENDING } from "../table/session-table.ts";
+import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { formatAddress, formatPrefix, formatSocket } from "./address-text.ts";
 import type { ServiceRouteConfig, Transport } from "./config.ts";
@@ -109,6 +109,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     peer: path?.peerName ?? null,
     path: path === undefined ? null : pathText(router.interfaces, path),
     waypoint: path === undefined ? null : waypoint(router, row, path),
+    secondPath: secondPath(router, row),
     state: stateName(router, row, protocol),
     encrypted: table.payload[row] === PAYLOAD_ENCRYPTED,
     ownKey: table.keyLength(row) !== 0,
@@ -119,6 +120,14 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     idleMs: idleMs(router.sessions, row, nowMs),
     ...(router.strays === null ? {} : { worker: router.strays.worker }),
   };
+}
+
+/** Of the same hop as `path`. */
+function secondPath(router: Router, row: number): string | null {
+  const { sessions } = router;
+  const way = sessions.table.downstream.path[row] >= 0 ? REVERSE : FORWARD;
+  const second = sessions.secondPath(row, way);
+  return second < 0 ? null : pathText(router.interfaces, sessions.paths[second]);
 }
 
 /** The waypoint pair on the session's hop over `path`: the downstream one, or at its egress router the upstream one. */

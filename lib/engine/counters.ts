@@ -50,6 +50,10 @@ export const FABRIC_FRAGMENTS_SENT = counter(
   "Fabric fragments sent, for packets that did not fit the path with what was added to them.",
 );
 export const FABRIC_REASSEMBLED = counter("fabric.reassembled", "Packets put together from fabric fragments.");
+export const DUPLICATES_SENT = counter(
+  "duplicates.sent",
+  "Copies of packets sent over a second path, under packet duplication.",
+);
 export const TCP_RESETS_SENT = counter("tcp.resets-sent", "Resets that answered TCP segments of unknown sessions.");
 export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded messages sent.");
 export const ECHO_REPLIES_SENT = counter("icmp.echo-replies-sent", "Pings of the router's own addresses answered.");

@@ -81,9 +81,11 @@ export class PacketSecurity {
     return path.security === null ? 0 : path.security.ring.sending(nowMs).version;
   }
 
-  /** Bytes that a digest adds to every packet for this peer. */
-  overhead(path: PeerPath): number {
-    return path.security?.sign === "every-packet" ? path.security.ring.current.hmac!.length : 0;
+  /** Bytes that a digest adds to every packet for this peer; `isMetadata`: to those that have metadata. */
+  overhead(path: PeerPath, isMetadata = false): number {
+    const { security } = path;
+    if (security === null || (security.sign !== "every-packet" && !isMetadata)) return 0;
+    return security.ring.current.hmac?.length ?? 0;
   }
 
   /** What signs packets for this peer now. Only where it signs. */

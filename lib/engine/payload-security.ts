@@ -16,15 +16,7 @@ import {
 } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
 import { OP_FROM_PEER } from "../table/flow-table.ts";
-import {
-  FORWARD,
-  PAYLOAD_CLEAR,
-  PAYLOAD_ENCRYPTED,
-  PAYLOAD_WATCHED,
-  REVERSE,
-  SIDE_PLAIN,
-  SIDE_SENDING,
-} from "../table/session-table.ts";
+import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, PAYLOAD_WATCHED, REVERSE } from "../table/session-table.ts";
 import { applyDelta, deltaU16, l4IsRight } from "../wire/checksum.ts";
 import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, KEY_PROTOCOL, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { PARSED_SECURITY_KEY, type ParsedMetadata } from "../wire/metadata.ts";
@@ -178,8 +170,7 @@ export class PayloadSecurity {
       const from = getI32(told, parsed.offsetOf(ATTRIBUTE_ENCRYPTED_FROM));
       const isNew = !knew || table.encryptedFrom[session * 2 + direction] !== from;
       encryptFrom(table, session, direction, from);
-      const beyond = table.sides[1 - direction];
-      if (isNew && beyond.state[session] !== SIDE_PLAIN) beyond.state[session] = SIDE_SENDING;
+      if (isNew) this.#sessions.mustTell(session, 1 - direction);
     }
     return true;
   }
@@ -206,7 +197,7 @@ export class PayloadSecurity {
     }
     if (!isFirstRouter(table, session)) return;
     encryptFrom(table, session, FORWARD, direction === FORWARD ? sequence : table.tcpNumbers[session * 4]);
-    table.downstream.state[session] = SIDE_SENDING;
+    this.#sessions.mustTell(session, REVERSE);
   }
 
   /** The last router begins with what its server sends next, once it has heard that the first one has begun. */
@@ -217,7 +208,7 @@ export class PayloadSecurity {
     const next = table.tcpNumbers[session * 4 + 2];
     const isBehind = next !== 0 && ((next - sequence) | 0) > 0;
     encryptFrom(table, session, REVERSE, isBehind ? next : sequence);
-    if (table.upstream.state[session] !== SIDE_PLAIN) table.upstream.state[session] = SIDE_SENDING;
+    this.#sessions.mustTell(session, FORWARD);
   }
 
   /** A segment sent again, longer, across the place where encryption began: only what was in clear before goes in clear now. */

@@ -108,13 +108,29 @@ export class Retrigger {
       const toDo = side.path[session] < 0 ? NOTHING : this.#paths[side.path[session]];
       if (toDo === NOTHING || (toDo === TELL_AGAIN && !this.#isOwed(session, side.state[session]))) continue;
       side.state[session] = SIDE_SENDING;
-      this.#signals.tellAgain(session, 1 - way, nowMs);
+      this.#signals.tellAgain(session, way, nowMs);
       packets++;
     }
+    packets += this.#tellSecond(session, nowMs);
     if (packets === 0) return 0;
     this.#told[session >> 3] |= 1 << (session & 7);
     this.#sessions.settle(session);
     this.toldTotal += packets;
+    return packets;
+  }
+
+  #tellSecond(session: number, nowMs: number): number {
+    const { table, duplicates } = this.#sessions;
+    let packets = 0;
+    for (let way = 0; way < 2; way++) {
+      const path = this.#sessions.secondPath(session, way);
+      if (path < 0 || this.#paths[path] === NOTHING) continue;
+      const row = table.duplicate[session * 2 + way];
+      if (this.#paths[path] === TELL_AGAIN && !this.#isOwed(session, duplicates.second.state[row])) continue;
+      duplicates.second.state[row] = SIDE_SENDING;
+      this.#signals.tellSecondAgain(session, way, nowMs);
+      packets++;
+    }
     return packets;
   }
 

@@ -4,7 +4,7 @@
 // one stays wrong.
 
 import { FLOW_DELTAS, FLOW_NEW_DESTINATION, FLOW_NEW_PORTS, FLOW_NEW_SOURCE } from "../table/flow-table.ts";
-import { applyDelta, applyDeltaUdp, pseudoSum } from "../wire/checksum.ts";
+import { addDelta, applyDelta, applyDeltaUdp, deltaI32, pseudoSum } from "../wire/checksum.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 
 // A module's own constants are folded into its code; an imported one is loaded at each use (engine/README.md).
@@ -55,6 +55,27 @@ export function rewrite(
   view.setInt32(l3 + 8, life);
   view.setInt32(l3 + 12, source);
   view.setInt32(l3 + 16, destination);
+}
+
+/** The same packet with other addresses and ports; its TTL stays as it is. Its checksums must be whole; a wrong one stays wrong. */
+export function readdress(
+  view: DataView,
+  l3: number,
+  l4: number,
+  source: number,
+  destination: number,
+  ports: number,
+): void {
+  const addresses = addDelta(deltaI32(view.getInt32(l3 + 12), source), deltaI32(view.getInt32(l3 + 16), destination));
+  const l4Delta = addDelta(addresses, deltaI32(view.getInt32(l4), ports));
+  view.setUint16(l3 + 10, update(view.getUint16(l3 + 10), addresses));
+  view.setInt32(l3 + 12, source);
+  view.setInt32(l3 + 16, destination);
+  view.setInt32(l4, ports);
+  const isUdp = view.getUint8(l3 + 9) === UDP;
+  const field = l4 + (isUdp ? 6 : 16);
+  const old = view.getUint16(field);
+  view.setUint16(field, isUdp ? updateUdp(old, l4Delta) : update(old, l4Delta));
 }
 
 /** Write the 12 bytes of MAC addresses that begin the frame at `offset`, three words (peer/neighbor.ts). */

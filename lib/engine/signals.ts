@@ -9,16 +9,8 @@ import * as handshake from "../session/metadata-handshake.ts";
 import { type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import type { SessionMetadata } from "../session/session-metadata.ts";
 import type { CounterSet } from "../table/counter-set.ts";
-import {
-  FLOW_NEW_DESTINATION,
-  FLOW_NEW_PORTS,
-  FLOW_NEW_SOURCE,
-  FLOW_NEXT_HOP,
-  FLOW_PLAN,
-  FLOW_SHIFT,
-  planEgress,
-} from "../table/flow-table.ts";
-import { FORWARD, REVERSE } from "../table/session-table.ts";
+import { FLOW_DESTINATION, FLOW_PORTS, FLOW_SHIFT, FLOW_SOURCE } from "../table/flow-table.ts";
+import { FORWARD, type HandshakeColumns, REVERSE } from "../table/session-table.ts";
 import { AT_L4, KEY_PORTS, KEY_PROTOCOL, PROTOCOL_TCP } from "../wire/flow-key.ts";
 import type { MetadataWriter } from "../wire/metadata.ts";
 import {
@@ -34,6 +26,16 @@ import type { Generator } from "./generate.ts";
 import { MadePacket } from "./made-packet.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { Tunnel } from "./tunnel.ts";
+
+/** One of the ways between us and the peer on a session's side `way`: by its own path, or by its second one. */
+interface Leg {
+  readonly session: number;
+  readonly way: number;
+  readonly side: HandshakeColumns;
+  readonly row: number;
+  /** That the peer's packets come by. */
+  readonly flow: number;
+}
 
 /** A control message: base header, attributes 16 and 24. A health check has as many. */
 const CONTROL_BYTES = 25;
@@ -69,51 +71,76 @@ export class Signals {
     this.#tunnel = parts.tunnel;
   }
 
-  /** Generate what the session's handshake has waited for long enough: the answer to the initiator, the stop to the responder. */
+  /** Generate what the session's handshakes have waited for long enough: the answer to the initiator, the stop to the responder. */
   generateIfDue(session: number, nowMs: number): void {
-    const { upstream, downstream } = this.#sessions.table;
-    if (handshake.answerDueInMs(upstream, session, nowMs) === 0) {
-      const path = this.#sessions.paths[upstream.path[session]];
+    for (const way of [FORWARD, REVERSE]) {
+      this.#generateOn(this.#firstLeg(session, way), nowMs);
+      const second = this.#secondLeg(session, way);
+      if (second !== null) this.#generateOn(second, nowMs);
+    }
+  }
+
+  #generateOn(leg: Leg, nowMs: number): void {
+    const { session, way, side, row } = leg;
+    if (way === FORWARD) {
+      if (handshake.answerDueInMs(side, row, nowMs) > 0) return;
+      const path = this.#sessions.paths[side.path[row]];
       const version = this.#security.version(path, nowMs);
-      this.#send(session, REVERSE, this.#metadata.writeDisableForward(session, path, version), nowMs);
-      handshake.generated(upstream, session, nowMs);
+      this.#send(leg, this.#metadata.writeDisableForward(session, path, version), nowMs);
+      handshake.generated(side, row, nowMs);
+      return;
     }
-    if (handshake.stopDueInMs(downstream, session, nowMs) === 0) {
-      // Bare forward packets that went out on the fast path meanwhile have said it already.
-      const waited = elapsedMs(nowMs, downstream.unansweredSinceMs[session]);
-      if (silentMs(this.#sessions, session, FORWARD, nowMs) < waited) {
-        handshake.answered(downstream, session);
-        return;
-      }
-      this.#control(session, FORWARD, CONTROL_DISABLE_METADATA, nowMs);
-      handshake.generated(downstream, session, nowMs);
+    if (handshake.stopDueInMs(side, row, nowMs) > 0) return;
+    // Bare forward packets that went out on the fast path meanwhile have said it already.
+    const waited = elapsedMs(nowMs, side.unansweredSinceMs[row]);
+    if (silentMs(this.#sessions, session, FORWARD, nowMs) < waited) {
+      handshake.answered(side, row);
+      return;
     }
+    this.#control(leg, CONTROL_DISABLE_METADATA, nowMs);
+    handshake.generated(side, row, nowMs);
   }
 
   /** Send an empty packet where the NAT in front of us would otherwise forget the session (protocol sheet 6.7). */
   keepAliveIfDue(session: number, nowMs: number): void {
-    const { sides } = this.#sessions.table;
-    for (const direction of [FORWARD, REVERSE]) {
-      if (keepAliveDueInMs(this.#sessions, session, direction, nowMs) > 0) continue;
-      this.#control(session, direction, CONTROL_KEEP_ALIVE, nowMs);
-      handshake.keptAlive(sides[1 - direction], session, nowMs);
+    for (const way of [FORWARD, REVERSE]) {
+      this.#keepAliveOn(this.#firstLeg(session, way), nowMs);
+      const second = this.#secondLeg(session, way);
+      if (second !== null) this.#keepAliveOn(second, nowMs);
     }
+  }
+
+  #keepAliveOn(leg: Leg, nowMs: number): void {
+    const { session, way, side, row } = leg;
+    if (keepAliveDueInMs(this.#sessions, session, 1 - way, nowMs, side, row) > 0) return;
+    this.#control(leg, CONTROL_KEEP_ALIVE, nowMs);
+    handshake.keptAlive(side, row, nowMs);
   }
 
   /** Answer a health check that came in `direction`, in a packet with `asked` bytes of payload: the session is known. */
   confirm(session: number, direction: number, asked: number, nowMs: number): void {
     const { paths, table } = this.#sessions;
     if (!this.#mayAnswer(paths[table.sides[direction].path[session]], asked, nowMs)) return;
-    this.#control(session, 1 - direction, CONTROL_SESSION_EXISTS, nowMs);
+    this.#control(this.#firstLeg(session, direction), CONTROL_SESSION_EXISTS, nowMs);
   }
 
-  /** Tell the peer that packets in `direction` go to of the session, which it may have lost. */
-  tellAgain(session: number, direction: number, nowMs: number): void {
-    const { paths, table } = this.#sessions;
-    const path = paths[table.sides[1 - direction].path[session]];
+  /** Tell the peer on the session's side `way` of it, over the path of that side: it may have lost the session. */
+  tellAgain(session: number, way: number, nowMs: number): void {
+    this.#tellOn(this.#firstLeg(session, way), nowMs);
+  }
+
+  /** The same over the second path. */
+  tellSecondAgain(session: number, way: number, nowMs: number): void {
+    const second = this.#secondLeg(session, way);
+    if (second !== null) this.#tellOn(second, nowMs);
+  }
+
+  #tellOn(leg: Leg, nowMs: number): void {
+    const { session, way, side, row } = leg;
+    const path = this.#sessions.paths[side.path[row]];
     const version = this.#security.version(path, nowMs);
     const remaining = remainingS(this.#sessions, session, nowMs);
-    this.#send(session, direction, this.#metadata.writeAgain(session, direction, path, version, remaining), nowMs);
+    this.#send(leg, this.#metadata.writeAgain(session, 1 - way, path, version, remaining), nowMs);
   }
 
   /** Nothing is answered with more bytes than asked, nor too often: without keys anybody may ask in the peer's name. */
@@ -132,13 +159,12 @@ export class Signals {
     if (!isThere || table.sides[1 - direction].path[session] !== path.row) return;
     path.metrics!.fillReport(this.#metrics, nowMs);
     const length = this.#metadata.writeMetrics(this.#metrics, this.#security.version(path, nowMs));
-    this.#send(session, direction, length, nowMs);
+    this.#send(this.#firstLeg(session, 1 - direction), length, nowMs);
   }
 
-  #control(session: number, direction: number, reason: number, nowMs: number): void {
-    const { paths, table } = this.#sessions;
-    const version = this.#security.version(paths[table.sides[1 - direction].path[session]], nowMs);
-    this.#send(session, direction, this.#metadata.writeControl(reason, version), nowMs);
+  #control(leg: Leg, reason: number, nowMs: number): void {
+    const version = this.#security.version(this.#sessions.paths[leg.side.path[leg.row]], nowMs);
+    this.#send(leg, this.#metadata.writeControl(reason, version), nowMs);
   }
 
   /** Answer a packet, with `asked` bytes of payload, of a session we do not know, on its tuple swapped: send metadata. */
@@ -157,27 +183,40 @@ export class Signals {
     this.#transmit(path, path.interfaceId, path.nextHop, nowMs);
   }
 
-  /** Send the writer's metadata alone, in the given direction of the session. */
-  #send(session: number, direction: number, metadataLength: number, nowMs: number): void {
+  /** Send the writer's metadata alone. */
+  #send({ session, way, side, row, flow }: Leg, metadataLength: number, nowMs: number): void {
     const { flows, paths, table } = this.#sessions;
     const { words } = flows;
-    const path = paths[table.sides[1 - direction].path[session]];
-    const base = table.flow(session, direction) << FLOW_SHIFT;
+    const path = paths[side.path[row]];
+    const direction = 1 - way;
     const said = session * 4 + direction * 2;
-    const heard = session * 4 + (1 - direction) * 2;
+    const heard = session * 4 + way * 2;
+    // As what comes from there, with its ends swapped.
+    const base = flow << FLOW_SHIFT;
     this.#generator.carrier(
       wireProtocol(table.context[session * 4 + 3]),
-      words[base + FLOW_NEW_SOURCE],
-      words[base + FLOW_NEW_DESTINATION],
-      words[base + FLOW_NEW_PORTS],
+      words[base + FLOW_DESTINATION],
+      words[base + FLOW_SOURCE],
+      swapPorts(words[base + FLOW_PORTS]),
       table.tcpNumbers[said] || table.tcpNumbers[heard + 1],
       table.tcpNumbers[heard],
       this.#writer.buffer,
       this.#security.sealMetadata(this.#writer, metadataLength, path, nowMs),
     );
-    const tunnel = this.#sessions.isTunnelled(session, direction) ? this.#tunnel : null;
-    const hop = tunnel === null ? words[base + FLOW_NEXT_HOP] : path.nextHop;
-    this.#transmit(path, planEgress(words[base + FLOW_PLAN]), hop, nowMs, tunnel);
+    const isTunnelled = side === table.sides[way] && this.#sessions.isTunnelled(session, direction);
+    this.#transmit(path, path.interfaceId, path.nextHop, nowMs, isTunnelled ? this.#tunnel : null);
+  }
+
+  #firstLeg(session: number, way: number): Leg {
+    const { table } = this.#sessions;
+    return { session, way, side: table.sides[way], row: session, flow: table.flow(session, way) };
+  }
+
+  #secondLeg(session: number, way: number): Leg | null {
+    if (this.#sessions.secondPath(session, way) < 0) return null;
+    const { table, duplicates } = this.#sessions;
+    const row = table.duplicate[session * 2 + way];
+    return { session, way, side: duplicates.second, row, flow: duplicates.flow[row] };
   }
 
   #transmit(path: PeerPath, egress: number, hop: number, nowMs: number, tunnel: Tunnel | null = null): void {

@@ -9,17 +9,22 @@ import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
 import { Classification, classifyMetadata, classifyPacket } from "../session/classify.ts";
+import type { Duplication } from "../session/duplication.ts";
 import { armTimer, holdBackClock, isExpired, remainingS, watchSilence } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import { firstPayload } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
+import type { ServicePolicy } from "../session/service-route.ts";
 import {
   ForwardMetadata,
   NO_POLICY_NAME,
+  NOT_NUMBERED,
+  NUMBER_OVERHEAD,
   readContext,
   readForwardMetadata,
+  readPacketNumber,
   readServiceSessions,
   readUuid,
   type SessionMetadata,
@@ -27,11 +32,14 @@ import {
 import { isTcpOver, nextTcpState } from "../session/tcp-state.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {
+  FLOW_DESTINATION,
   FLOW_NEW_PORTS,
   FLOW_NEXT_HOP,
   FLOW_PLAN,
+  FLOW_PORTS,
   FLOW_SESSION,
   FLOW_SHIFT,
+  FLOW_SOURCE,
   GENERATION_MASK,
   OP_FROM_PEER,
   OP_INSERT_UDP,
@@ -41,7 +49,14 @@ import {
   planDirection,
   planEgress,
 } from "../table/flow-table.ts";
-import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
+import {
+  FORWARD,
+  type HandshakeColumns,
+  PAYLOAD_CLEAR,
+  PAYLOAD_ENCRYPTED,
+  REVERSE,
+  SIDE_SENDING,
+} from "../table/session-table.ts";
 import { BFD_PORT_MULTIHOP, BFD_PORT_PEER, BFD_PORT_SINGLE_HOP } from "../wire/bfd.ts";
 import { ipv4HeaderIsRight, l4IsRight } from "../wire/checksum.ts";
 import {
@@ -76,6 +91,7 @@ import {
 import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DISABLE_FORWARD,
+  ATTRIBUTE_DUPLICATE_SEQUENCE,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_FRAGMENT,
   ATTRIBUTE_HEALTH_CHECK,
@@ -109,6 +125,7 @@ import { getUdpLength } from "../wire/udp.ts";
 import {
   CONSUMED,
   DROP_CONTROL_UNKNOWN,
+  DROP_DUPLICATE,
   DROP_EXCEEDS_MTU,
   DROP_FRAGMENT_MALFORMED,
   DROP_FRAGMENT_TABLE_FULL,
@@ -123,6 +140,7 @@ import {
   DROP_METADATA_UNEXPECTED,
   DROP_NO_RETURN_ROUTE,
   DROP_NOT_A_PEER,
+  DROP_PATH_DOWN,
   DROP_RECOVERING,
   DROP_REPLAY,
   DROP_ROUTE_LOOP,
@@ -137,6 +155,7 @@ import {
 } from "../wire/verdict.ts";
 import {
   countVerdict,
+  DUPLICATES_SENT,
   dropCounter,
   ECHO_REPLIES_SENT,
   FABRIC_FRAGMENTS_SENT,
@@ -157,7 +176,7 @@ import { canCut, hidesCookie, isPartial, mayHideMetadata, segmentSizeOf } from "
 import type { Generator } from "./generate.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
-import { rewrite } from "./rewrite.ts";
+import { readdress, rewrite } from "./rewrite.ts";
 import type { Signals } from "./signals.ts";
 import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "./splice.ts";
 import type { Strays } from "./strays.ts";
@@ -200,6 +219,7 @@ export class SlowPath {
   readonly #security: PacketSecurity;
   readonly #payload: PayloadSecurity;
   readonly #reroute: Reroute;
+  readonly #duplication: Duplication;
   readonly #isPacketBased: boolean;
   readonly #parsed = new ParsedMetadata();
   readonly #forward = new ForwardMetadata();
@@ -214,6 +234,12 @@ export class SlowPath {
   /** One segment of a super-frame from a peer. It may complete a fabric fragment chain in #piece. */
   readonly #arrived = new FrameBatch(new Uint8Array(0), 1);
   readonly #arrivedKey: Int32Array;
+  /** The copy of a packet that goes over a session's second path. */
+  readonly #copy = new FrameBatch(new Uint8Array(0), 1);
+  readonly #copyKey: Int32Array;
+  /** The handshake that the packet in hand belongs to, and its row there: of its session's side, or of the second path of that. */
+  #from: HandshakeColumns;
+  #fromRow = 0;
   /** The largest of all interfaces: what the generator's slots have room for. */
   readonly #mtuMax: number;
   /** Some path is watched by BFD. */
@@ -243,6 +269,7 @@ export class SlowPath {
     security: PacketSecurity;
     payload: PayloadSecurity;
     reroute: Reroute;
+    duplication: Duplication;
     /** A peer's packet of a session that is not known is answered by asking for it. */
     isPacketBased: boolean;
     keyRowWords: number;
@@ -262,10 +289,13 @@ export class SlowPath {
     this.#security = parts.security;
     this.#payload = parts.payload;
     this.#reroute = parts.reroute;
+    this.#duplication = parts.duplication;
     this.#isPacketBased = parts.isPacketBased;
     this.#pieceKey = new Int32Array(parts.keyRowWords);
     this.#arrivedKey = new Int32Array(parts.keyRowWords);
+    this.#copyKey = new Int32Array(parts.keyRowWords);
     this.#isMonitored = parts.sessions.paths.some(({ bfd }) => bfd.enabled);
+    this.#from = parts.sessions.table.upstream;
     this.#mtuMax = Math.max(...parts.interfaces.map(({ mtu }) => mtu));
     writeFalsePositiveMarker(this.#marker, 0);
   }
@@ -280,8 +310,8 @@ export class SlowPath {
       return isTenants ? this.#ttlExceeded(batch, i, key, nowMs) : DROP_TTL;
     }
     const verdict = this.#openFromPlain(batch, i, key, nowMs);
-    if (verdict === DROP_TCP_MID_FLOW && this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs)) {
-      this.#reply(ingress.id, TCP_RESETS_SENT);
+    if (verdict === DROP_TCP_MID_FLOW && this.#transportState() === "reset") {
+      if (this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs)) this.#reply(ingress.id, TCP_RESETS_SENT);
     }
     if (verdict !== OK) return verdict;
     return this.session(batch, i, key, this.#sessions.table.forwardFlow[this.#sessions.opened], nowMs);
@@ -305,9 +335,20 @@ export class SlowPath {
     if (!ipv4HeaderIsRight(bytes, key[AT_L3])) return DROP_IP_CHECKSUM;
     const begins = protocol === PROTOCOL_TCP && (getTcpFlags(bytes, key[AT_L4]) & OPENING_FLAGS) === SYN;
     if (!begins && this.#mayComeBack(nowMs)) return DROP_RECOVERING;
-    if (protocol === PROTOCOL_TCP && !begins) return DROP_TCP_MID_FLOW;
+    if (protocol === PROTOCOL_TCP && !begins && !this.#mayJoin(getTcpFlags(bytes, key[AT_L4])))
+      return DROP_TCP_MID_FLOW;
     if (protocol === PROTOCOL_ICMP && getIcmpType(bytes, key[AT_L4]) !== ICMP_ECHO) return DROP_ICMP_TYPE;
     return OK;
+  }
+
+  /** Of the service that was just classified. */
+  #transportState(): ServicePolicy["transportState"] {
+    return this.#policy.services[this.#classification.service].policy.transportState;
+  }
+
+  /** Whether a segment with these flags, and no SYN alone, opens a session in its midst. */
+  #mayJoin(flags: number): boolean {
+    return this.#transportState() === "allow" && (flags & (SYN | RST)) === 0 && (flags & ACK) !== 0;
   }
 
   /**
@@ -392,6 +433,7 @@ export class SlowPath {
     request.route = this.#classification.route;
     const verdict = this.#sessions.open(request, nowMs);
     request.payloadKey.fill(0);
+    if (verdict === OK) this.#duplication.look(this.#sessions.opened, nowMs);
     return verdict;
   }
 
@@ -434,7 +476,11 @@ export class SlowPath {
       if (isKeepAlive) this.#askBehindNat(batch.bytes, key, path, nowMs);
       return DROP_UNKNOWN_SESSION;
     }
-    if (!parsed.has(ATTRIBUTE_HEALTH_CHECK)) return DROP_METADATA_CONTEXT;
+    if (!parsed.has(ATTRIBUTE_HEALTH_CHECK)) {
+      if (!parsed.has(ATTRIBUTE_DUPLICATE_SEQUENCE)) return DROP_METADATA_CONTEXT;
+      // As bare as it gets where packets are numbered.
+      if (!this.#isPacketBased) return DROP_UNKNOWN_SESSION;
+    }
     this.#signals.askForMetadata(batch.bytes, key, this.#sessions.paths[path], key[AT_END] - key[AT_PAYLOAD], nowMs);
     return DROP_UNKNOWN_SESSION;
   }
@@ -477,13 +523,19 @@ export class SlowPath {
     if (table.sides[direction].path[session] < 0) return DROP_ROUTE_LOOP;
     if (!this.#hasContext(session, direction)) return DROP_METADATA_UNEXPECTED;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
-    const isOurs = this.#reroute.isOurMove(session, direction, paths[path]);
-    const adopted = isOurs ? OK : this.#reroute.adopt(session, direction, paths[path], key, nowMs);
+    const isNumbered = parsed.has(ATTRIBUTE_DUPLICATE_SEQUENCE);
+    const isSecond = isNumbered && this.#duplication.isSecond(session, direction, paths[path]);
+    const isOurs = !isSecond && this.#reroute.isOurMove(session, direction, paths[path]);
+    let adopted = OK;
+    if (isSecond) adopted = this.#duplication.adopt(session, direction, paths[path], key, nowMs);
+    else if (!isOurs) adopted = this.#reroute.adopt(session, direction, paths[path], key, nowMs);
     if (adopted !== OK) return adopted;
     this.#security.remember(nowMs);
     this.#isRead = true;
     this.#isLate = isOurs;
-    return this.session(batch, i, key, table.flow(session, direction), nowMs);
+    const { duplicates } = this.#sessions;
+    const second = isSecond ? table.duplicate[session * 2 + direction] : -1;
+    return this.session(batch, i, key, second < 0 ? table.flow(session, direction) : duplicates.flow[second], nowMs);
   }
 
   /** Whether the parsed metadata's context, of packets in `direction`, is the session's. */
@@ -647,8 +699,9 @@ export class SlowPath {
   }
 
   /** A packet of a known flow that the fast path would not take. */
-  session(batch: FrameBatch, i: number, key: Int32Array, flow: number, nowMs: number): number {
+  session(batch: FrameBatch, i: number, key: Int32Array, by: number, nowMs: number): number {
     const { flows, table } = this.#sessions;
+    const flow = this.#flowOf(by);
     const isRead = this.#isRead;
     const isLate = this.#isLate;
     this.#isRead = false;
@@ -678,6 +731,7 @@ export class SlowPath {
     }
 
     if ((plan & OP_FROM_PEER) !== 0) {
+      this.#setFrom(session, direction, by);
       const isBehind = isLate || flow !== table.flow(session, direction);
       const verdict = this.#arrive(batch, i, key, session, direction, isRead, isBehind, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
@@ -685,8 +739,7 @@ export class SlowPath {
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
     table.healthCheck[session] &= ~(1 << (1 - direction));
-    const isTunnelled = this.#sessions.isTunnelled(session, FORWARD) || this.#sessions.isTunnelled(session, REVERSE);
-    if ((plan & OP_SECURE) !== 0 || isTunnelled) this.#lowerMss(batch.bytes, key, session);
+    if ((plan & OP_SECURE) !== 0 || this.#grows(session)) this.#lowerMss(batch.bytes, key, session);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
 
     const verdict = this.#leave(batch, i, key, flow, session, direction, nowMs);
@@ -694,6 +747,32 @@ export class SlowPath {
     this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);
     return verdict;
+  }
+
+  /** Whether something is put on every packet of the session, between some routers. */
+  #grows(session: number): boolean {
+    const { table } = this.#sessions;
+    const isNumbered = table.duplicate[session * 2] >= 0 || table.duplicate[session * 2 + 1] >= 0;
+    return isNumbered || this.#sessions.isTunnelled(session, FORWARD) || this.#sessions.isTunnelled(session, REVERSE);
+  }
+
+  /** The flow that says what becomes of a packet come by flow `by`: what comes by a second path is the first one's. */
+  #flowOf(by: number): number {
+    const { flows, table, duplicates } = this.#sessions;
+    const at = by << FLOW_SHIFT;
+    const session = flows.words[at + FLOW_SESSION];
+    const direction = planDirection(flows.words[at + FLOW_PLAN]);
+    const row = table.duplicate[session * 2 + direction];
+    return row >= 0 && duplicates.flow[row] === by ? table.flow(session, direction) : by;
+  }
+
+  /** The packet of the session came by flow `by`: which handshake it belongs to. */
+  #setFrom(session: number, direction: number, by: number): void {
+    const { table, duplicates } = this.#sessions;
+    const row = table.duplicate[session * 2 + direction];
+    const isSecond = row >= 0 && duplicates.flow[row] === by;
+    this.#from = isSecond ? duplicates.second : table.sides[direction];
+    this.#fromRow = isSecond ? row : session;
   }
 
   /** A SYN that begins another conversation on the addresses and ports of one that is over. */
@@ -720,8 +799,8 @@ export class SlowPath {
     isBehind: boolean,
     nowMs: number,
   ): number {
-    const { table, paths } = this.#sessions;
-    const path = isBehind ? this.#pathBehind(key, session, direction) : table.sides[direction].path[session];
+    const { paths } = this.#sessions;
+    const path = isBehind ? this.#pathBehind(key, session, direction) : this.#from.path[this.#fromRow];
     if (path < 0) return DROP_NOT_A_PEER;
     if ((key[TRAITS] & TRAIT_COOKIE) !== 0) {
       const verdict = isRead ? OK : this.#readMetadata(batch, i, key, path, nowMs);
@@ -748,8 +827,9 @@ export class SlowPath {
         if (meant !== OK) return meant;
         if (parsed.has(ATTRIBUTE_HEALTH_CHECK))
           this.#signals.confirm(session, direction, key[AT_END] - key[AT_PAYLOAD], nowMs);
+        const isNew = this.#isNew(batch.bytes, key, session, direction);
         removeBeforePayload(batch, i, key, parsed.totalLength);
-        return OK;
+        return isNew ? OK : DROP_DUPLICATE;
       }
     } else {
       const verdict = this.#security.verify(batch, i, key, paths[path], false, nowMs);
@@ -758,12 +838,27 @@ export class SlowPath {
     if (isBehind) return OK;
     // Without metadata: the responder has been heard; an initiator that still waits believes nothing.
     if (direction === FORWARD) {
-      if (table.upstream.state[session] === SIDE_SENDING && this.#payload.isKnown(batch.bytes, key, session))
-        handshake.heardBareForward(table.upstream, session);
-    } else if (table.downstream.state[session] === SIDE_SENDING) {
+      this.#heardBare(batch.bytes, key, session);
+    } else if (this.#from.state[this.#fromRow] === SIDE_SENDING) {
       return DROP_METADATA_MISSING;
     }
     return OK;
+  }
+
+  /** A forward packet that tells nothing of its session: the peer has heard our answer. */
+  #heardBare(bytes: Uint8Array, key: Int32Array, session: number): void {
+    if (this.#from.state[this.#fromRow] === SIDE_SENDING && this.#payload.isKnown(bytes, key, session))
+      handshake.heardBareForward(this.#from, this.#fromRow);
+  }
+
+  /** Of a packet that has a number: whether it is the first with this one. What has none, or cannot be counted, is new. */
+  #isNew(bytes: Uint8Array, key: Int32Array, session: number, direction: number): boolean {
+    const number = readPacketNumber(this.#security.told, this.#parsed);
+    if (number === NOT_NUMBERED) return true;
+    if (direction === FORWARD && !this.#parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4))
+      this.#heardBare(bytes, key, session);
+    const row = this.#duplication.rowOf(session, direction);
+    return row < 0 || this.#sessions.duplicates.isNew(row, number);
   }
 
   /**
@@ -824,7 +919,7 @@ export class SlowPath {
     }
     if (!this.#payload.isSameKey(session, this.#security.told, parsed)) return DROP_SESSION_KEY;
     this.#payload.heard(session, FORWARD, this.#security.told, parsed);
-    handshake.heardForwardMetadata(table.upstream, session, nowMs);
+    handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
   }
@@ -843,13 +938,13 @@ export class SlowPath {
     const parsed = this.#parsed;
     const { table } = this.#sessions;
     if (!parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) {
-      return table.downstream.state[session] === SIDE_SENDING ? DROP_METADATA_MISSING : OK;
+      return this.#from.state[this.#fromRow] === SIDE_SENDING ? DROP_METADATA_MISSING : OK;
     }
     if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
     if (!this.#speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     // An answer to what we said before the session was encrypted is none.
     if (!this.#payload.heard(session, REVERSE, this.#security.told, parsed)) return OK;
-    handshake.heardReverseMetadata(table.downstream, session, nowMs);
+    handshake.heardReverseMetadata(this.#from, this.#fromRow, nowMs);
     const busy = readServiceSessions(this.#security.told, parsed);
     const { peer } = this.#sessions.paths[table.downstream.path[session]];
     if (busy >= 0) this.#policy.loads.heard(peer, table.service[session], busy, nowMs);
@@ -884,17 +979,15 @@ export class SlowPath {
   /** A control message on a session's flow: do what it says, forward nothing (protocol sheet 3.4). */
   #control(bytes: Uint8Array, key: Int32Array, session: number, direction: number, nowMs: number): number {
     const parsed = this.#parsed;
-    const { table } = this.#sessions;
-    const side = table.sides[direction];
     const { told } = this.#security;
     if (!this.#speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     const reason = told[parsed.offsetOf(ATTRIBUTE_CONTROL)];
     if (parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) {
       // Metadata alone, of a session that the peer tells us of again: answered as on any packet.
-      handshake.heardForwardMetadata(table.upstream, session, nowMs);
+      handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);
       this.#signals.generateIfDue(session, nowMs);
     } else if (direction === REVERSE && parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) {
-      handshake.heardReverseMetadata(table.downstream, session, nowMs);
+      handshake.heardReverseMetadata(this.#from, this.#fromRow, nowMs);
     }
     if (reason === CONTROL_DELETE_SESSION) {
       this.#sessions.close(session, nowMs);
@@ -903,8 +996,8 @@ export class SlowPath {
     if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) {
       const heard = this.#payload.heard(session, direction, told, parsed);
       if (heard && (direction === REVERSE || this.#payload.isKnown(bytes, key, session)))
-        handshake.heardDisable(side, session);
-    } else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(side, session);
+        handshake.heardDisable(this.#from, this.#fromRow);
+    } else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(this.#from, this.#fromRow);
     else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;
     this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);
@@ -946,7 +1039,9 @@ export class SlowPath {
     const side = table.sides[1 - direction];
     const path = side.path[session] < 0 ? null : paths[side.path[session]];
     const sending = side.state[session] === SIDE_SENDING;
-    const attach = sending || (path !== null && (table.healthCheck[session] & (1 << direction)) !== 0);
+    const asks = path !== null && (table.healthCheck[session] & (1 << direction)) !== 0;
+    const duplicate = table.duplicate[session * 2 + 1 - direction];
+    const attach = sending || asks || duplicate >= 0;
     const base = flow << FLOW_SHIFT;
     const plan = flows.words[base + FLOW_PLAN];
     const { bytes } = batch;
@@ -975,9 +1070,11 @@ export class SlowPath {
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
     if (sealed !== OK) return sealed;
+    if (duplicate >= 0)
+      return this.#leaveTwice(batch, i, key, flow, session, direction, duplicate, packetLength, nowMs);
     const measured = !attach && path !== null && this.#mayMeasure(batch, i, key, path, plan, nowMs);
     if (attach) {
-      const length = this.#writeMetadata(session, direction, sending, path!, nowMs);
+      const length = this.#writeMetadata(session, direction, sending, asks, path!, NOT_NUMBERED, nowMs);
       insertBeforePayload(batch, i, key, this.#writer.buffer, length);
       this.#counters.increment(METADATA_SENT);
     } else if (measured) {
@@ -997,6 +1094,92 @@ export class SlowPath {
     if (path !== null && this.#sessions.isTunnelled(session, direction))
       return this.#transmitTunnelled(batch, i, key, path, nowMs);
     return this.#transmit(batch, i, key, flow, side.path[session], partial, nowMs);
+  }
+
+  /**
+   * The packet, rewritten for its session's own path, goes over that and over the second one (session/duplication.ts), as far
+   * as each is up: with one number, with what each path's peer must still hear, signed for each.
+   */
+  #leaveTwice(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    flow: number,
+    session: number,
+    direction: number,
+    row: number,
+    packetLength: number,
+    nowMs: number,
+  ): number {
+    const { flows, table, paths, duplicates } = this.#sessions;
+    const side = table.sides[1 - direction];
+    const { second } = duplicates;
+    const first = paths[side.path[session]];
+    const other = second.path[row] < 0 ? null : paths[second.path[row]];
+    const number = duplicates.next(row);
+    const asks = (table.healthCheck[session] & (1 << direction)) !== 0;
+    const goesTwice = other?.up === true;
+    if (goesTwice) this.#copyFor(batch, i, key, duplicates.flow[row]);
+    let verdict = DROP_PATH_DOWN;
+    if (first.up) {
+      this.#number(batch, i, key, session, direction, side, session, number, asks, nowMs);
+      const hop = flows.words[(flow << FLOW_SHIFT) + FLOW_NEXT_HOP];
+      verdict = this.#sessions.isTunnelled(session, direction)
+        ? this.#transmitTunnelled(batch, i, key, first, nowMs)
+        : this.#transmitTo(batch, i, key, first, hop, nowMs);
+    }
+    if (goesTwice) {
+      this.#number(this.#copy, 0, this.#copyKey, session, direction, second, row, number, asks, nowMs);
+      const sent = this.#transmitTo(this.#copy, 0, this.#copyKey, other, other.nextHop, nowMs);
+      if (sent === OK) {
+        this.#counters.increment(DUPLICATES_SENT);
+        verdict = OK;
+      }
+    }
+    flows.touch(flow, packetLength, nowMs);
+    return verdict;
+  }
+
+  /** Copy the packet into memory of our own, with the addresses and ports of what goes back by flow `by`. */
+  #copyFor(batch: FrameBatch, i: number, key: Int32Array, by: number): void {
+    const { words } = this.#sessions.flows;
+    const copy = this.#copy;
+    const copyKey = this.#copyKey;
+    const from = batch.offset[i];
+    const at = this.#generator.reserve();
+    copy.bytes = this.#generator.bytes;
+    copy.offset[0] = at;
+    copy.length[0] = key[AT_END] - from;
+    copy.bytes.set(batch.bytes.subarray(from, key[AT_END]), at);
+    copyKey.set(key);
+    for (const place of [AT_L3, AT_L4, AT_PAYLOAD, AT_END]) copyKey[place] += at - from;
+    const base = by << FLOW_SHIFT;
+    const source = words[base + FLOW_DESTINATION];
+    const destination = words[base + FLOW_SOURCE];
+    const ports = swapPorts(words[base + FLOW_PORTS]);
+    readdress(copy.view, copyKey[AT_L3], copyKey[AT_L4], source, destination, ports);
+  }
+
+  /** Put the packet's number on, with what the peer of this handshake must still hear, and sign it. */
+  #number(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    session: number,
+    direction: number,
+    side: HandshakeColumns,
+    row: number,
+    number: number,
+    asks: boolean,
+    nowMs: number,
+  ): void {
+    const path = this.#sessions.paths[side.path[row]];
+    const sending = side.state[row] === SIDE_SENDING;
+    const length = this.#writeMetadata(session, direction, sending, asks, path, number, nowMs);
+    insertBeforePayload(batch, i, key, this.#writer.buffer, length);
+    this.#counters.increment(METADATA_SENT);
+    this.#security.sign(batch, i, key, path, true, nowMs);
+    handshake.answered(side, row);
   }
 
   /** Whether this packet carries path metrics: its path wants some, it has a payload, and they fit (protocol sheet 6.4). */
@@ -1019,19 +1202,31 @@ export class SlowPath {
       const path = paths[side.path[session]];
       const room = this.#interfaces[path.interfaceId].mtu - IPV4_HEADER - TCP_HEADER;
       const tunnel = this.#sessions.isTunnelled(session, direction) ? TUNNEL_OVERHEAD : 0;
-      lowerMss(bytes, key[AT_L4], room - this.#security.overhead(path) - this.#payload.overhead(session) - tunnel);
+      const isNumbered = table.duplicate[session * 2 + 1 - direction] >= 0;
+      const number = isNumbered ? NUMBER_OVERHEAD : 0;
+      const digest = this.#security.overhead(path, isNumbered);
+      lowerMss(bytes, key[AT_L4], room - digest - this.#payload.overhead(session) - tunnel - number);
     }
   }
 
-  /** What a packet carries in this direction: the session's metadata while the peer has not heard us, else a health check. */
-  #writeMetadata(session: number, direction: number, sending: boolean, path: PeerPath, nowMs: number): number {
+  /** What a packet carries in this direction: the session's metadata while the peer has not heard us, else a health check, else its number alone. */
+  #writeMetadata(
+    session: number,
+    direction: number,
+    sending: boolean,
+    asks: boolean,
+    path: PeerPath,
+    number: number,
+    nowMs: number,
+  ): number {
     const version = this.#security.version(path, nowMs);
     this.#sessions.table.healthCheck[session] &= ~(1 << direction);
-    if (!sending) return this.#metadata.writeHealthCheck(version);
+    if (!sending)
+      return asks ? this.#metadata.writeHealthCheck(version, number) : this.#metadata.writeNumber(version, number);
     const length =
       direction === FORWARD
-        ? this.#metadata.writeForward(session, path, version, remainingS(this.#sessions, session, nowMs))
-        : this.#metadata.writeReverse(session, path, version);
+        ? this.#metadata.writeForward(session, path, version, number, remainingS(this.#sessions, session, nowMs))
+        : this.#metadata.writeReverse(session, path, version, number);
     return this.#security.sealMetadata(this.#writer, length, path, nowMs);
   }
 
@@ -1109,7 +1304,7 @@ export class SlowPath {
     }
   }
 
-  /** Hand the finished packet to the egress, cut to fabric fragments when what was added made it too long for the path. */
+  /** Hand the finished packet to the egress; toward a peer it is cut to fabric fragments when what was added made it too long. */
   #transmit(
     batch: FrameBatch,
     i: number,
@@ -1119,35 +1314,46 @@ export class SlowPath {
     partial: boolean,
     nowMs: number,
   ): number {
-    const { words } = this.#sessions.flows;
+    const { flows, paths } = this.#sessions;
+    const { words } = flows;
     const base = flow << FLOW_SHIFT;
-    const plan = words[base + FLOW_PLAN];
-    const egress = planEgress(plan);
     const hop = words[base + FLOW_NEXT_HOP];
-    const { bytes } = batch;
     const offset = batch.offset[i];
-    const mtu = this.#interfaces[egress].mtu;
     const segmentSize = batch.segmentSize[i];
-    if (key[AT_END] - key[AT_L3] > mtu && segmentSize === 0) {
-      if ((plan & OP_TO_PEER) === 0) return DROP_EXCEEDS_MTU;
+    if (path >= 0 && segmentSize === 0) return this.#transmitTo(batch, i, key, paths[path], hop, nowMs, partial);
+    const egress = planEgress(words[base + FLOW_PLAN]);
+    const isTooLong = key[AT_END] - key[AT_L3] > this.#interfaces[egress].mtu;
+    if (isTooLong && segmentSize === 0) return DROP_EXCEEDS_MTU;
+    const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;
+    this.#egress.send(egress, hop, batch.bytes, offset, key[AT_END] - offset, flags, segmentSize, nowMs);
+    return OK;
+  }
+
+  /** The same for one packet to the peer of `path`. */
+  #transmitTo(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    path: PeerPath,
+    hop: number,
+    nowMs: number,
+    partial = false,
+  ): number {
+    const { bytes } = batch;
+    const { interfaceId } = path;
+    const { mtu } = this.#interfaces[interfaceId];
+    if (key[AT_END] - key[AT_L3] > mtu) {
       key[AT_END] = payloadEnd(bytes, key);
-      const pieces = this.#fragments[path].split(batch, i, key, mtu, (memory, at, length) => {
-        this.#egress.send(egress, hop, memory, at, length, 0, 0, nowMs);
+      const pieces = this.#fragments[path.row].split(batch, i, key, mtu, (memory, at, length) => {
+        this.#egress.send(interfaceId, hop, memory, at, length, 0, 0, nowMs);
       });
       if (pieces === 0) return DROP_EXCEEDS_MTU;
       this.#counters.add(FABRIC_FRAGMENTS_SENT, pieces);
       return OK;
     }
-    this.#egress.send(
-      egress,
-      hop,
-      bytes,
-      offset,
-      key[AT_END] - offset,
-      partial ? FRAME_CHECKSUM_PARTIAL : 0,
-      segmentSize,
-      nowMs,
-    );
+    const offset = batch.offset[i];
+    const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;
+    this.#egress.send(interfaceId, hop, bytes, offset, key[AT_END] - offset, flags, 0, nowMs);
     return OK;
   }
 

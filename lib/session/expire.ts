@@ -97,6 +97,7 @@ export function armTimer(sessions: Sessions, session: number, nowMs: number): vo
     lingerDueInMs(downstream, session, nowMs),
     keepAliveDueInMs(sessions, session, FORWARD, nowMs),
     keepAliveDueInMs(sessions, session, REVERSE, nowMs),
+    secondDueInMs(sessions, session, nowMs),
   );
   sessions.wheel.expedite(session, nowMs + Math.max(0, dueIn));
 }
@@ -105,16 +106,37 @@ export function armTimer(sessions: Sessions, session: number, nowMs: number): vo
  * Milliseconds until an empty packet must go in `direction`, so that the NAT in front of us keeps the session's mapping;
  * 0 = now, Infinity = never. Only what we send counts: not every NAT takes what comes in for a sign of life (RFC 4787,
  * REQ-6). Never of TCP: its mappings live for hours (RFC 5382, REQ-5), and a NAT that follows its numbers would be misled by ours.
+ * `row` of `side`: of the way by the session's own path, or by its second one.
  */
-export function keepAliveDueInMs(sessions: Sessions, session: number, direction: number, nowMs: number): number {
+export function keepAliveDueInMs(
+  sessions: Sessions,
+  session: number,
+  direction: number,
+  nowMs: number,
+  side = sessions.table.sides[1 - direction],
+  row = session,
+): number {
   const { table, paths } = sessions;
-  const side = table.sides[1 - direction];
-  const path = side.path[session];
+  const path = side.path[row];
   const everyMs = path < 0 || table.context[session * 4 + 3] === PROTOCOL_TCP ? 0 : paths[path].nat.keepAliveMs;
   if (everyMs === 0) return Number.POSITIVE_INFINITY;
-  const last = side.generatedMs[session];
+  const last = side.generatedMs[row];
   const generatedMs = last === 0 ? Number.POSITIVE_INFINITY : elapsedMs(nowMs, last);
   return Math.max(0, everyMs - Math.min(silentMs(sessions, session, direction, nowMs), generatedMs));
+}
+
+/** The same of the second paths' handshakes, and of the mappings there (duplication.ts). */
+function secondDueInMs(sessions: Sessions, session: number, nowMs: number): number {
+  const { table, duplicates } = sessions;
+  const { second } = duplicates;
+  let dueIn = Number.POSITIVE_INFINITY;
+  for (const way of [FORWARD, REVERSE]) {
+    if (sessions.secondPath(session, way) < 0) continue;
+    const row = table.duplicate[session * 2 + way];
+    const handshake = way === FORWARD ? answerDueInMs(second, row, nowMs) : stopDueInMs(second, row, nowMs);
+    dueIn = Math.min(dueIn, handshake, keepAliveDueInMs(sessions, session, 1 - way, nowMs, second, row));
+  }
+  return dueIn;
 }
 
 function lingerDueInMs(side: HandshakeColumns, session: number, nowMs: number): number {

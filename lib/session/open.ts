@@ -13,6 +13,7 @@ import { KEY_STRIDE } from "../crypto/packet-crypto.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
+import type { DuplicateTable } from "../table/duplicate-table.ts";
 import {
   EGRESS_SHIFT,
   FLOW_DELTAS,
@@ -129,6 +130,7 @@ class Way {
 export class Sessions {
   readonly table: SessionTable;
   readonly flows: FlowTable;
+  readonly duplicates: DuplicateTable;
   readonly wheel: TimerWheel;
   readonly neighbors: NeighborTable;
   readonly interfaces: readonly RouterInterface[];
@@ -156,6 +158,7 @@ export class Sessions {
   constructor(parts: {
     table: SessionTable;
     flows: FlowTable;
+    duplicates: DuplicateTable;
     wheel: TimerWheel;
     neighbors: NeighborTable;
     interfaces: readonly RouterInterface[];
@@ -172,6 +175,7 @@ export class Sessions {
   }) {
     this.table = parts.table;
     this.flows = parts.flows;
+    this.duplicates = parts.duplicates;
     this.wheel = parts.wheel;
     this.neighbors = parts.neighbors;
     this.interfaces = parts.interfaces;
@@ -215,6 +219,10 @@ export class Sessions {
     this.#tenantSessions[table.tenant[session]]++;
     this.#loads.opened(table.servicePath[session]);
     for (const { path } of table.sides) if (path[session] >= 0) this.paths[path[session]].sessions++;
+    for (const way of [FORWARD, REVERSE]) {
+      const second = this.secondPath(session, way);
+      if (second >= 0) this.paths[second].sessions++;
+    }
     this.settle(session);
     armTimer(this, session, nowMs);
     return true;
@@ -433,8 +441,9 @@ export class Sessions {
     const { table } = this;
     for (const side of table.sides) {
       this.endLinger(side, session);
-      if (side.path[session] >= 0) this.leavePath(side, session, nowMs);
+      if (side.path[session] >= 0) this.leavePath(side, session, session, nowMs);
     }
+    for (const way of [FORWARD, REVERSE]) this.#endDuplication(session, way, nowMs);
     this.removeFlow(table.forwardFlow[session]);
     this.removeFlow(table.reverseFlow[session]);
     this.#loads.closed(table.servicePath[session]);
@@ -452,12 +461,48 @@ export class Sessions {
     this.flows.remove(flow);
   }
 
-  /** The session goes no longer over the path on this side; the pair that was picked for it goes to quarantine. */
-  leavePath(side: HandshakeColumns, session: number, nowMs: number): void {
-    const path = this.paths[side.path[session]];
-    const row = side.portRow[session];
-    if (row >= 0) path.ports(wireProtocol(this.table.context[session * 4 + 3])).release(row, nowMs);
+  /** The session goes no longer over the path in row `row` of these columns; the pair that was picked for it goes to quarantine. */
+  leavePath(columns: HandshakeColumns, row: number, session: number, nowMs: number): void {
+    const path = this.paths[columns.path[row]];
+    const portRow = columns.portRow[row];
+    if (portRow >= 0) path.ports(wireProtocol(this.table.context[session * 4 + 3])).release(portRow, nowMs);
     path.sessions--;
+  }
+
+  /** Row of the second path that the packets of the session's side `way` go over (duplication.ts); -1 = none. */
+  secondPath(session: number, way: number): number {
+    const row = this.table.duplicate[session * 2 + way];
+    return row < 0 ? -1 : this.duplicates.second.path[row];
+  }
+
+  /** The session's side goes no longer over its second path, if it has one. Its packets stay numbered. */
+  endSecond(session: number, way: number, nowMs: number): void {
+    if (this.secondPath(session, way) < 0) return;
+    const { duplicates } = this;
+    const row = this.table.duplicate[session * 2 + way];
+    this.leavePath(duplicates.second, row, session, nowMs);
+    this.removeFlow(duplicates.flow[row]);
+    duplicates.flow[row] = -1;
+    duplicates.second.start(row, -1, -1);
+  }
+
+  #endDuplication(session: number, way: number, nowMs: number): void {
+    const row = this.table.duplicate[session * 2 + way];
+    if (row < 0) return;
+    this.endSecond(session, way, nowMs);
+    this.duplicates.free(row);
+    this.table.duplicate[session * 2 + way] = -1;
+  }
+
+  /** The peer on that side must hear the session's metadata again, over whatever paths lead there. */
+  mustTell(session: number, way: number): void {
+    const { table, duplicates } = this;
+    if (table.sides[way].path[session] >= 0) table.sides[way].state[session] = SIDE_SENDING;
+    if (this.secondPath(session, way) >= 0) duplicates.second.state[table.duplicate[session * 2 + way]] = SIDE_SENDING;
+  }
+
+  randomWord(): number {
+    return this.#random.nextI32();
   }
 
   /** What came by the flow from before the session moved counts as the session's; nothing comes by it any more. */
@@ -486,6 +531,8 @@ export class Sessions {
       table.downstream.state[session] === SIDE_SENDING ||
       this.isTunnelled(session, FORWARD) ||
       this.isTunnelled(session, REVERSE) ||
+      table.duplicate[session * 2] >= 0 ||
+      table.duplicate[session * 2 + 1] >= 0 ||
       table.healthCheck[session] !== 0;
     const ops = (slow ? OP_SLOW : 0) | (this.#isSecure(session) ? OP_SECURE : 0);
     const reverseFlow = table.reverseFlow[session];
@@ -576,6 +623,11 @@ function flowOps(fromPeer: boolean, toPeer: boolean, carried: boolean): number {
   if (carried && toPeer && !fromPeer) ops |= OP_INSERT_UDP;
   if (carried && fromPeer && !toPeer) ops |= OP_REMOVE_UDP;
   return ops;
+}
+
+/** Whether the session may go over `path`: a key of its own must not go where metadata is in clear. */
+export function mayTellKey(table: SessionTable, session: number, path: PeerPath): boolean {
+  return table.keyLength(session) === 0 || encryptsMetadata(path.security);
 }
 
 /** What carries a session of this protocol between routers: TCP as TCP, everything else as UDP (protocol sheet 2.2). */

@@ -100,7 +100,7 @@ export class PathChoice {
     const standing = this.standing(route.policy, now, from, serviceRoute);
     const best = this.#best(route, from, nowMs, serviceRoute);
     if (standing === "usable") {
-      if (resiliency === "failover" || best === null) return now;
+      if (resiliency !== "revertible-failover" || best === null) return now;
       const isBetter = strategy === "hunt" ? isBefore(route, best, now) : best.priority < now.priority;
       return isBetter ? best : now;
     }
@@ -108,6 +108,24 @@ export class PathChoice {
     // Between paths that break thresholds a live session does not wander; one that is down it leaves all the same.
     if (standing !== "down" || !route.policy.bestEffort) return now;
     return this.#leastBroken(route, from, serviceRoute) ?? now;
+  }
+
+  /**
+   * The second path of a session under `packet-duplication` whose first one is `first`: another one to the same peer, the
+   * one that it has, `current`, while it can be used, and also when none can. -1 = none.
+   */
+  second(route: PeerRoute, first: number, current: number, from: number): number {
+    const { peer } = this.#paths[first];
+    const others = route.paths.filter((candidate) => candidate.peer === peer && candidate.path !== first);
+    const standings = others.map((other) => this.standing(route.policy, other, from, other.serviceRoute));
+    const isGood = (at: number) =>
+      standings[at] === "usable" || (route.policy.bestEffort && isThreshold(standings[at]));
+    const now = others.findIndex(({ path }) => path === current);
+    if (now >= 0 && isGood(now)) return current;
+    const usable = standings.indexOf("usable");
+    const best = usable >= 0 ? usable : standings.findIndex((_, at) => isGood(at));
+    if (best >= 0) return others[best].path;
+    return now >= 0 ? current : -1;
   }
 
   /** Every candidate with its numbers, best first, and why it is or is not chosen. */

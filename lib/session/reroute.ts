@@ -11,7 +11,6 @@
 // What is still on its way by the old tuple is taken for LINGER_MS more, by the flow that was there before.
 
 import { elapsedMs } from "../base/clock.ts";
-import { encryptsMetadata } from "../crypto/key-ring.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import {
   FLOW_LAST_SEEN,
@@ -29,8 +28,9 @@ import {
 } from "../table/flow-table.ts";
 import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { DROP_FLOW_CONFLICT, DROP_KEY_IN_CLEAR, DROP_PATH_DOWN, DROP_WAYPOINT_PORTS, OK } from "../wire/verdict.ts";
+import type { Duplication } from "./duplication.ts";
 import { armTimer, LINGER_MS } from "./expire.ts";
-import { type Sessions, swapPorts, wireProtocol } from "./open.ts";
+import { mayTellKey, type Sessions, swapPorts, wireProtocol } from "./open.ts";
 import type { Policy } from "./policy.ts";
 
 /** Ops of a plan: the bits below the generation. */
@@ -45,13 +45,15 @@ export type MoveObserver = (session: number, from: PeerPath, to: PeerPath, reaso
 export class Reroute {
   readonly #sessions: Sessions;
   readonly #policy: Policy;
+  readonly #duplication: Duplication;
   /** Since start. */
   movedTotal = 0;
   observer: MoveObserver | null = null;
 
-  constructor(sessions: Sessions, policy: Policy) {
+  constructor(sessions: Sessions, policy: Policy, duplication: Duplication) {
     this.#sessions = sessions;
     this.#policy = policy;
+    this.#duplication = duplication;
   }
 
   /**
@@ -63,8 +65,9 @@ export class Reroute {
     const { table, flows, paths } = this.#sessions;
     if (table.downstream.path[session] >= 0) this.#lookDownstream(session, nowMs);
     if (table.upstream.path[session] >= 0) this.#lookUpstream(session, nowMs);
+    this.#duplication.look(session, nowMs);
     const leaving = table.sides[1 - direction].path[session];
-    if (leaving >= 0 && !paths[leaving].up) return DROP_PATH_DOWN;
+    if (leaving >= 0 && !paths[leaving].up && !this.#goesBySecond(session, 1 - direction)) return DROP_PATH_DOWN;
     const old = table.sides[direction].lingering[session];
     for (const flow of old < 0 ? [table.flow(session, direction)] : [table.flow(session, direction), old]) {
       const at = (flow << FLOW_SHIFT) + FLOW_PLAN;
@@ -79,9 +82,18 @@ export class Reroute {
     const route = this.#policy.services[table.service[session]].peerRoute;
     if (route === null) return;
     const current = table.downstream.path[session];
-    const next = choice.rechoose(route, current, table.upstream.path[session], nowMs);
-    if (next === null || next.path === current) return;
-    if (this.#choose(session, REVERSE, paths[next.path], nowMs) === OK) this.#countAt(session, paths[next.path]);
+    const from = table.upstream.path[session];
+    const next = choice.rechoose(route, current, from, nowMs)?.path ?? current;
+    const second = this.#sessions.secondPath(session, REVERSE);
+    // What it has already by its second path it need not move to.
+    const free = second >= 0 && paths[second].up ? choice.second(route, second, current, from) : next;
+    const to = next === current || free < 0 ? current : free;
+    if (to !== current && this.#choose(session, REVERSE, paths[to], nowMs) === OK) this.#countAt(session, paths[to]);
+  }
+
+  #goesBySecond(session: number, way: number): boolean {
+    const second = this.#sessions.secondPath(session, way);
+    return second >= 0 && this.#sessions.paths[second].up;
   }
 
   /** The session counts as a load of this path of its service's route. */
@@ -98,7 +110,7 @@ export class Reroute {
   #lookUpstream(session: number, nowMs: number): void {
     const { table, paths } = this.#sessions;
     const current = paths[table.upstream.path[session]];
-    if (current.up) return;
+    if (current.up || this.#goesBySecond(session, FORWARD)) return;
     const next = paths.find(({ peer, up }) => peer === current.peer && up);
     if (next !== undefined) this.#choose(session, FORWARD, next, nowMs);
   }
@@ -133,8 +145,7 @@ export class Reroute {
   #choose(session: number, direction: number, path: PeerPath, nowMs: number): number {
     const { table } = this.#sessions;
     const at = session * 4;
-    // A key of its own must not go where metadata is in clear.
-    if (table.keyLength(session) > 0 && !encryptsMetadata(path.security)) return DROP_KEY_IN_CLEAR;
+    if (!mayTellKey(table, session, path)) return DROP_KEY_IN_CLEAR;
     const row = this.#sessions.allocatePair(path, table.context.subarray(at, at + 4), nowMs);
     if (row < 0) return DROP_WAYPOINT_PORTS;
     const protocol = wireProtocol(table.context[at + 3]);
@@ -171,7 +182,7 @@ export class Reroute {
     else table.reverseFlow[session] = flow;
     // The pair that it goes on with is not given up.
     if (path.row === side.path[session] && portRow === side.portRow[session]) side.portRow[session] = -1;
-    this.#sessions.leavePath(side, session, nowMs);
+    this.#sessions.leavePath(side, session, session, nowMs);
     path.sessions++;
     side.start(session, path.row, portRow);
     this.#linger(side, session, old, nowMs);

@@ -28,6 +28,8 @@ export interface PeerServicePath extends ServicePath {
 export const VECTOR_UNLISTED = 1_000_000;
 export const VECTOR_NEVER = Number.POSITIVE_INFINITY;
 
+export type Resiliency = "none" | "failover" | "revertible-failover" | "packet-duplication";
+
 /** What a service wants of its paths. Thresholds that are not set are never broken. */
 export interface ServicePolicy {
   readonly row: number;
@@ -35,8 +37,10 @@ export interface ServicePolicy {
   readonly name: string;
   /** hunt: the best until it is full; proportional: the best vector's paths share by cost. */
   readonly strategy: "hunt" | "proportional";
-  /** Whether live sessions leave a path that is down or breaks a threshold, and whether they come back. */
-  readonly resiliency: "none" | "failover" | "revertible-failover";
+  /** Whether live sessions leave a path that is down or breaks a threshold, and whether they come back; or go over two at once. */
+  readonly resiliency: Resiliency;
+  /** A TCP segment of no session that is no SYN (protocol sheet 7.6): answered with a reset, dropped, or the begin of one. */
+  readonly transportState: "reset" | "block" | "allow";
   readonly maxLossPercent: number;
   readonly maxLatencyMs: number;
   readonly maxJitterMs: number;

@@ -10,6 +10,7 @@ import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DESTINATION_ROUTER,
   ATTRIBUTE_DISABLE_FORWARD,
+  ATTRIBUTE_DUPLICATE_SEQUENCE,
   ATTRIBUTE_ENCRYPTED_FROM,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_HEALTH_CHECK,
@@ -43,6 +44,11 @@ const HEALTH_CHECK_REQUEST = 1;
 export const NO_POLICY_NAME = "none";
 const NO_POLICY = new TextEncoder().encode(NO_POLICY_NAME);
 
+/** Of packets that have none: see table/duplicate-table.ts. */
+export const NOT_NUMBERED = -1;
+/** What a number alone adds to a packet: base header, attribute 16 and itself. */
+export const NUMBER_OVERHEAD = 28;
+
 /** The names and numbers a session's metadata is written from. */
 export class SessionMetadata {
   readonly #writer: MetadataWriter;
@@ -58,14 +64,20 @@ export class SessionMetadata {
     this.names = new NameTable(1024, routerName);
   }
 
-  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none; `remainingS` as expire.ts has it. */
-  writeForward(session: number, path: PeerPath, version: number, remainingS = 0, alone = false): number {
+  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none; `number`: the packet's, where it has one; `remainingS` as expire.ts has it. */
+  writeForward(
+    session: number,
+    path: PeerPath,
+    version: number,
+    number: number,
+    remainingS = 0,
+    alone = false,
+  ): number {
     const writer = this.#writer;
     const table = this.#table;
     const at = session * 4;
     const { context } = table;
-    writer.begin();
-    writer.u32(ATTRIBUTE_SECURITY_ID, version);
+    this.#begin(version, number);
     if (alone) writer.u8(ATTRIBUTE_CONTROL, CONTROL_KEEP_ALIVE);
     writer.contextIpv4(ATTRIBUTE_FORWARD_CONTEXT_IPV4, context[at], context[at + 1], context[at + 2], context[at + 3]);
     writer.uuid(ATTRIBUTE_UUID, table.uuid, at);
@@ -82,17 +94,15 @@ export class SessionMetadata {
   }
 
   /** Reverse metadata of `session` for the hop over `path`: the context as the server's packets have it, before any NAT of ours. */
-  writeReverse(session: number, path: PeerPath, version: number): number {
-    this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+  writeReverse(session: number, path: PeerPath, version: number, number: number): number {
+    this.#begin(version, number);
     this.#reversePayload(session, path);
     return this.#writer.end();
   }
 
   /** "Stop sending metadata" with the reverse metadata beside it, for want of a reverse packet (protocol sheet 4.3). */
   writeDisableForward(session: number, path: PeerPath, version: number): number {
-    this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+    this.#begin(version);
     this.#writer.flag(ATTRIBUTE_DISABLE_FORWARD);
     this.#writer.u8(ATTRIBUTE_CONTROL, CONTROL_DISABLE_METADATA);
     this.#reversePayload(session, path);
@@ -105,37 +115,45 @@ export class SessionMetadata {
    */
   writeAgain(session: number, direction: number, path: PeerPath, version: number, remainingS: number): number {
     if (direction === REVERSE) {
-      this.#writer.begin();
-      this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+      this.#begin(version);
       this.#writer.u8(ATTRIBUTE_CONTROL, CONTROL_KEEP_ALIVE);
       this.#reversePayload(session, path);
       return this.#writer.end();
     }
-    return this.writeForward(session, path, version, Math.max(1, remainingS), true);
+    return this.writeForward(session, path, version, NOT_NUMBERED, Math.max(1, remainingS), true);
   }
 
   /** A control message (attribute 24) with nothing else. */
   writeControl(reason: number, version: number): number {
-    this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+    this.#begin(version);
     this.#writer.u8(ATTRIBUTE_CONTROL, reason);
     return this.#writer.end();
   }
 
   /** "Do you still know this session?" It rides on a packet of the session (protocol sheet 7.4). */
-  writeHealthCheck(version: number): number {
-    this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+  writeHealthCheck(version: number, number: number): number {
+    this.#begin(version, number);
     this.#writer.u8(ATTRIBUTE_HEALTH_CHECK, HEALTH_CHECK_REQUEST);
+    return this.#writer.end();
+  }
+
+  /** The packet's number alone. */
+  writeNumber(version: number, number: number): number {
+    this.#begin(version, number);
     return this.#writer.end();
   }
 
   /** Path metrics with nothing else; on a packet of a session, or alone when they say `drop` (protocol sheet 6.4). */
   writeMetrics(metrics: PathMetrics, version: number): number {
-    this.#writer.begin();
-    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+    this.#begin(version);
     this.#writer.pathMetrics(ATTRIBUTE_PATH_METRICS, metrics);
     return this.#writer.end();
+  }
+
+  #begin(version: number, number = NOT_NUMBERED): void {
+    this.#writer.begin();
+    this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
+    if (number !== NOT_NUMBERED) this.#writer.u32(ATTRIBUTE_DUPLICATE_SEQUENCE, number);
   }
 
   #reversePayload(session: number, path: PeerPath): void {
@@ -233,6 +251,12 @@ export function readContext(bytes: Uint8Array, at: number, into: Int32Array): vo
 export function readUuid(bytes: Uint8Array, parsed: ParsedMetadata, into: Int32Array): void {
   const at = parsed.offsetOf(ATTRIBUTE_UUID);
   for (let i = 0; i < 4; i++) into[i] = getI32(bytes, at + i * 4);
+}
+
+/** The packet's number under packet duplication (attribute 0x8004); NOT_NUMBERED = it has none. */
+export function readPacketNumber(bytes: Uint8Array, parsed: ParsedMetadata): number {
+  if (!parsed.has(ATTRIBUTE_DUPLICATE_SEQUENCE)) return NOT_NUMBERED;
+  return getU32(bytes, parsed.offsetOf(ATTRIBUTE_DUPLICATE_SEQUENCE));
 }
 
 /** Sessions of the service that the peer says it has (attribute 13); -1 = it does not say. */

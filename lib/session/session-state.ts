@@ -70,15 +70,31 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   saveFlow(sessions, table.forwardFlow[session], out);
   saveFlow(sessions, table.reverseFlow[session], out);
   for (const side of table.sides) saveSide(sessions, side, session, out);
+  for (const way of [FORWARD, REVERSE]) saveDuplication(sessions, session, way, out);
+}
+
+/** What numbers a side's packets, and its second path. */
+function saveDuplication(sessions: Sessions, session: number, way: number, out: StateWriter): void {
+  const { table, duplicates } = sessions;
+  const row = table.duplicate[session * 2 + way];
+  out.flag(row >= 0);
+  if (row < 0) return;
+  duplicates.save(row, out);
+  saveHandshake(duplicates.second, row, out);
+  if (duplicates.flow[row] >= 0) saveFlow(sessions, duplicates.flow[row], out);
+}
+
+function saveHandshake(side: HandshakeColumns, row: number, out: StateWriter): void {
+  out.u8(side.state[row]);
+  out.i32(side.path[row]);
+  out.i32(side.portRow[row]);
+  out.u8(side.unanswered[row]);
+  out.i32(side.unansweredSinceMs[row]);
+  out.i32(side.generatedMs[row]);
 }
 
 function saveSide(sessions: Sessions, side: HandshakeColumns, session: number, out: StateWriter): void {
-  out.u8(side.state[session]);
-  out.i32(side.path[session]);
-  out.i32(side.portRow[session]);
-  out.u8(side.unanswered[session]);
-  out.i32(side.unansweredSinceMs[session]);
-  out.i32(side.generatedMs[session]);
+  saveHandshake(side, session, out);
   out.flag(side.lingering[session] >= 0);
   if (side.lingering[session] < 0) return;
   out.i32(side.movedMs[session]);
@@ -129,6 +145,7 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   table.forwardFlow[session] = restoreFlow(sessions, session, FORWARD, from, here);
   table.reverseFlow[session] = restoreFlow(sessions, session, REVERSE, from, here);
   for (const way of [FORWARD, REVERSE]) restoreSide(sessions, session, way, from, here);
+  for (const way of [FORWARD, REVERSE]) restoreDuplication(sessions, session, way, from, here);
   if (!sessions.goOn(session, nowMs)) throw new StateError("two sessions have one identifier");
 }
 
@@ -137,24 +154,43 @@ function nameRow(from: StateReader, { names }: RowsHere): number {
 }
 
 function restoreSide(sessions: Sessions, session: number, way: number, from: StateReader, here: RowsHere): void {
-  const { table, paths } = sessions;
-  const side = table.sides[way];
+  const side = sessions.table.sides[way];
+  restoreHandshake(sessions, session, side, session, from);
+  if (!from.flag()) return;
+  side.movedMs[session] = from.i32();
+  side.lingering[session] = restoreFlow(sessions, session, way, from, here);
+}
+
+function restoreHandshake(
+  { table, paths }: Sessions,
+  session: number,
+  side: HandshakeColumns,
+  row: number,
+  from: StateReader,
+): void {
   const state = from.code(SIDE_ESTABLISHED);
   const path = from.row(paths.length, "peer path", -1);
   const portRow = from.i32();
   if ((state === SIDE_PLAIN) !== path < 0) throw new StateError("a side's state and path contradict each other");
-  side.start(session, path, portRow);
-  side.state[session] = state;
-  side.unanswered[session] = from.u8();
-  side.unansweredSinceMs[session] = from.i32();
-  side.generatedMs[session] = from.i32();
-  if (portRow !== -1) {
-    const pairs = path < 0 ? null : paths[path].ports(wireProtocol(table.context[session * 4 + 3]));
-    if (pairs === null || portRow < 0 || !pairs.isInUse(portRow)) throw new StateError("a port pair is nobody's");
-  }
+  side.start(row, path, portRow);
+  side.state[row] = state;
+  side.unanswered[row] = from.u8();
+  side.unansweredSinceMs[row] = from.i32();
+  side.generatedMs[row] = from.i32();
+  if (portRow === -1) return;
+  const pairs = path < 0 ? null : paths[path].ports(wireProtocol(table.context[session * 4 + 3]));
+  if (pairs === null || portRow < 0 || !pairs.isInUse(portRow)) throw new StateError("a port pair is nobody's");
+}
+
+function restoreDuplication(sessions: Sessions, session: number, way: number, from: StateReader, here: RowsHere): void {
   if (!from.flag()) return;
-  side.movedMs[session] = from.i32();
-  side.lingering[session] = restoreFlow(sessions, session, way, from, here);
+  const { table, duplicates } = sessions;
+  const row = duplicates.allocate(0);
+  if (row < 0) throw new StateError("there are more duplicated sessions than limits.duplicated-sessions");
+  table.duplicate[session * 2 + way] = row;
+  duplicates.restore(row, from);
+  restoreHandshake(sessions, session, duplicates.second, row, from);
+  if (duplicates.second.path[row] >= 0) duplicates.flow[row] = restoreFlow(sessions, session, way, from, here);
 }
 
 function restoreFlow(sessions: Sessions, session: number, way: number, from: StateReader, here: RowsHere): number {

@@ -80,6 +80,8 @@ export class SessionTable {
   /** The side toward the initiator, and the side toward the server. */
   readonly upstream: HandshakeColumns;
   readonly downstream: HandshakeColumns;
+  /** Row in the duplicate table of each side, [2 * row + way], way 0 = toward the initiator; -1 = its packets are not numbered. */
+  readonly duplicate: Int32Array;
   /** The same two: a packet arrives from sides[direction] and leaves by sides[1 - direction]. */
   readonly sides: readonly [HandshakeColumns, HandshakeColumns];
   /** RFC 4122 bytes as four big-endian words per row. */
@@ -126,6 +128,7 @@ export class SessionTable {
     this.upstream = new HandshakeColumns(capacity);
     this.downstream = new HandshakeColumns(capacity);
     this.sides = [this.upstream, this.downstream];
+    this.duplicate = new Int32Array(capacity * 2);
     this.uuid = new Int32Array(capacity * 4);
     this.context = new Int32Array(capacity * 4);
     this.sourceRouter = new Int32Array(capacity);
@@ -159,6 +162,7 @@ export class SessionTable {
     this.moves[row] = 0;
     this.upstream.lingering[row] = -1;
     this.downstream.lingering[row] = -1;
+    this.duplicate.fill(-1, row * 2, row * 2 + 2);
     this.tcpNumbers.fill(0, row * 4, row * 4 + 4);
     this.segmentSize.fill(0, row * 2, row * 2 + 2);
     this.payload[row] = PAYLOAD_CLEAR;

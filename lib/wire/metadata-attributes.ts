@@ -414,7 +414,7 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_DSCP, "dscp", "payload", u8),
   row(ATTRIBUTE_MAC_PAIR, "mac-pair", "payload", macPair),
   row(ATTRIBUTE_TUNNELLED_PORTS, "tunnelled-ports", "payload", tunnelledPorts),
-  row(ATTRIBUTE_DUPLICATE_SEQUENCE, "duplicate-sequence", "payload", u32),
+  row(ATTRIBUTE_DUPLICATE_SEQUENCE, "duplicate-sequence", "header", u32),
   row(ATTRIBUTE_PAYLOAD_KEY_VERSION, "payload-key-version", "payload", u32),
   row(ATTRIBUTE_ENCRYPTED_FROM, "encrypted-from", "payload", u32),
   row(ATTRIBUTE_TUNNELLED_PROTOCOL, "tunnelled-protocol", "header", u8),

@@ -118,7 +118,7 @@ export const DROP_ROUTE_SESSION_LIMIT = reason(
 );
 export const DROP_TCP_MID_FLOW = reason(
   "tcp-mid-flow",
-  "A TCP segment of no known session and not a SYN; answered with a reset.",
+  "A TCP segment of no known session and not a SYN; answered with a reset, if the service's transport-state-enforcement says so.",
 );
 export const DROP_RECOVERING = reason(
   "recovering",
@@ -217,6 +217,14 @@ export const DROP_KEY_IN_CLEAR = reason(
 export const DROP_SECURITY_POLICY = reason(
   "security-policy",
   "A session that is to be encrypted otherwise than this router's service says, or in clear where it says encrypted.",
+);
+export const DROP_DUPLICATE = reason(
+  "duplicate",
+  "The later one of the two copies of a packet that came over two paths, as packet duplication sends them.",
+);
+export const DROP_DUPLICATES_FULL = reason(
+  "duplicates-full",
+  "A peer sends a session's packets over a second path, and limits.duplicated-sessions is reached; they are taken from the first.",
 );
 export const DROP_REPLAY = reason(
   "replay",

@@ -20,6 +20,7 @@ export function shareOf(config: Config, workers: number): Config {
       holdFrames,
       holdFramesPerNeighbor: Math.min(config.limits.holdFramesPerNeighbor, holdFrames),
       fabricChains: part(config.limits.fabricChains),
+      duplicatedSessions: part(config.limits.duplicatedSessions),
       halfOpen: partOf(config.limits.halfOpen),
     },
     serviceRoutes: config.serviceRoutes.map((route) => ({ ...route, maxSessions: partOf(route.maxSessions) })),

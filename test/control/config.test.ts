@@ -88,6 +88,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
       slowPathPerTurn: 128,
       waypointPairsPerPath: 400_000,
       fabricChains: 256,
+      duplicatedSessions: 4096,
       halfOpen: null,
     },
     interfaces: [
@@ -275,7 +276,7 @@ test("A path's bfd keys go before the router's, and those before the defaults", 
 
 test("A service policy is read whole, and has its defaults", (t) => {
   const text = `${path("vector: mpls").replace("name: app", "name: app\n    policy: p")}service-policies:
-  - { name: p, strategy: proportional, resiliency: revertible-failover, max-loss: 0.5, max-latency: 250ms, max-jitter: 1s, min-mos: 3.6, best-effort: false, vectors: [{ name: mpls, priority: 999999 }] }
+  - { name: p, strategy: proportional, resiliency: revertible-failover, transport-state-enforcement: allow, max-loss: 0.5, max-latency: 250ms, max-jitter: 1s, min-mos: 3.6, best-effort: false, vectors: [{ name: mpls, priority: 999999 }] }
   - { name: q, vectors: [{ name: mpls, priority: never }] }
 `;
   const { services, servicePolicies } = good(t, text);
@@ -285,6 +286,7 @@ test("A service policy is read whole, and has its defaults", (t) => {
       name: "p",
       strategy: "proportional",
       resiliency: "revertible-failover",
+      transportState: "allow",
       maxLossPercent: 0.5,
       maxLatencyMs: 250,
       maxJitterMs: 1000,
@@ -296,6 +298,7 @@ test("A service policy is read whole, and has its defaults", (t) => {
       name: "q",
       strategy: "hunt",
       resiliency: "failover",
+      transportState: "reset",
       maxLossPercent: null,
       maxLatencyMs: null,
       maxJitterMs: null,
@@ -825,9 +828,9 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     "w.yaml:23:66  service-policies[0].resiliency  not a value that this key takes  write one of none, failover, revertible-failover, packet-duplication",
   ],
   [
-    "packet duplication",
-    `${GOOD}service-policies: [{ name: p, resiliency: packet-duplication }]\n`,
-    "w.yaml:23:43  service-policies[0].resiliency  packet-duplication is not available in this version  write failover or revertible-failover",
+    "packet duplication with one path",
+    `${GOOD.replace("name: app", "name: app\n    policy: p")}service-policies: [{ name: p, resiliency: packet-duplication }]\n`,
+    "w.yaml:24:43  service-policies[0].resiliency  warning: packets to peer east are not duplicated: it has no two paths with an address  add a path to the peer, or write failover",
   ],
   [
     "priorities that are none",

@@ -12,6 +12,7 @@ const session: SessionsAnswer["sessions"][number] = {
   peer: "east",
   path: "wan0",
   waypoint: { local: "198.18.0.1:16384", remote: "198.18.0.2:16385" },
+  secondPath: null,
   state: "established",
   encrypted: true,
   ownKey: false,

@@ -40,6 +40,7 @@ test("sessions are shown with the fields and forms that are a contract", (t) => 
     "peer",
     "path",
     "waypoint",
+    "secondPath",
     "state",
     "encrypted",
     "ownKey",

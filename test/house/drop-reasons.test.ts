@@ -23,6 +23,7 @@ import {
   SERVER,
   sessionRows,
   type TwoRouters,
+  twoPaths,
   twoRouters,
 } from "../simulate/topologies.ts";
 import { filesUnder, libFiles, ROOT, textOf } from "./source.ts";
@@ -57,6 +58,11 @@ test("every drop reason is given by some code outside verdict.ts", (t) => {
 
 const lead = (sourcePort = 40000) =>
   udpFrame({ source: CLIENT, destination: SERVER, sourcePort, destinationPort: 5000 }, "lead");
+
+const TWICE: Options = {
+  service: ", policy: twice",
+  extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+};
 
 /** What no capture can cause: the state of links, peers and the wire. Each leaves its reason counted at west or east, or at the routers it adds. */
 const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
@@ -113,6 +119,18 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
     world.send(client, lead());
     world.run(1);
     routers.push(...split.workers);
+  },
+  duplicate: (_, routers) => {
+    const net = twoPaths(TWICE);
+    net.world.send(net.client, lead());
+    net.world.run(2);
+    routers.push(net.east);
+  },
+  "duplicates-full": (_, routers) => {
+    const net = twoPaths({ ...TWICE, limitsOf: { east: { others: ", duplicated-sessions: 1" } } });
+    for (const port of [40000, 40001]) net.world.send(net.client, lead(port));
+    net.world.run(2);
+    routers.push(net.east);
   },
   "tx-error": ({ west }) => {
     const runt = new FrameBatch(new Uint8Array(64), 1);

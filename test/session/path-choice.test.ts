@@ -17,6 +17,7 @@ const PLAIN: ServicePolicy = {
   name: "",
   strategy: "hunt",
   resiliency: "failover",
+  transportState: "reset",
   maxLossPercent: Number.POSITIVE_INFINITY,
   maxLatencyMs: Number.POSITIVE_INFINITY,
   maxJitterMs: Number.POSITIVE_INFINITY,

@@ -86,6 +86,11 @@ function observed(router: Router): unknown {
         unanswered: [side.unanswered[row], side.unansweredSinceMs[row], side.generatedMs[row]],
         lingering: flow(side.lingering[row]),
       })),
+      second: [0, 1].map((way) => {
+        const at = table.duplicate[row * 2 + way];
+        const { second, flow: flowOf } = sessions.duplicates;
+        return at < 0 ? null : [second.state[at], second.path[at], second.portRow[at], flow(flowOf[at])];
+      }),
       source: Buffer.from(router.metadata.names.bytes(table.sourceRouter[row])).toString(),
       policy: Buffer.from(router.metadata.names.bytes(table.payloadPolicy[row])).toString(),
     };
@@ -143,7 +148,10 @@ function talk(t: ExecutionContext, net: TwoRouters, step: () => void): void {
   t.deepEqual(tcp.answers, ANSWERS);
   t.deepEqual(udp.answers, ANSWERS);
   t.is(new Set(echoes).size, echoes.length);
-  for (const router of net.world.routers.values()) t.deepEqual(dropsOf(router), {});
+  for (const router of net.world.routers.values()) {
+    const { duplicate, ...others } = dropsOf(router);
+    t.deepEqual(others, {});
+  }
 }
 
 for (const [kind, security] of KINDS) {
@@ -204,6 +212,25 @@ test("sessions that were moved, with what still comes by their old tuples, and c
     t.deepEqual(readCounters(net.west), counters);
   }
 });
+
+for (const name of ["west", "east"] as const) {
+  test(`packets that go over two paths are counted on when ${name} is taken over: delivered once, and from both paths`, (t) => {
+    const net = twoPaths({
+      security: { fabric: EVERY_PACKET, payload: AES_256 },
+      service: ", policy: twice",
+      extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+    });
+    talk(t, net, () => {
+      const before = net.world.routers.get(name)!;
+      const seen = observed(before);
+      takeOver(net, name);
+      t.deepEqual(observed(net.world.routers.get(name)!), seen);
+    });
+    t.true(dropsOf(net.east).duplicate! > 20);
+    t.is(net.east.sessions.duplicates.count, 3);
+    t.is(net.east.sessions.paths[1].sessions, 3);
+  });
+}
 
 test("paths that are watched stay up, at both ends, and no peer sees that a router was taken over", (t) => {
   const net = twoPaths({

@@ -106,6 +106,8 @@ export interface Options {
   seed?: number;
   /** Of west. */
   limits?: Limits;
+  /** Of both of two paths' routers, by name. */
+  limitsOf?: Record<string, Limits>;
   superFrames?: boolean;
   /** Frames that may wait in each port between two settles. */
   queueFrames?: number;
@@ -231,6 +233,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       lan: WEST_LAN,
       wans: both("east", 1),
       route: "peer: east",
+      limits: options.limitsOf?.west ?? {},
       service: options.service ?? "",
       extra: options.extra ?? "",
       sessions: options.sessions ?? "",
@@ -244,6 +247,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       lan: EAST_LAN,
       wans: both("west", 2),
       route: "interface: lan0",
+      limits: options.limitsOf?.east ?? {},
       service: options.service ?? "",
       extra: options.extra ?? "",
       sessions: options.sessions ?? "",

@@ -1,0 +1,282 @@
+// Packet duplication: a session's packets over two paths at once, and delivered once (protocol sheet 7.1).
+
+import test, { type ExecutionContext } from "ava";
+import { readCounters } from "../../lib/control/metrics.ts";
+import type { SessionsAnswer } from "../../lib/control/show.ts";
+import { snapshot } from "../../lib/control/snapshot.ts";
+import type { Router } from "../../lib/router.ts";
+import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
+import { SYN } from "../../lib/wire/tcp.ts";
+import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
+import { tcpFrame, udpFrame } from "./packets.ts";
+import { ADAPTIVE, AES_256, fabricText, SIGNED } from "./protection.ts";
+import {
+  CLIENT,
+  dropsOf,
+  type Protection,
+  packetsOn,
+  SERVER,
+  sessionRows,
+  type TwoPaths,
+  twoPaths,
+} from "./topologies.ts";
+
+const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
+const REQUESTS = Array.from({ length: 40 }, (_, n) => `request ${n} of forty`);
+const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
+const POLICY = {
+  service: ", policy: twice",
+  extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+};
+
+const KINDS: [string, Protection][] = [
+  ["in clear", {}],
+  ["with signed and encrypted metadata", { fabric: SIGNED }],
+  [
+    "signed and encrypted",
+    { fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"), payload: AES_256 },
+  ],
+  ["encrypted in its midst", { fabric: SIGNED, payload: ADAPTIVE }],
+];
+
+interface Conversation {
+  readonly answers: readonly string[];
+  /** Datagrams, or segments with payload, that each host got. */
+  readonly got: { client: number; server: number };
+  readonly done: () => boolean;
+}
+
+function converse(net: TwoPaths, protocol: string): Conversation {
+  const got = { client: 0, server: 0 };
+  const isTcp = protocol === "TCP";
+  const client = isTcp
+    ? new TcpClient(net.world, net.client, ENDS, REQUESTS, 10)
+    : new UdpClient(net.world, net.client, ENDS, REQUESTS, 10);
+  const serve = (isTcp ? tcpServer : udpServer)(net.world, net.server);
+  net.client.onPacket = (packet) => {
+    if (packet.payload.length > 0) got.client++;
+    client.receive(packet);
+  };
+  net.server.onPacket = (packet) => {
+    if (packet.payload.length > 0) got.server++;
+    serve(packet);
+  };
+  const done = () =>
+    client instanceof TcpClient ? client.state === "closed" : client.answers.length === REQUESTS.length;
+  return { answers: client.answers, got, done };
+}
+
+function finishes(t: ExecutionContext, net: TwoPaths, conversation: Conversation): void {
+  if (!net.world.runUntil(conversation.done, 20_000)) t.log(net.world.diagram().split("\n").slice(-30).join("\n"));
+  t.deepEqual(conversation.answers, ANSWERS);
+}
+
+function set(router: Router, path: number, up: boolean): void {
+  router.sessions.paths[path].up = up;
+  router.sessions.flows.nextGeneration();
+}
+
+const fromPeer = (packet: { hasMetadata: boolean }) => packet.hasMetadata;
+
+/** Session packets by router on a link. */
+const sent = (link: TwoPaths["wan"], from: "west" | "east") =>
+  packetsOn(link, from).filter(({ protocol, destinationPort }) => protocol !== 1 && destinationPort !== 1280);
+
+for (const protocol of ["TCP", "UDP"]) {
+  for (const [kind, security] of KINDS) {
+    test(`${protocol} ${kind}: every packet goes over both paths, both ways, and is delivered once`, (t) => {
+      const net = twoPaths({ security, ...POLICY });
+      const conversation = converse(net, protocol);
+      finishes(t, net, conversation);
+      t.deepEqual(conversation.got, { client: REQUESTS.length, server: REQUESTS.length });
+      for (const from of ["west", "east"] as const) {
+        const [one, two] = [sent(net.wan, from), sent(net.wan2, from)];
+        t.true(one.length >= REQUESTS.length);
+        t.true(Math.abs(one.length - two.length) <= 2, `${one.length} and ${two.length}`);
+        t.true([...one, ...two].every(fromPeer), "all are numbered");
+        t.true([...one, ...two].every(({ checksumsRight }) => checksumsRight));
+      }
+      const parsed = new ParsedMetadata();
+      const last = sent(net.wan2, "west").at(-2)!;
+      t.is(parseMetadata(last.payload, 0, last.payload.length, parsed), 0);
+      t.is(parsed.totalLength, 28, "then nothing but its number is on a packet");
+      for (const [name, router] of net.world.routers) {
+        const { duplicate, ...others } = dropsOf(router) as Record<string, number>;
+        t.deepEqual(others, {}, name);
+        t.true(duplicate > REQUESTS.length - 3);
+        t.is(readCounters(router)["sessions.opened"], 1);
+      }
+    });
+
+    for (const path of [0, 1]) {
+      test(`${protocol} ${kind}: nothing is missed and nothing sent again when path ${path} is cut without a word`, (t) => {
+        const net = twoPaths({ security, ...POLICY });
+        const conversation = converse(net, protocol);
+        t.true(net.world.runUntil(() => conversation.answers.length === 12, 5000));
+        (path === 0 ? net.wan : net.wan2).tamper = () => [];
+        finishes(t, net, conversation);
+        t.deepEqual(conversation.got, { client: REQUESTS.length, server: REQUESTS.length });
+      });
+    }
+  }
+
+  test(`${protocol}: loses nothing over two paths that each lose a third, and delay and reorder`, (t) => {
+    const net = twoPaths(POLICY);
+    const conversation = converse(net, protocol);
+    t.true(net.world.runUntil(() => conversation.answers.length === 4, 5000));
+    let n = 0;
+    // Never both copies of one packet.
+    for (const [at, link] of [net.wan, net.wan2].entries()) {
+      link.tamper = (frame) => (n++ % 3 === at ? [] : [{ frame, delayMs: (n * 7) % 23 }]);
+    }
+    finishes(t, net, conversation);
+    t.true(dropsOf(net.east).duplicate! > 0);
+  });
+
+  for (const who of ["both routers", "the first router", "the last router"]) {
+    test(`${protocol}: while ${who} know${who.startsWith("both") ? "" : "s"} one path to be down, all goes by the other; then both again`, (t) => {
+      const net = twoPaths(POLICY);
+      const conversation = converse(net, protocol);
+      const routers = who.startsWith("both") ? [net.west, net.east] : who.includes("first") ? [net.west] : [net.east];
+      for (const path of [0, 1]) {
+        const until = conversation.answers.length + 8;
+        t.true(net.world.runUntil(() => conversation.answers.length === until, 5000));
+        for (const router of routers) set(router, path, false);
+        const [down, other] = path === 0 ? [net.wan, net.wan2] : [net.wan2, net.wan];
+        const before = [packetsOn(down).length, packetsOn(other).length];
+        t.true(net.world.runUntil(() => conversation.answers.length === until + 5, 5000));
+        if (routers.length === 2) t.true(packetsOn(down).length - before[0] <= 1, "nothing goes there");
+        t.true(packetsOn(other).length - before[1] >= 10);
+        for (const router of routers) set(router, path, true);
+      }
+      finishes(t, net, conversation);
+      t.deepEqual(conversation.got, { client: REQUESTS.length, server: REQUESTS.length });
+      for (const router of [net.west, net.east]) {
+        const [row] = sessionRows(router);
+        t.is(router.sessions.table.moves[row], 0, "it was not moved");
+        t.deepEqual(
+          router.sessions.paths.map(({ sessions }) => sessions),
+          [1, 1],
+        );
+      }
+    });
+  }
+}
+
+test("a datagram that fills the MTU goes over both paths in fabric fragments", (t) => {
+  const net = twoPaths(POLICY);
+  const payload = new Uint8Array(1472).map((_, at) => at);
+  const got: Uint8Array[] = [];
+  net.server.onPacket = (packet) => got.push(packet.payload.slice());
+  for (let n = 0; n < 5; n++) {
+    net.world.send(net.client, udpFrame(ENDS, payload));
+    net.world.run(5);
+  }
+  t.deepEqual(
+    got,
+    Array.from({ length: 5 }, () => payload),
+  );
+  for (const link of [net.wan, net.wan2]) t.true(packetsOn(link, "west").length >= 10);
+});
+
+test("a SYN asks for segments that still fit with their number, and the digest of it", (t) => {
+  const mssOf = (security: Protection) => {
+    const net = twoPaths({ security, ...POLICY });
+    const frame = tcpFrame(ENDS, { flags: SYN, sequence: 1, acknowledgment: 0, mss: 1460 });
+    net.world.send(net.client, frame);
+    net.world.run(5);
+    const [syn] = net.server.received;
+    return (syn.frame[14 + 20 + 22] << 8) | syn.frame[14 + 20 + 23];
+  };
+  t.is(mssOf({}), 1500 - 40 - 28);
+  t.is(mssOf({ fabric: SIGNED }), 1500 - 40 - 28 - 16);
+});
+
+test("where one path is there is none but its own: packets go bare, until there is another", (t) => {
+  const net = twoPaths(POLICY);
+  for (const router of [net.west, net.east]) set(router, 1, false);
+  const conversation = converse(net, "UDP");
+  t.true(net.world.runUntil(() => conversation.answers.length === 10, 5000));
+  t.false(packetsOn(net.wan, "west").at(-1)!.hasMetadata);
+  t.is(packetsOn(net.wan2).length, 0);
+  for (const router of [net.west, net.east]) set(router, 1, true);
+  finishes(t, net, conversation);
+  t.true(sent(net.wan2, "west").length >= 28);
+  t.deepEqual(conversation.got, { client: REQUESTS.length, server: REQUESTS.length });
+});
+
+test("a stream of one direction: the peer ends the metadata on both paths", (t) => {
+  const net = twoPaths(POLICY);
+  for (let n = 0; n < 200; n++) {
+    net.world.send(net.client, udpFrame(ENDS, `line ${n}`));
+    net.world.run(20);
+  }
+  t.is(net.server.received.length, 200);
+  for (const link of [net.wan, net.wan2]) {
+    const parsed = new ParsedMetadata();
+    const { payload } = packetsOn(link, "west").at(-1)!;
+    t.is(parseMetadata(payload, 0, payload.length, parsed), 0);
+    t.is(parsed.totalLength, 28);
+  }
+});
+
+for (const name of ["west", "east"] as const) {
+  test(`${name} is killed and begins anew: the session comes back, on both paths, and nothing is delivered twice`, (t) => {
+    const watched = "bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, hold-down: 0s }\n";
+    const net = twoPaths({ ...POLICY, extra: POLICY.extra + watched });
+    net.world.run(2000);
+    const conversation = converse(net, "TCP");
+    t.true(net.world.runUntil(() => conversation.answers.length === 10, 5000));
+    net[name] = net.world.restart(name);
+    if (!net.world.runUntil(conversation.done, 60_000)) t.log(net.world.diagram().split("\n").slice(-30).join("\n"));
+    t.deepEqual(conversation.answers, ANSWERS);
+    const last = ["west", "east"].map((from) => sent(net.wan2, from as "west" | "east").at(-1)!);
+    t.true(last.every(fromPeer));
+    for (const router of [net.west, net.east]) t.is(router.sessions.duplicates.count, 1);
+  });
+}
+
+test("when the session ends nothing of it is left on either path", (t) => {
+  const net = twoPaths(POLICY);
+  finishes(t, net, converse(net, "UDP"));
+  for (const router of [net.west, net.east]) t.is(router.sessions.duplicates.count, 1);
+  net.world.skip(200_000);
+  for (const router of [net.west, net.east]) {
+    t.is(router.sessions.table.count, 0);
+    t.is(router.sessions.flows.count, 0);
+    t.is(router.sessions.duplicates.count, 0);
+    for (const path of router.sessions.paths) {
+      t.is(path.sessions, 0);
+      t.is(path.ports(17).inUse, 0);
+    }
+  }
+});
+
+test("beyond limits.duplicated-sessions sessions go on over one path, and a peer's copies are refused", (t) => {
+  for (const full of ["west", "east"] as const) {
+    const net = twoPaths({ ...POLICY, limitsOf: { [full]: { others: ", duplicated-sessions: 1" } } });
+    net.server.onPacket = udpServer(net.world, net.server);
+    for (let n = 0; n < 10; n++) {
+      for (const sourcePort of [40000, 40001]) net.world.send(net.client, udpFrame({ ...ENDS, sourcePort }, `${n}`));
+      net.world.run(10);
+    }
+    t.is(net.server.received.length, 20);
+    t.is(net.client.received.length, 20);
+    t.is(net.east.sessions.duplicates.count, 1);
+    if (full === "east") t.true(dropsOf(net.east)["duplicates-full"]! > 5);
+    else t.false("duplicates-full" in dropsOf(net.east));
+  }
+});
+
+test("show sessions names the second path", (t) => {
+  const net = twoPaths(POLICY);
+  finishes(t, net, converse(net, "UDP"));
+  for (const [router, path] of [
+    [net.west, "wan1"],
+    [net.east, "wan1"],
+  ] as const) {
+    const { sessions } = snapshot(router, "sessions") as SessionsAnswer;
+    t.regex(sessions[0].secondPath!, new RegExp(path));
+    t.regex(sessions[0].path!, /wan0/);
+  }
+});
