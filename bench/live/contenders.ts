@@ -98,7 +98,10 @@ const PROTECTIONS: readonly Protection[] = [
 interface Watch {
   readonly name: string;
   readonly mode: string;
+  /** Lines of the configuration. */
   readonly bfd: string;
+  /** More keys of the service. */
+  readonly service: string;
 }
 
 const WATCHES: readonly Watch[] = [
@@ -106,11 +109,18 @@ const WATCHES: readonly Watch[] = [
     name: "-bfd-50ms",
     mode: ", BFD 50 ms x 3",
     bfd: "bfd: { desired-tx-interval: 50ms, required-min-rx-interval: 50ms }\n",
+    service: "",
   },
-  { name: "-bfd-1s", mode: ", BFD 1 s x 3", bfd: "bfd: {}\n" },
+  { name: "-bfd-1s", mode: ", BFD 1 s x 3", bfd: "bfd: {}\n", service: "" },
+  {
+    name: "-duplicated-bfd-1s",
+    mode: ", BFD 1 s x 3, every packet over both wires",
+    bfd: "bfd: {}\nservice-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+    service: ", policy: twice",
+  },
 ];
 
-const NOT_WATCHED: Watch = { name: "", mode: "", bfd: "" };
+const NOT_WATCHED: Watch = { name: "", mode: "", bfd: "", service: "" };
 
 const HOW = { libpcap: "libpcap immediate", "af-packet": "af-packet" };
 
@@ -170,7 +180,7 @@ function waymark(
     for (const [i, router] of chain.routers.entries()) {
       const [socket, config] = [socketOf(router), configOf(router)];
       if (!existsSync(config)) {
-        const text = `${configuration(router, chain.routers, socket, backend, protection)}${watch.bfd}`;
+        const text = `${configuration(router, chain.routers, socket, backend, protection, watch.service)}${watch.bfd}`;
         writeFileSync(config, text, { mode: 0o600 });
         check(config);
       }
@@ -220,6 +230,7 @@ function configuration(
   socket: string,
   backend: string,
   protection: Protection,
+  service: string,
 ): string {
   const interfaces = portsOf(router).map(({ device, address, next }) => {
     const tenant = next.address === CLIENT || next.address === SERVER ? ", tenant: corp" : "";
@@ -244,7 +255,7 @@ log: { level: warn }
 interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp }]
-services: [{ name: app, addresses: [10.2.0.0/24], access: [corp], security: ${protection.encrypts ? "payload" : "none"} }]
+services: [{ name: app, addresses: [10.2.0.0/24], access: [corp], security: ${protection.encrypts ? "payload" : "none"}${service} }]
 service-routes: [{ service: app, ${isLast ? `interface: ${towardServer.device}` : `peer: ${other}`} }]
 ${peers}${policies(protection)}`;
 }

@@ -10,6 +10,7 @@ const TICK_US = 10_000;
 
 /** Field of /proc/PID/stat behind the name, proc(5). */
 const NICENESS = 16;
+const REALTIME = 37;
 
 /** Fields of a `cpu` line of /proc/stat, proc(5). */
 const USER = 0;
@@ -59,7 +60,8 @@ export function monitorUs({ pid }: ChildProcess): number {
     const fields = readFileSync(`${tasks}/${task}/stat`, "utf8")
       .replace(/^.*\) /, "")
       .split(" ");
-    if (Number(fields[NICENESS]) < 0) ns += Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ")[0]);
+    if (Number(fields[NICENESS]) < 0 || Number(fields[REALTIME]) > 0)
+      ns += Number(readFileSync(`${tasks}/${task}/schedstat`, "utf8").split(" ")[0]);
   }
   return ns / 1000;
 }

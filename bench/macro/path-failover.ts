@@ -32,6 +32,7 @@ const KILLS = [
 /** Ours are told from each other by their protection and by BFD's intervals. */
 const FAST = ["waymark-libpcap-bfd-50ms", "waymark-libpcap-signed-encrypted-bfd-50ms"];
 const DEFAULT = "waymark-libpcap-bfd-1s";
+const TWICE = "waymark-libpcap-duplicated-bfd-1s";
 const RIVALS = ["wireguard-go", "wireguard-go-script", "nebula"];
 
 /** Two samples: one way, and there and back. */
@@ -80,7 +81,7 @@ async function watching(race: Race, contender: Contender, children: readonly Chi
 await live(
   "path-failover",
   2,
-  process.argv[3]?.split(",") ?? [...FAST, DEFAULT, ...RIVALS],
+  process.argv[3]?.split(",") ?? [...FAST, DEFAULT, TWICE, ...RIVALS],
   async (race) => {
     const program = compile(race.chain.namespaces.directory, "stream")!;
     await race.run(async (contender, children, round) => {
@@ -89,7 +90,12 @@ await live(
       try {
         await stream.flows(WAIT_MS);
         if (contender.settled !== undefined && round === 0) await watching(race, contender, children);
-        if (contender.name !== DEFAULT && contender.restart !== undefined && round < RECOVERY_ROUNDS) {
+        if (
+          contender.name !== DEFAULT &&
+          contender.name !== TWICE &&
+          contender.restart !== undefined &&
+          round < RECOVERY_ROUNDS
+        ) {
           await recovery(race, contender, children, stream);
         }
         await failover(race, contender, stream);

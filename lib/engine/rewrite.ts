@@ -57,7 +57,7 @@ export function rewrite(
   view.setInt32(l3 + 16, destination);
 }
 
-/** The same packet with other addresses and ports; its TTL stays as it is. Its checksums must be whole; a wrong one stays wrong. */
+/** The same packet with other addresses and ports; its TTL stays as it is. `partial` as above. A wrong checksum stays wrong. */
 export function readdress(
   view: DataView,
   l3: number,
@@ -65,6 +65,7 @@ export function readdress(
   source: number,
   destination: number,
   ports: number,
+  partial: boolean,
 ): void {
   const addresses = addDelta(deltaI32(view.getInt32(l3 + 12), source), deltaI32(view.getInt32(l3 + 16), destination));
   const l4Delta = addDelta(addresses, deltaI32(view.getInt32(l4), ports));
@@ -72,10 +73,11 @@ export function readdress(
   view.setInt32(l3 + 12, source);
   view.setInt32(l3 + 16, destination);
   view.setInt32(l4, ports);
-  const isUdp = view.getUint8(l3 + 9) === UDP;
-  const field = l4 + (isUdp ? 6 : 16);
+  const protocol = view.getUint8(l3 + 9);
+  const field = l4 + (protocol === UDP ? 6 : 16);
   const old = view.getUint16(field);
-  view.setUint16(field, isUdp ? updateUdp(old, l4Delta) : update(old, l4Delta));
+  if (partial) view.setUint16(field, pseudo(source, destination, protocol, view.getUint16(l3 + 2) - (l4 - l3)));
+  else view.setUint16(field, protocol === UDP ? updateUdp(old, l4Delta) : update(old, l4Delta));
 }
 
 /** Write the 12 bytes of MAC addresses that begin the frame at `offset`, three words (peer/neighbor.ts). */

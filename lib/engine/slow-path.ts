@@ -736,6 +736,7 @@ export class SlowPath {
       const verdict = this.#arrive(batch, i, key, session, direction, isRead, isBehind, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
+    if (by !== flow) this.#asByFirst(batch, i, key, flow);
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
     table.healthCheck[session] &= ~(1 << (1 - direction));
@@ -764,6 +765,16 @@ export class SlowPath {
     const direction = planDirection(flows.words[at + FLOW_PLAN]);
     const row = table.duplicate[session * 2 + direction];
     return row >= 0 && duplicates.flow[row] === by ? table.flow(session, direction) : by;
+  }
+
+  /** A packet that came by its session's second path, as if it had come by flow `first`: that one's rewrite is for its addresses. */
+  #asByFirst(batch: FrameBatch, i: number, key: Int32Array, first: number): void {
+    const { words } = this.#sessions.flows;
+    const base = first << FLOW_SHIFT;
+    const partial = batch.segmentSize[i] !== 0 && isPartial(batch, i, key);
+    for (const place of [KEY_SOURCE, KEY_DESTINATION, KEY_PORTS, KEY_PROTOCOL]) key[place] = words[base + place];
+    const [source, destination, ports] = [key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS]];
+    readdress(batch.view, key[AT_L3], key[AT_L4], source, destination, ports, partial);
   }
 
   /** The packet of the session came by flow `by`: which handshake it belongs to. */
@@ -1157,7 +1168,7 @@ export class SlowPath {
     const source = words[base + FLOW_DESTINATION];
     const destination = words[base + FLOW_SOURCE];
     const ports = swapPorts(words[base + FLOW_PORTS]);
-    readdress(copy.view, copyKey[AT_L3], copyKey[AT_L4], source, destination, ports);
+    readdress(copy.view, copyKey[AT_L3], copyKey[AT_L4], source, destination, ports, false);
   }
 
   /** Put the packet's number on, with what the peer of this handshake must still hear, and sign it. */

@@ -8,7 +8,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecutionContext } from "ava";
-import type { CountersAnswer } from "../../lib/control/show.ts";
+import type { CountersAnswer, SessionsAnswer } from "../../lib/control/show.ts";
 import { type Lab, type LabOptions, openLab, SERVER, type Shape, type Wire } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
 import { type Gaps, Talk } from "./talk.ts";
@@ -19,6 +19,7 @@ const ATTEMPTS = 3;
 const LOAD_S = 10;
 /** What a router shows of BFD is a second old at most. */
 const REPORTED_MS = 1200;
+const RECOVERING_MS = 2500;
 
 /** A way to cut a wire, as commands for its namespace, and to heal it. */
 interface Cut {
@@ -131,6 +132,45 @@ for (const intervalMs of [100, 300]) {
     await failOver(t, "two-paths", { intervalMs, multiplier: 3 }, [CUTS[1], CUTS[3]], {});
   });
 }
+
+labTest("where packets go over both paths, none is missed when one is cut, BFD at its defaults", async (t) => {
+  t.timeout(120_000);
+  const twice = "service-policies: [{ name: twice, resiliency: packet-duplication }]";
+  for (const protection of [undefined, { sign: "every-packet", adaptive: false }] as const) {
+    const lab = await openLab("two-paths", {
+      extra: `bfd: { hold-down: 0s }\n${twice}`,
+      service: ", policy: twice",
+      ...(protection === undefined ? {} : { protection }),
+    });
+    try {
+      if (protection !== undefined) await lab.waymark("west", "keys", "generate", "--file", "keys");
+      await lab.startRouters();
+      await pathsUp(lab);
+      // Routers that have just started leave datagrams to sessions of before.
+      await sleep(RECOVERING_MS);
+      const talk = await Talk.start(lab, CONNECTIONS);
+      for (const [n, { name, cut, heal }] of [CUTS[3], CUTS[0], CUTS[1]].entries()) {
+        const { name: wire } = lab.wires[n % 2];
+        const from = Date.now();
+        await lab.run(wire, "sh", "-ec", cut);
+        // It is cut for longer than it takes to be seen, and before that the router sends into it.
+        await sleep(4500);
+        const gaps = talk.gaps(from, Date.now());
+        t.log(`${name}, wire ${n % 2}: ${text(gaps)}`);
+        t.true(Math.max(gaps.udp, gaps.icmp, gaps.tcp) < 1000);
+        await lab.run(wire, "sh", "-ec", heal);
+        await pathsUp(lab);
+      }
+      const ended = await talk.end();
+      t.is(ended.completed, CONNECTIONS);
+      t.deepEqual({ lost: ended.lost, twice: ended.twice }, { lost: 0, twice: 0 });
+      const { sessions } = await shown<SessionsAnswer>(lab, "west", "sessions");
+      t.true(sessions.every(({ moves, secondPath }) => moves === 0 && secondPath !== null));
+    } finally {
+      await lab.close();
+    }
+  }
+});
 
 labTest("no path goes down at 50 ms × 3 while both routers forward as much as they can for ten seconds", async (t) => {
   t.timeout(120_000);

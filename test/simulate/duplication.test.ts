@@ -8,7 +8,7 @@ import type { Router } from "../../lib/router.ts";
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import { SYN } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
-import { tcpFrame, udpFrame } from "./packets.ts";
+import { type SeenPacket, tcpFrame, udpFrame } from "./packets.ts";
 import { ADAPTIVE, AES_256, fabricText, SIGNED } from "./protection.ts";
 import {
   CLIENT,
@@ -43,11 +43,14 @@ interface Conversation {
   readonly answers: readonly string[];
   /** Datagrams, or segments with payload, that each host got. */
   readonly got: { client: number; server: number };
+  /** Packets that no real host would have taken. */
+  readonly damaged: SeenPacket[];
   readonly done: () => boolean;
 }
 
 function converse(net: TwoPaths, protocol: string): Conversation {
   const got = { client: 0, server: 0 };
+  const damaged: SeenPacket[] = [];
   const isTcp = protocol === "TCP";
   const client = isTcp
     ? new TcpClient(net.world, net.client, ENDS, REQUESTS, 10)
@@ -55,20 +58,23 @@ function converse(net: TwoPaths, protocol: string): Conversation {
   const serve = (isTcp ? tcpServer : udpServer)(net.world, net.server);
   net.client.onPacket = (packet) => {
     if (packet.payload.length > 0) got.client++;
+    if (!packet.checksumsRight) damaged.push(packet);
     client.receive(packet);
   };
   net.server.onPacket = (packet) => {
     if (packet.payload.length > 0) got.server++;
+    if (!packet.checksumsRight) damaged.push(packet);
     serve(packet);
   };
   const done = () =>
     client instanceof TcpClient ? client.state === "closed" : client.answers.length === REQUESTS.length;
-  return { answers: client.answers, got, done };
+  return { answers: client.answers, got, damaged, done };
 }
 
 function finishes(t: ExecutionContext, net: TwoPaths, conversation: Conversation): void {
   if (!net.world.runUntil(conversation.done, 20_000)) t.log(net.world.diagram().split("\n").slice(-30).join("\n"));
   t.deepEqual(conversation.answers, ANSWERS);
+  t.deepEqual(conversation.damaged, []);
 }
 
 function set(router: Router, path: number, up: boolean): void {
