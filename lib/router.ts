@@ -87,7 +87,7 @@ import { FrameRing } from "./table/frame-ring.ts";
 import { HoldQueue } from "./table/hold-queue.ts";
 import { SessionTable } from "./table/session-table.ts";
 import { TimerWheel } from "./table/timer-wheel.ts";
-import { ETHERNET_HEADER, KEY_ROW_WORDS } from "./wire/flow-key.ts";
+import { ETHERNET_HEADER } from "./wire/flow-key.ts";
 import { MetadataWriter } from "./wire/metadata.ts";
 import { answerQuestions, Member } from "./worker/member.ts";
 import type { WorkerStart } from "./worker/messages.ts";
@@ -217,7 +217,6 @@ export function buildRouter(
     reroute,
     duplication,
     isPacketBased: config.sessions.recovery === "packet-based",
-    keyRowWords: KEY_ROW_WORDS,
   });
   const secure = new SecurePath({
     sessions,
@@ -268,7 +267,7 @@ export function buildRouter(
       clock.nowMs(),
       state,
     );
-    slow.pathMonitor = monitor;
+    slow.leads.pathMonitor = monitor;
     engine.pathMonitor = monitor;
   }
   return {

@@ -54,7 +54,7 @@ export function explain(
 
   const frame = writePacket(packet, router.ports[row].info().mac);
   steps.push({ step: "receive", outcome: interfaceName, reason: printFrame(frame, 0, frame.length) });
-  router.slow.observer = (step, verdict, classification, session) => {
+  router.slow.leads.observer = (step, verdict, classification, session) => {
     if (step === "open") tellOpening(router, steps, verdict, classification, session);
   };
   memory[row].inject(frame);

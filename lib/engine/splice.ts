@@ -19,7 +19,8 @@ import {
   pseudoHeaderSum,
   sumWords,
 } from "../wire/checksum.ts";
-import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, KEY_PROTOCOL, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { getUdpLength } from "../wire/udp.ts";
 
 const UDP_HEADER = 8;
 
@@ -225,4 +226,10 @@ function moveHeaders(batch: FrameBatch, i: number, key: Int32Array, growth: numb
   bytes[l3 + 9] = protocol;
   // TTL and protocol share a word; only the low byte changes.
   setU16(bytes, l3 + 10, applyDelta(getU16(bytes, l3 + 10), deltaU16(old, protocol)));
+}
+
+/** Where the L4 payload ends: bytes behind the UDP length (RFC 9868) belong to no datagram and no checksum. */
+export function payloadEnd(bytes: Uint8Array, key: Int32Array): number {
+  const udp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP;
+  return udp ? key[AT_L4] + getUdpLength(bytes, key[AT_L4]) : key[AT_END];
 }

@@ -469,6 +469,14 @@ export class Sessions {
     path.sessions--;
   }
 
+  /** Row of the path whose remote end is `source` and whose local end is `destination`, -1 = none. */
+  pathBetween(interfaceId: number, source: number, destination: number): number {
+    for (const path of this.paths) {
+      if (path.interfaceId === interfaceId && path.remote === source && path.local === destination) return path.row;
+    }
+    return -1;
+  }
+
   /** Row of the second path that the packets of the session's side `way` go over (duplication.ts); -1 = none. */
   secondPath(session: number, way: number): number {
     const row = this.table.duplicate[session * 2 + way];

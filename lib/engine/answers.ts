@@ -1,0 +1,62 @@
+// What hosts hear from the router itself: resets, ICMP time exceeded, replies to pings of its own addresses. Each goes back to
+// the station that the frame came from, and no more of them than the generator allows.
+
+import type { FrameBatch } from "../io/port.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import type { Sessions } from "../session/open.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import { AT_L4, KEY_DESTINATION, KEY_PROTOCOL, KEY_SOURCE, PROTOCOL_ICMP } from "../wire/flow-key.ts";
+import { getIcmpType, ICMP_ECHO } from "../wire/icmp.ts";
+import { ECHO_REPLIES_SENT, ICMP_SENT, TCP_RESETS_SENT } from "./counters.ts";
+import type { Egress } from "./egress.ts";
+import type { Generator } from "./generate.ts";
+
+export class Answers {
+  readonly #interfaces: readonly RouterInterface[];
+  readonly #sessions: Sessions;
+  readonly #generator: Generator;
+  readonly #egress: Egress;
+  readonly #counters: CounterSet;
+
+  constructor(parts: {
+    interfaces: readonly RouterInterface[];
+    sessions: Sessions;
+    generator: Generator;
+    egress: Egress;
+    counters: CounterSet;
+  }) {
+    this.#interfaces = parts.interfaces;
+    this.#sessions = parts.sessions;
+    this.#generator = parts.generator;
+    this.#egress = parts.egress;
+    this.#counters = parts.counters;
+  }
+
+  /** A TCP segment of no session. */
+  reset(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): void {
+    if (this.#generator.reset(batch.bytes, batch.offset[i], key, nowMs))
+      this.#reply(key[KEY_PROTOCOL] >>> 8, TCP_RESETS_SENT);
+  }
+
+  /** A packet from a plain network whose TTL ends here. */
+  ttlExceeded(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): void {
+    const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
+    if (this.#sessions.pathBetween(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]) >= 0) return;
+    if (this.#generator.timeExceeded(batch.bytes, batch.offset[i], key, ingress.addresses[0].address, nowMs))
+      this.#reply(ingress.id, ICMP_SENT);
+  }
+
+  /** A ping of our own address: what an operator tries first. False when it is none, or gets no reply. */
+  echo(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): boolean {
+    const isEcho = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_ICMP && getIcmpType(batch.bytes, key[AT_L4]) === ICMP_ECHO;
+    if (!isEcho || !this.#generator.echoReply(batch.bytes, batch.offset[i], key, nowMs)) return false;
+    this.#reply(key[KEY_PROTOCOL] >>> 8, ECHO_REPLIES_SENT);
+    return true;
+  }
+
+  /** Send what the generator wrote back to the station that a frame came from, and count it. */
+  #reply(interfaceId: number, counter: number): void {
+    this.#counters.increment(counter);
+    this.#egress.sendAsIs(interfaceId, this.#generator.bytes, this.#generator.offset, this.#generator.length);
+  }
+}

@@ -1,0 +1,424 @@
+// How packets of sessions leave: rewritten, with what the peer on that side must still hear, signed, and cut where they are too
+// long; over one path, or over two under packet duplication.
+
+import { FRAME_CHECKSUM_PARTIAL, FrameBatch } from "../io/port.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import { remainingS } from "../session/expire.ts";
+import * as handshake from "../session/metadata-handshake.ts";
+import { type Sessions, swapPorts } from "../session/open.ts";
+import { NOT_NUMBERED, NUMBER_OVERHEAD, type SessionMetadata } from "../session/session-metadata.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import {
+  FLOW_DESTINATION,
+  FLOW_NEW_PORTS,
+  FLOW_NEXT_HOP,
+  FLOW_PLAN,
+  FLOW_PORTS,
+  FLOW_SHIFT,
+  FLOW_SOURCE,
+  OP_INSERT_UDP,
+  OP_REMOVE_UDP,
+  OP_TO_PEER,
+  planEgress,
+} from "../table/flow-table.ts";
+import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
+import { l4IsRight } from "../wire/checksum.ts";
+import {
+  ANY_MAC,
+  AT_END,
+  AT_L3,
+  AT_L4,
+  AT_PAYLOAD,
+  decodeFrame,
+  KEY_PROTOCOL,
+  KEY_ROW_WORDS,
+  PROTOCOL_TCP,
+  startsWithCookie,
+} from "../wire/flow-key.ts";
+import { IPV4_HEADER } from "../wire/ipv4.ts";
+import { type MetadataWriter, writeFalsePositiveMarker } from "../wire/metadata.ts";
+import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
+import { segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
+import { getTcpFlags, lowerMss, SYN, TCP_HEADER } from "../wire/tcp.ts";
+import { DROP_EXCEEDS_MTU, DROP_PATH_DOWN, DROP_UDP_CHECKSUM, OK } from "../wire/verdict.ts";
+import { DUPLICATES_SENT, FABRIC_FRAGMENTS_SENT, METADATA_MARKED, METADATA_SENT } from "./counters.ts";
+import type { Egress } from "./egress.ts";
+import type { FabricFragments } from "./fabric-fragments.ts";
+import { canCut, hidesCookie, isPartial, segmentSizeOf } from "./fast-path.ts";
+import type { Generator } from "./generate.ts";
+import type { PacketSecurity } from "./packet-security.ts";
+import type { PayloadSecurity } from "./payload-security.ts";
+import { readdress, rewrite } from "./rewrite.ts";
+import { insertBeforePayload, insertUdpHeader, payloadEnd, removeUdpHeader } from "./splice.ts";
+import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
+
+/** What path metrics and a digest add at most: 12 + 8 + 14, and 32. */
+const METRICS_ROOM = 66;
+
+export class Departure {
+  readonly #interfaces: readonly RouterInterface[];
+  readonly #sessions: Sessions;
+  readonly #metadata: SessionMetadata;
+  readonly #writer: MetadataWriter;
+  readonly #egress: Egress;
+  readonly #generator: Generator;
+  /** By row of the path. */
+  readonly #fragments: readonly FabricFragments[];
+  readonly #tunnel: Tunnel;
+  readonly #counters: CounterSet;
+  readonly #security: PacketSecurity;
+  readonly #payload: PayloadSecurity;
+  readonly #metrics = { txColor: 0, txTimeMs: 0, rxColor: 0, rxTimeMs: 0, drop: false, previousRxCount: 0 };
+  readonly #marker = new Uint8Array(METADATA_BASE_LENGTH);
+  /** One segment of a super-frame. */
+  readonly #piece = new FrameBatch(new Uint8Array(0), 1);
+  readonly #pieceKey = new Int32Array(KEY_ROW_WORDS);
+  /** The copy of a packet that goes over a session's second path. */
+  readonly #copy = new FrameBatch(new Uint8Array(0), 1);
+  readonly #copyKey = new Int32Array(KEY_ROW_WORDS);
+
+  constructor(parts: {
+    interfaces: readonly RouterInterface[];
+    sessions: Sessions;
+    metadata: SessionMetadata;
+    writer: MetadataWriter;
+    egress: Egress;
+    generator: Generator;
+    fragments: readonly FabricFragments[];
+    tunnel: Tunnel;
+    counters: CounterSet;
+    security: PacketSecurity;
+    payload: PayloadSecurity;
+  }) {
+    this.#interfaces = parts.interfaces;
+    this.#sessions = parts.sessions;
+    this.#metadata = parts.metadata;
+    this.#writer = parts.writer;
+    this.#egress = parts.egress;
+    this.#generator = parts.generator;
+    this.#fragments = parts.fragments;
+    this.#tunnel = parts.tunnel;
+    this.#counters = parts.counters;
+    this.#security = parts.security;
+    this.#payload = parts.payload;
+    writeFalsePositiveMarker(this.#marker, 0);
+  }
+
+  /** Rewrite, put on what this side's peer must still hear, and send. */
+  leave(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    flow: number,
+    session: number,
+    direction: number,
+    nowMs: number,
+  ): number {
+    const { flows, table, paths } = this.#sessions;
+    const side = table.sides[1 - direction];
+    const path = side.path[session] < 0 ? null : paths[side.path[session]];
+    const sending = side.state[session] === SIDE_SENDING;
+    const asks = path !== null && (table.healthCheck[session] & (1 << direction)) !== 0;
+    const duplicate = table.duplicate[session * 2 + 1 - direction];
+    const attach = sending || asks || duplicate >= 0;
+    const base = flow << FLOW_SHIFT;
+    const plan = flows.words[base + FLOW_PLAN];
+    const { bytes } = batch;
+    if (batch.segmentSize[i] !== 0) {
+      const { mtu } = this.#interfaces[planEgress(plan)];
+      const fits = canCut(batch, i, key, 0, mtu);
+      const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, direction) : batch.segmentSize[i];
+      batch.segmentSize[i] = size;
+      if (
+        attach ||
+        !fits ||
+        this.#sessions.isTunnelled(session, direction) ||
+        ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))
+      ) {
+        return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
+      }
+    }
+    if ((plan & OP_REMOVE_UDP) !== 0) {
+      if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_UDP_CHECKSUM;
+      removeUdpHeader(batch, i, key, table.context[session * 4 + 3]);
+    }
+    // The session's own bytes, as its hosts count them: nothing of what routers put around them.
+    const packetLength = key[AT_END] - key[AT_L3];
+    const partial = batch.segmentSize[i] !== 0 && isPartial(batch, i, key);
+    rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
+    if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
+    const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
+    if (sealed !== OK) return sealed;
+    if (duplicate >= 0)
+      return this.#leaveTwice(batch, i, key, flow, session, direction, duplicate, packetLength, nowMs);
+    const measured = !attach && path !== null && this.#mayMeasure(batch, i, key, path, plan, nowMs);
+    if (attach) {
+      const length = this.#writeMetadata(session, direction, sending, asks, path!, NOT_NUMBERED, nowMs);
+      insertBeforePayload(batch, i, key, this.#writer.buffer, length);
+      this.#counters.increment(METADATA_SENT);
+    } else if (measured) {
+      path!.metrics!.fill(this.#metrics, nowMs);
+      const length = this.#metadata.writeMetrics(this.#metrics, this.#security.version(path!, nowMs));
+      insertBeforePayload(batch, i, key, this.#writer.buffer, length);
+      this.#counters.increment(METADATA_SENT);
+    } else if ((plan & OP_TO_PEER) !== 0 && startsWithCookie(bytes, key[AT_PAYLOAD], key[AT_END])) {
+      insertBeforePayload(batch, i, key, this.#marker, METADATA_BASE_LENGTH);
+      this.#counters.increment(METADATA_MARKED);
+    }
+    if (path !== null) {
+      this.#security.sign(batch, i, key, path, attach || measured, nowMs);
+      handshake.answered(side, session);
+    }
+    flows.touch(flow, packetLength, nowMs);
+    if (path !== null && this.#sessions.isTunnelled(session, direction))
+      return this.#transmitTunnelled(batch, i, key, path, nowMs);
+    return this.#transmit(batch, i, key, flow, side.path[session], partial, nowMs);
+  }
+
+  /**
+   * The packet, rewritten for its session's own path, goes over that and over the second one (session/duplication.ts), as far
+   * as each is up: with one number, with what each path's peer must still hear, signed for each.
+   */
+  #leaveTwice(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    flow: number,
+    session: number,
+    direction: number,
+    row: number,
+    packetLength: number,
+    nowMs: number,
+  ): number {
+    const { flows, table, paths, duplicates } = this.#sessions;
+    const side = table.sides[1 - direction];
+    const { second } = duplicates;
+    const first = paths[side.path[session]];
+    const other = second.path[row] < 0 ? null : paths[second.path[row]];
+    const number = duplicates.next(row);
+    const asks = (table.healthCheck[session] & (1 << direction)) !== 0;
+    const goesTwice = other?.up === true;
+    if (goesTwice) this.#copyFor(batch, i, key, duplicates.flow[row]);
+    let verdict = DROP_PATH_DOWN;
+    if (first.up) {
+      this.#number(batch, i, key, session, direction, side, session, number, asks, nowMs);
+      const hop = flows.words[(flow << FLOW_SHIFT) + FLOW_NEXT_HOP];
+      verdict = this.#sessions.isTunnelled(session, direction)
+        ? this.#transmitTunnelled(batch, i, key, first, nowMs)
+        : this.#transmitTo(batch, i, key, first, hop, nowMs);
+    }
+    if (goesTwice) {
+      this.#number(this.#copy, 0, this.#copyKey, session, direction, second, row, number, asks, nowMs);
+      const sent = this.#transmitTo(this.#copy, 0, this.#copyKey, other, other.nextHop, nowMs);
+      if (sent === OK) {
+        this.#counters.increment(DUPLICATES_SENT);
+        verdict = OK;
+      }
+    }
+    flows.touch(flow, packetLength, nowMs);
+    return verdict;
+  }
+
+  /** Copy the packet into memory of our own, with the addresses and ports of what goes back by flow `by`. */
+  #copyFor(batch: FrameBatch, i: number, key: Int32Array, by: number): void {
+    const { words } = this.#sessions.flows;
+    const copy = this.#copy;
+    const copyKey = this.#copyKey;
+    const from = batch.offset[i];
+    const at = this.#generator.reserve();
+    copy.bytes = this.#generator.bytes;
+    copy.offset[0] = at;
+    copy.length[0] = key[AT_END] - from;
+    copy.bytes.set(batch.bytes.subarray(from, key[AT_END]), at);
+    copyKey.set(key);
+    for (const place of [AT_L3, AT_L4, AT_PAYLOAD, AT_END]) copyKey[place] += at - from;
+    const base = by << FLOW_SHIFT;
+    const source = words[base + FLOW_DESTINATION];
+    const destination = words[base + FLOW_SOURCE];
+    const ports = swapPorts(words[base + FLOW_PORTS]);
+    readdress(copy.view, copyKey[AT_L3], copyKey[AT_L4], source, destination, ports, false);
+  }
+
+  /** Put the packet's number on, with what the peer of this handshake must still hear, and sign it. */
+  #number(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    session: number,
+    direction: number,
+    side: HandshakeColumns,
+    row: number,
+    number: number,
+    asks: boolean,
+    nowMs: number,
+  ): void {
+    const path = this.#sessions.paths[side.path[row]];
+    const sending = side.state[row] === SIDE_SENDING;
+    const length = this.#writeMetadata(session, direction, sending, asks, path, number, nowMs);
+    insertBeforePayload(batch, i, key, this.#writer.buffer, length);
+    this.#counters.increment(METADATA_SENT);
+    this.#security.sign(batch, i, key, path, true, nowMs);
+    handshake.answered(side, row);
+  }
+
+  /** Whether this packet carries path metrics: its path wants some, it has a payload, and they fit (protocol sheet 6.4). */
+  #mayMeasure(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, plan: number, nowMs: number): boolean {
+    if (path.metrics === null || batch.segmentSize[i] !== 0 || key[AT_PAYLOAD] === key[AT_END]) return false;
+    const { mtu } = this.#interfaces[planEgress(plan)];
+    return key[AT_END] - key[AT_L3] + METRICS_ROOM <= mtu && path.metrics.mark(nowMs);
+  }
+
+  /**
+   * A segment that opens a session whose packets grow: what its sender asks for is lowered to what still fits the
+   * interfaces both ways (protocol sheet 8), so that nothing of the stream has to be cut to fabric fragments.
+   */
+  lowerMss(bytes: Uint8Array, key: Int32Array, session: number): void {
+    if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP || (getTcpFlags(bytes, key[AT_L4]) & SYN) === 0) return;
+    const { table, paths } = this.#sessions;
+    for (const direction of [FORWARD, REVERSE]) {
+      const side = table.sides[1 - direction];
+      if (side.path[session] < 0) continue;
+      const path = paths[side.path[session]];
+      const room = this.#interfaces[path.interfaceId].mtu - IPV4_HEADER - TCP_HEADER;
+      const tunnel = this.#sessions.isTunnelled(session, direction) ? TUNNEL_OVERHEAD : 0;
+      const isNumbered = table.duplicate[session * 2 + 1 - direction] >= 0;
+      const number = isNumbered ? NUMBER_OVERHEAD : 0;
+      const digest = this.#security.overhead(path, isNumbered);
+      lowerMss(bytes, key[AT_L4], room - digest - this.#payload.overhead(session) - tunnel - number);
+    }
+  }
+
+  /** What a packet carries in this direction: the session's metadata while the peer has not heard us, else a health check, else its number alone. */
+  #writeMetadata(
+    session: number,
+    direction: number,
+    sending: boolean,
+    asks: boolean,
+    path: PeerPath,
+    number: number,
+    nowMs: number,
+  ): number {
+    const version = this.#security.version(path, nowMs);
+    this.#sessions.table.healthCheck[session] &= ~(1 << direction);
+    if (!sending)
+      return asks ? this.#metadata.writeHealthCheck(version, number) : this.#metadata.writeNumber(version, number);
+    const length =
+      direction === FORWARD
+        ? this.#metadata.writeForward(session, path, version, number, remainingS(this.#sessions, session, nowMs))
+        : this.#metadata.writeReverse(session, path, version, number);
+    return this.#security.sealMetadata(this.#writer, length, path, nowMs);
+  }
+
+  /** Payload bytes of each segment of a super-frame, so that what is added to them still fits where the egress takes it: a stream's alone can be chosen. */
+  secureSize(batch: FrameBatch, i: number, key: Int32Array, flow: number, session: number, direction: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const { mtu } = this.#interfaces[planEgress(flows.words[(flow << FLOW_SHIFT) + FLOW_PLAN])];
+    const size = segmentSizeOf(batch, i, key, 0, mtu, table, session, direction);
+    if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return size;
+    const path = table.sides[1 - direction].path[session];
+    const growth = this.#payload.overhead(session) + (path < 0 ? 0 : this.#security.overhead(paths[path]));
+    return Math.min(size, segmentSizeMax(batch.bytes, batch.offset[i], mtu) - growth);
+  }
+
+  /** A super-frame that must carry metadata or a marker: segment it first, every segment is a packet of its own. */
+  #leaveInSegments(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    flow: number,
+    session: number,
+    direction: number,
+    nowMs: number,
+  ): number {
+    const { bytes } = batch;
+    const offset = batch.offset[i];
+    const size = batch.segmentSize[i];
+    const error = superFrameError(bytes, offset, isPartial(batch, i, key));
+    const segment = this.#piece;
+    segment.bytes = this.#generator.bytes;
+    segment.segmentSize[0] = 0;
+    let verdict = OK;
+    for (let index = 0; ; index++) {
+      const at = this.#generator.reserve();
+      const length = segmentFrame(bytes, offset, size, index, error, segment.bytes, at);
+      if (length === 0) return verdict;
+      segment.offset[0] = at;
+      segment.length[0] = length;
+      const decoded = decodeFrame(segment.view, at, length, key[KEY_PROTOCOL] >>> 8, ANY_MAC, 0, this.#pieceKey, 0);
+      const left = decoded !== OK ? decoded : this.leave(segment, 0, this.#pieceKey, flow, session, direction, nowMs);
+      if (left !== OK) verdict = left;
+    }
+  }
+
+  /** Hand the finished packet to the egress; toward a peer it is cut to fabric fragments when what was added made it too long. */
+  #transmit(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    flow: number,
+    path: number,
+    partial: boolean,
+    nowMs: number,
+  ): number {
+    const { flows, paths } = this.#sessions;
+    const { words } = flows;
+    const base = flow << FLOW_SHIFT;
+    const hop = words[base + FLOW_NEXT_HOP];
+    const offset = batch.offset[i];
+    const segmentSize = batch.segmentSize[i];
+    if (path >= 0 && segmentSize === 0) return this.#transmitTo(batch, i, key, paths[path], hop, nowMs, partial);
+    const egress = planEgress(words[base + FLOW_PLAN]);
+    const isTooLong = key[AT_END] - key[AT_L3] > this.#interfaces[egress].mtu;
+    if (isTooLong && segmentSize === 0) return DROP_EXCEEDS_MTU;
+    const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;
+    this.#egress.send(egress, hop, batch.bytes, offset, key[AT_END] - offset, flags, segmentSize, nowMs);
+    return OK;
+  }
+
+  /** The same for one packet to the peer of `path`. */
+  #transmitTo(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    path: PeerPath,
+    hop: number,
+    nowMs: number,
+    partial = false,
+  ): number {
+    const { bytes } = batch;
+    const { interfaceId } = path;
+    const { mtu } = this.#interfaces[interfaceId];
+    if (key[AT_END] - key[AT_L3] > mtu) {
+      key[AT_END] = payloadEnd(bytes, key);
+      const pieces = this.#fragments[path.row].split(batch, i, key, mtu, (memory, at, length) => {
+        this.#egress.send(interfaceId, hop, memory, at, length, 0, 0, nowMs);
+      });
+      if (pieces === 0) return DROP_EXCEEDS_MTU;
+      this.#counters.add(FABRIC_FRAGMENTS_SENT, pieces);
+      return OK;
+    }
+    const offset = batch.offset[i];
+    const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;
+    this.#egress.send(interfaceId, hop, bytes, offset, key[AT_END] - offset, flags, 0, nowMs);
+    return OK;
+  }
+
+  /** The same for a packet that goes inside another one. */
+  #transmitTunnelled(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, nowMs: number): number {
+    const { bytes } = batch;
+    const offset = batch.offset[i];
+    const send = (memory: Uint8Array, at: number, length: number) =>
+      this.#tunnel.send(path, path.nextHop, memory, at, length, nowMs);
+    const mtu = this.#interfaces[path.interfaceId].mtu - TUNNEL_OVERHEAD;
+    if (key[AT_END] - key[AT_L3] <= mtu) {
+      send(bytes, offset, key[AT_END] - offset);
+      return OK;
+    }
+    key[AT_END] = payloadEnd(bytes, key);
+    const pieces = this.#fragments[path.row].split(batch, i, key, mtu, send);
+    if (pieces === 0) return DROP_EXCEEDS_MTU;
+    this.#counters.add(FABRIC_FRAGMENTS_SENT, pieces);
+    return OK;
+  }
+}
