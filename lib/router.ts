@@ -47,6 +47,7 @@ import { FabricFragments } from "./engine/fabric-fragments.ts";
 import { FastPath } from "./engine/fast-path.ts";
 import { Generator } from "./engine/generate.ts";
 import { InbandMetrics } from "./engine/inband-metrics.ts";
+import { IpFragments } from "./engine/ip-fragments.ts";
 import { pace } from "./engine/pace.ts";
 import { PacketSecurity } from "./engine/packet-security.ts";
 import { PayloadSecurity } from "./engine/payload-security.ts";
@@ -109,6 +110,8 @@ const REALTIME_PRIORITY = 1;
 /** Frames that the monitor takes and makes are short, and few. */
 const WATCHED_BYTES = 2048;
 const WATCHED_RING_BYTES = 1 << 20;
+/** RFC 791, 3.2. */
+const IP_FRAGMENTS_MS = 15_000;
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
@@ -188,6 +191,7 @@ export function buildRouter(
   );
   const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
   const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
+  const ipFragments = new FragmentTable({ chains: limits.ipFragments, timeoutMs: IP_FRAGMENTS_MS });
   const metadata = new SessionMetadata(writer, table, policy, config.router);
   const security = new PacketSecurity({ crypto, random, wallMs, seed });
   const tunnel = new Tunnel(egress);
@@ -208,6 +212,7 @@ export function buildRouter(
     egress,
     generator,
     fragments: fragmentTables.map((chains) => new FabricFragments(chains, writer, generator, random.nextI32())),
+    ipFragments: new IpFragments(ipFragments, counters),
     signals,
     tunnel,
     counters,
@@ -239,6 +244,7 @@ export function buildRouter(
     egress,
     resolver: new Resolver({ interfaces, neighbors, egress, generator, counters }),
     fragments: fragmentTables,
+    ipFragments,
     wheel,
     counters,
     strays,
@@ -281,6 +287,7 @@ export function buildRouter(
     security,
     metadata,
     fragments: fragmentTables,
+    ipFragments,
     sessions,
     reroute,
     retrigger,

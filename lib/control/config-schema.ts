@@ -80,11 +80,12 @@ export interface SecurityPolicyDraft {
 export const CAPACITIES = {
   "sessions.max": [262_144, 1, 1_000_000],
   "limits.hold-frames": [256, 1, 16_384],
-  "limits.hold-frames-per-neighbor": [8, 1, 1024],
+  "limits.hold-frames-per-neighbor": [64, 1, 1024],
   "limits.neighbors": [1024, 16, 65_536],
   "limits.slow-path-per-turn": [128, 16, 128],
   "limits.waypoint-pairs-per-path": [400_000, 16, 1_000_000],
   "limits.fabric-chains": [256, 1, 4096],
+  "limits.ip-fragments": [256, 1, 4096],
   "limits.duplicated-sessions": [4096, 1, 1_000_000],
 } as const satisfies Record<string, readonly [number, number, number]>;
 
@@ -166,6 +167,11 @@ function between(min: number, max: number) {
 function capacity(key: keyof typeof CAPACITIES) {
   const [value, min, max] = CAPACITIES[key];
   return whole(min, max).default(value);
+}
+
+function boundsOf(key: keyof typeof CAPACITIES): [least: number, most: number] {
+  const [, least, most] = CAPACITIES[key];
+  return [least, most];
 }
 
 /** Of sessions, below what the table holds; left out = none. */
@@ -305,11 +311,12 @@ function sections(need: Need) {
   const list = z.array(z.unknown()).optional();
   const limits = z.strictObject({
     "hold-frames": capacity("limits.hold-frames"),
-    "hold-frames-per-neighbor": capacity("limits.hold-frames-per-neighbor"),
+    "hold-frames-per-neighbor": whole(...boundsOf("limits.hold-frames-per-neighbor")).optional(),
     neighbors: capacity("limits.neighbors"),
     "slow-path-per-turn": capacity("limits.slow-path-per-turn"),
     "waypoint-pairs-per-path": capacity("limits.waypoint-pairs-per-path"),
     "fabric-chains": capacity("limits.fabric-chains"),
+    "ip-fragments": capacity("limits.ip-fragments"),
     "duplicated-sessions": capacity("limits.duplicated-sessions"),
     "half-open": sessionLimit.optional(),
   });
@@ -481,11 +488,14 @@ function sections(need: Need) {
       sessions,
       limits: {
         holdFrames: limits["hold-frames"],
-        holdFramesPerNeighbor: limits["hold-frames-per-neighbor"],
+        holdFramesPerNeighbor:
+          limits["hold-frames-per-neighbor"] ??
+          Math.min(CAPACITIES["limits.hold-frames-per-neighbor"][0], limits["hold-frames"]),
         neighbors: limits.neighbors,
         slowPathPerTurn: limits["slow-path-per-turn"],
         waypointPairsPerPath: limits["waypoint-pairs-per-path"],
         fabricChains: limits["fabric-chains"],
+        ipFragments: limits["ip-fragments"],
         duplicatedSessions: limits["duplicated-sessions"],
         halfOpen: limits["half-open"] ?? null,
       },

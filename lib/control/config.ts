@@ -54,6 +54,7 @@ export interface Limits {
   readonly slowPathPerTurn: number;
   readonly waypointPairsPerPath: number;
   readonly fabricChains: number;
+  readonly ipFragments: number;
   readonly duplicatedSessions: number;
   /** Null = no limit. */
   readonly halfOpen: number | null;

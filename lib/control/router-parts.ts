@@ -34,6 +34,7 @@ export interface Router {
   readonly security: PacketSecurity;
   readonly metadata: SessionMetadata;
   /** fragments[i] is what comes by paths[i]. */
+  readonly ipFragments: FragmentTable;
   readonly fragments: readonly FragmentTable[];
   readonly sessions: Sessions;
   readonly reroute: Reroute;

@@ -79,6 +79,7 @@ function saveAround(router: Router): Uint8Array {
   out.i32(sessions.paths.length);
   for (const path of sessions.paths) path.save(out);
   for (const chains of router.fragments) chains.save(out);
+  router.ipFragments.save(out);
   sessions.choice.save(out);
   policy.loads.save(out);
   router.security.saveReplays(out);
@@ -161,6 +162,7 @@ export class RouterRestorer {
     for (const path of sessions.paths)
       path.restore(from, sessions.interfaces[path.interfaceId], sessions.neighbors, nowMs);
     for (const chains of this.#router.fragments) chains.restore(from);
+    this.#router.ipFragments.restore(from);
     sessions.choice.restore(from);
     policy.loads.restore(from);
     this.#router.security.restoreReplays(from);

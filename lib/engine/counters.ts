@@ -1,13 +1,13 @@
 // Every counter of the engine, by number. The drop reasons come first, so that a drop verdict v is counter v - DROP.
 //
-// Every frame received, every segment that a super-frame was split into and every packet put together from fabric
+// Every frame received, every segment that a super-frame was split into and every packet put together from IPv4 or fabric
 // fragments ends in one of three ways, once:
 //
-//   frames.received + frames.split + fabric.reassembled + strays.received
+//   frames.received + frames.split + ip.reassembled + fabric.reassembled + strays.received
 //     = frames.forwarded + frames.consumed + drops + strays.sent
 //
 // without the drops that come later, of what was counted as forwarded or consumed or was made here: hold-full,
-// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout, fabric-fragments-full, and the copies of ARP
+// neighbor-unreachable, tx-full, tx-error, fabric-fragment-timeout, fabric-fragments-full, ip-fragment-timeout, ip-fragments-full, and the copies of ARP
 // messages in stray-ring-full.
 // Strays are 0 where there is one worker; over all workers as many are received as were sent.
 
@@ -49,6 +49,11 @@ export const FABRIC_FRAGMENTS_SENT = counter(
   "fabric.fragments-sent",
   "Fabric fragments sent, for packets that did not fit the path with what was added to them.",
 );
+export const IP_FRAGMENTS_SENT = counter(
+  "ip.fragments-sent",
+  "IPv4 fragments sent to plain networks, of packets that were too long for them and may be fragmented.",
+);
+export const IP_REASSEMBLED = counter("ip.reassembled", "Packets put together from IPv4 fragments.");
 export const FABRIC_REASSEMBLED = counter("fabric.reassembled", "Packets put together from fabric fragments.");
 export const DUPLICATES_SENT = counter(
   "duplicates.sent",
@@ -56,6 +61,14 @@ export const DUPLICATES_SENT = counter(
 );
 export const TCP_RESETS_SENT = counter("tcp.resets-sent", "Resets that answered TCP segments of unknown sessions.");
 export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded messages sent.");
+export const ICMP_TOO_BIG_SENT = counter(
+  "icmp.too-big-sent",
+  "ICMP fragmentation needed messages sent: what may be at most, with what is put on the session's packets taken off.",
+);
+export const ICMP_PASSED = counter(
+  "icmp.errors-passed",
+  "ICMP errors about packets of sessions that were passed on to who had sent those.",
+);
 export const ECHO_REPLIES_SENT = counter("icmp.echo-replies-sent", "Pings of the router's own addresses answered.");
 export const ARP_REQUESTS_SENT = counter("arp.requests-sent", "ARP requests sent.");
 export const ARP_REPLIES_SENT = counter("arp.replies-sent", "ARP requests for our addresses answered.");

@@ -1,12 +1,13 @@
 // How packets of sessions leave: rewritten, with what the peer on that side must still hear, signed, and cut where they are too
 // long; over one path, or over two under packet duplication.
 
-import { FRAME_CHECKSUM_PARTIAL, FrameBatch } from "../io/port.ts";
+import { getU16 } from "../base/bytes.ts";
+import { FRAME_CHECKSUM_PARTIAL, FrameBatch, HEADROOM, TAILROOM } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { remainingS } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
-import { type Sessions, swapPorts } from "../session/open.ts";
+import { type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import { NOT_NUMBERED, NUMBER_OVERHEAD, type SessionMetadata } from "../session/session-metadata.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {
@@ -17,6 +18,7 @@ import {
   FLOW_PORTS,
   FLOW_SHIFT,
   FLOW_SOURCE,
+  OP_FROM_PEER,
   OP_INSERT_UDP,
   OP_REMOVE_UDP,
   OP_TO_PEER,
@@ -36,17 +38,27 @@ import {
   PROTOCOL_TCP,
   startsWithCookie,
 } from "../wire/flow-key.ts";
-import { IPV4_HEADER } from "../wire/ipv4.ts";
+import { ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE } from "../wire/icmp.ts";
+import { DONT_FRAGMENT, IPV4_FLAGS, IPV4_HEADER } from "../wire/ipv4.ts";
 import { type MetadataWriter, writeFalsePositiveMarker } from "../wire/metadata.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
 import { segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
 import { getTcpFlags, lowerMss, SYN, TCP_HEADER } from "../wire/tcp.ts";
+import { UDP_HEADER } from "../wire/udp.ts";
 import { DROP_EXCEEDS_MTU, DROP_PATH_DOWN, DROP_UDP_CHECKSUM, OK } from "../wire/verdict.ts";
-import { DUPLICATES_SENT, FABRIC_FRAGMENTS_SENT, METADATA_MARKED, METADATA_SENT } from "./counters.ts";
+import {
+  DUPLICATES_SENT,
+  FABRIC_FRAGMENTS_SENT,
+  IP_FRAGMENTS_SENT,
+  METADATA_MARKED,
+  METADATA_SENT,
+} from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FabricFragments } from "./fabric-fragments.ts";
 import { canCut, hidesCookie, isPartial, segmentSizeOf } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
+import type { IcmpErrors } from "./icmp-errors.ts";
+import { fragmentPacket } from "./ip-fragments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
 import { readdress, rewrite } from "./rewrite.ts";
@@ -55,6 +67,8 @@ import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
 
 /** What path metrics and a digest add at most: 12 + 8 + 14, and 32. */
 const METRICS_ROOM = 66;
+/** An Ethernet header and the longest IPv4 packet. */
+const LONGEST_FRAME = 14 + 0xffff;
 
 export class Departure {
   readonly #interfaces: readonly RouterInterface[];
@@ -69,6 +83,7 @@ export class Departure {
   readonly #counters: CounterSet;
   readonly #security: PacketSecurity;
   readonly #payload: PayloadSecurity;
+  readonly #errors: IcmpErrors;
   readonly #metrics = { txColor: 0, txTimeMs: 0, rxColor: 0, rxTimeMs: 0, drop: false, previousRxCount: 0 };
   readonly #marker = new Uint8Array(METADATA_BASE_LENGTH);
   /** One segment of a super-frame. */
@@ -77,6 +92,7 @@ export class Departure {
   /** The copy of a packet that goes over a session's second path. */
   readonly #copy = new FrameBatch(new Uint8Array(0), 1);
   readonly #copyKey = new Int32Array(KEY_ROW_WORDS);
+  #long: Uint8Array | null = null;
 
   constructor(parts: {
     interfaces: readonly RouterInterface[];
@@ -90,6 +106,7 @@ export class Departure {
     counters: CounterSet;
     security: PacketSecurity;
     payload: PayloadSecurity;
+    errors: IcmpErrors;
   }) {
     this.#interfaces = parts.interfaces;
     this.#sessions = parts.sessions;
@@ -102,6 +119,7 @@ export class Departure {
     this.#counters = parts.counters;
     this.#security = parts.security;
     this.#payload = parts.payload;
+    this.#errors = parts.errors;
     writeFalsePositiveMarker(this.#marker, 0);
   }
 
@@ -139,6 +157,8 @@ export class Departure {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
+    const size = batch.segmentSize[i] === 0 ? this.#checkSize(batch, i, key, session, direction, plan, nowMs) : OK;
+    if (size !== OK) return size;
     if ((plan & OP_REMOVE_UDP) !== 0) {
       if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_UDP_CHECKSUM;
       removeUdpHeader(batch, i, key, table.context[session * 4 + 3]);
@@ -226,8 +246,9 @@ export class Departure {
     const copy = this.#copy;
     const copyKey = this.#copyKey;
     const from = batch.offset[i];
-    const at = this.#generator.reserve();
-    copy.bytes = this.#generator.bytes;
+    const isLong = key[AT_END] - from > this.#generator.frameBytesMax;
+    const at = isLong ? HEADROOM : this.#generator.reserve();
+    copy.bytes = isLong ? this.#longCopy() : this.#generator.bytes;
     copy.offset[0] = at;
     copy.length[0] = key[AT_END] - from;
     copy.bytes.set(batch.bytes.subarray(from, key[AT_END]), at);
@@ -238,6 +259,12 @@ export class Departure {
     const destination = words[base + FLOW_SOURCE];
     const ports = swapPorts(words[base + FLOW_PORTS]);
     readdress(copy.view, copyKey[AT_L3], copyKey[AT_L4], source, destination, ports, false);
+  }
+
+  /** Memory for one packet that was put together of fragments: it is in pieces again, in other memory, before the next. */
+  #longCopy(): Uint8Array {
+    this.#long ??= new Uint8Array(HEADROOM + LONGEST_FRAME + TAILROOM);
+    return this.#long;
   }
 
   /** Put the packet's number on, with what the peer of this handshake must still hear, and sign it. */
@@ -270,23 +297,75 @@ export class Departure {
   }
 
   /**
-   * A segment that opens a session whose packets grow: what its sender asks for is lowered to what still fits the
-   * interfaces both ways (protocol sheet 8), so that nothing of the stream has to be cut to fabric fragments.
+   * A segment that opens a session: what its sender asks for is lowered to what fits both ways, with what is put on
+   * (protocol sheet 8, US 11,902,146), so that nothing of the stream has to be cut, and no host has to find that out.
    */
-  lowerMss(bytes: Uint8Array, key: Int32Array, session: number): void {
+  lowerMss(bytes: Uint8Array, key: Int32Array, session: number, nowMs: number): void {
     if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP || (getTcpFlags(bytes, key[AT_L4]) & SYN) === 0) return;
-    const { table, paths } = this.#sessions;
-    for (const direction of [FORWARD, REVERSE]) {
-      const side = table.sides[1 - direction];
-      if (side.path[session] < 0) continue;
-      const path = paths[side.path[session]];
-      const room = this.#interfaces[path.interfaceId].mtu - IPV4_HEADER - TCP_HEADER;
-      const tunnel = this.#sessions.isTunnelled(session, direction) ? TUNNEL_OVERHEAD : 0;
-      const isNumbered = table.duplicate[session * 2 + 1 - direction] >= 0;
-      const number = isNumbered ? NUMBER_OVERHEAD : 0;
-      const digest = this.#security.overhead(path, isNumbered);
-      lowerMss(bytes, key[AT_L4], room - digest - this.#payload.overhead(session) - tunnel - number);
+    for (const way of [FORWARD, REVERSE]) {
+      lowerMss(bytes, key[AT_L4], this.#roomToward(session, way, nowMs) - IPV4_HEADER - TCP_HEADER);
     }
+  }
+
+  /** The largest packet that may go to the session's side `way`, before anything is put on it. */
+  #roomToward(session: number, way: number, nowMs: number): number {
+    return this.#mtuToward(session, way, nowMs) - this.overhead(session, way);
+  }
+
+  /** The largest packet that goes to the session's side `way`, with what is put on it. */
+  #mtuToward(session: number, way: number, nowMs: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const path = table.sides[way].path[session];
+    if (path >= 0) return paths[path].mtu(nowMs);
+    return this.#interfaces[planEgress(flows.words[(table.flow(session, 1 - way) << FLOW_SHIFT) + FLOW_PLAN])].mtu;
+  }
+
+  /**
+   * Whether a packet may go on. One that does not fit, and says that it may not be fragmented (RFC 791), has its sender told
+   * what does. Between routers it goes on all the same, in fabric fragments: it comes out whole. What only metadata makes too
+   * long is nobody's business but ours.
+   */
+  #checkSize(
+    batch: FrameBatch,
+    _i: number,
+    key: Int32Array,
+    session: number,
+    direction: number,
+    plan: number,
+    nowMs: number,
+  ): number {
+    const way = 1 - direction;
+    const length = key[AT_END] - key[AT_L3] - ((plan & OP_REMOVE_UDP) === 0 ? 0 : UDP_HEADER);
+    const room = this.#roomToward(session, way, nowMs);
+    if (length <= room || (getU16(batch.bytes, key[AT_L3] + IPV4_FLAGS) & DONT_FRAGMENT) === 0) return OK;
+    const isToPeer = (plan & OP_TO_PEER) !== 0;
+    // What did not fit the hop before this one was told of there.
+    const isTold = isToPeer && room >= this.#roomToward(session, direction, nowMs) && (plan & OP_FROM_PEER) !== 0;
+    if (!isTold)
+      this.#errors.raise(batch, key, session, direction, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, room, nowMs);
+    return isToPeer ? OK : DROP_EXCEEDS_MTU;
+  }
+
+  /** Of that, what stays on it through the fabric: where this router puts it on, or takes it off. */
+  carried(session: number): number {
+    const { table } = this.#sessions;
+    const protocol = table.context[session * 4 + 3];
+    const isEnd = table.upstream.path[session] < 0 || table.downstream.path[session] < 0;
+    return this.#payload.overhead(session) + (isEnd && wireProtocol(protocol) !== protocol ? UDP_HEADER : 0);
+  }
+
+  /** Bytes that are put on a packet of the session that leaves to its side `way`, once its metadata has stopped. */
+  overhead(session: number, way: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const path = table.sides[way].path[session];
+    if (path < 0) return 0;
+    const plan = flows.words[(table.flow(session, 1 - way) << FLOW_SHIFT) + FLOW_PLAN];
+    const tunnel = this.#sessions.isTunnelled(session, 1 - way) ? TUNNEL_OVERHEAD : 0;
+    const isNumbered = table.duplicate[session * 2 + way] >= 0;
+    const number = isNumbered ? NUMBER_OVERHEAD : 0;
+    const digest = this.#security.overhead(paths[path], isNumbered);
+    const udp = (plan & OP_INSERT_UDP) === 0 ? 0 : UDP_HEADER;
+    return digest + this.#payload.overhead(session) + tunnel + number + udp;
   }
 
   /** What a packet carries in this direction: the session's metadata while the peer has not heard us, else a health check, else its number alone. */
@@ -369,8 +448,14 @@ export class Departure {
     const segmentSize = batch.segmentSize[i];
     if (path >= 0 && segmentSize === 0) return this.#transmitTo(batch, i, key, paths[path], hop, nowMs, partial);
     const egress = planEgress(words[base + FLOW_PLAN]);
-    const isTooLong = key[AT_END] - key[AT_L3] > this.#interfaces[egress].mtu;
-    if (isTooLong && segmentSize === 0) return DROP_EXCEEDS_MTU;
+    const { mtu } = this.#interfaces[egress];
+    if (key[AT_END] - key[AT_L3] > mtu && segmentSize === 0) {
+      const send = (memory: Uint8Array, at: number, length: number) =>
+        this.#egress.send(egress, hop, memory, at, length, 0, 0, nowMs);
+      const pieces = fragmentPacket(this.#generator, batch, i, key, mtu, send);
+      this.#counters.add(IP_FRAGMENTS_SENT, pieces);
+      return pieces === 0 ? DROP_EXCEEDS_MTU : OK;
+    }
     const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;
     this.#egress.send(egress, hop, batch.bytes, offset, key[AT_END] - offset, flags, segmentSize, nowMs);
     return OK;
@@ -388,7 +473,7 @@ export class Departure {
   ): number {
     const { bytes } = batch;
     const { interfaceId } = path;
-    const { mtu } = this.#interfaces[interfaceId];
+    const mtu = path.mtu(nowMs);
     if (key[AT_END] - key[AT_L3] > mtu) {
       key[AT_END] = payloadEnd(bytes, key);
       const pieces = this.#fragments[path.row].split(batch, i, key, mtu, (memory, at, length) => {
@@ -410,7 +495,7 @@ export class Departure {
     const offset = batch.offset[i];
     const send = (memory: Uint8Array, at: number, length: number) =>
       this.#tunnel.send(path, path.nextHop, memory, at, length, nowMs);
-    const mtu = this.#interfaces[path.interfaceId].mtu - TUNNEL_OVERHEAD;
+    const mtu = path.mtu(nowMs) - TUNNEL_OVERHEAD;
     if (key[AT_END] - key[AT_L3] <= mtu) {
       send(bytes, offset, key[AT_END] - offset);
       return OK;

@@ -15,9 +15,10 @@ import { KEY_ROW_WORDS, KEY_SHIFT } from "../wire/flow-key.ts";
 import {
   CONSUMED,
   DROP_FRAGMENT_TIMEOUT,
-  DROP_ICMP_ERROR,
+  DROP_IP_FRAGMENT_TIMEOUT,
   DROP_SLOW_PATH_FULL,
   PUNT_ARP,
+  PUNT_FRAGMENT,
   PUNT_ICMP_ERROR,
   PUNT_MISS,
   PUNT_SESSION,
@@ -46,6 +47,7 @@ export class Engine {
   readonly #egress: Egress;
   readonly #resolver: Resolver;
   readonly #fragments: readonly FragmentTable[];
+  readonly #ipFragments: FragmentTable;
   readonly #wheel: TimerWheel;
   readonly #counters: CounterSet;
   readonly #strays: Strays | null;
@@ -73,6 +75,7 @@ export class Engine {
     egress: Egress;
     resolver: Resolver;
     fragments: readonly FragmentTable[];
+    ipFragments: FragmentTable;
     wheel: TimerWheel;
     counters: CounterSet;
     /** The way to the other workers; null where there are none. */
@@ -90,6 +93,7 @@ export class Engine {
     this.#egress = parts.egress;
     this.#resolver = parts.resolver;
     this.#fragments = parts.fragments;
+    this.#ipFragments = parts.ipFragments;
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
     this.#strays = parts.strays;
@@ -159,6 +163,7 @@ export class Engine {
       this.#resolver.tick(nowMs);
       this.#egress.expireHeld(nowMs);
       this.#inband?.tick(nowMs);
+      this.#counters.add(dropCounter(DROP_IP_FRAGMENT_TIMEOUT), this.#ipFragments.expire(nowMs));
       for (let path = 0; path < this.#fragments.length; path++) {
         this.#counters.add(dropCounter(DROP_FRAGMENT_TIMEOUT), this.#fragments[path].expire(nowMs));
       }
@@ -178,12 +183,24 @@ export class Engine {
     if (verdict === PUNT_SESSION) this.#session(batch, i, nowMs);
     else if (verdict === PUNT_MISS) this.#miss(i);
     else if (verdict === PUNT_ARP) this.#finish(this.#takeArp(batch, i, port, nowMs));
-    else this.#finish(verdict === PUNT_ICMP_ERROR ? DROP_ICMP_ERROR : verdict);
+    else if (verdict === PUNT_ICMP_ERROR) this.#icmpError(batch, i, nowMs);
+    else if (verdict === PUNT_FRAGMENT) this.#ipFragment(batch, i, nowMs);
+    else this.#finish(verdict);
   }
 
   #session(batch: FrameBatch, i: number, nowMs: number): void {
     this.#counters.increment(SLOW_PATH_PACKETS);
     this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
+  }
+
+  #icmpError(batch: FrameBatch, i: number, nowMs: number): void {
+    this.#counters.increment(SLOW_PATH_PACKETS);
+    this.#finish(this.#slow.icmpError(batch, i, this.#keyOf(i), nowMs));
+  }
+
+  #ipFragment(batch: FrameBatch, i: number, nowMs: number): void {
+    this.#counters.increment(SLOW_PATH_PACKETS);
+    this.#finish(this.#slow.ipFragment(batch, i, this.#keyOf(i), nowMs));
   }
 
   /** A packet of no flow waits for the rest of the batch. */
@@ -216,6 +233,8 @@ export class Engine {
     } else if (this.#fast.verdict === PUNT_SESSION)
       this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
     else if (this.#fast.verdict === PUNT_MISS) this.#finish(this.#slow.miss(batch, i, this.#keyOf(i), nowMs));
+    else if (this.#fast.verdict === PUNT_ICMP_ERROR) this.#icmpError(batch, i, nowMs);
+    else if (this.#fast.verdict === PUNT_FRAGMENT) this.#ipFragment(batch, i, nowMs);
     else this.#finish(this.#fast.verdict);
   }
 

@@ -68,6 +68,8 @@ export class Generator {
   #slot = 0;
   #answersLeft = ANSWERS_PER_SECOND;
   #answersSinceMs = 0;
+  /** The longest frame that has room in a slot. */
+  readonly frameBytesMax: number;
   readonly #slotBytes: number;
   readonly #flush: () => void;
   readonly #withheld: () => void;
@@ -78,6 +80,7 @@ export class Generator {
    */
   constructor(frameBytesMax: number, flush: () => void, withheld: () => void = () => {}) {
     this.#withheld = withheld;
+    this.frameBytesMax = frameBytesMax;
     this.#slotBytes = (HEADROOM + frameBytesMax + 63) & ~63;
     this.bytes = new Uint8Array(SLOTS * this.#slotBytes + TAILROOM);
     this.#flush = flush;
@@ -184,7 +187,7 @@ export class Generator {
   reset(frame: Uint8Array, frameOffset: number, key: Int32Array, nowMs: number): boolean {
     const from = key[AT_L4];
     const flags = getTcpFlags(frame, from);
-    if ((flags & RST) !== 0 || !this.#mayAnswer(nowMs)) return false;
+    if ((flags & RST) !== 0 || !this.mayAnswer(nowMs)) return false;
     const at = this.#next();
     const { bytes } = this;
     const l3 = this.#backTo(frame, frameOffset, at);
@@ -218,9 +221,19 @@ export class Generator {
     return true;
   }
 
+  /** An ICMP message, the first `length` bytes of `message`, checksum and all. The Ethernet addresses are left to the egress. */
+  icmp(source: number, destination: number, ttl: number, message: Uint8Array, length: number): void {
+    const at = this.#next();
+    const { bytes } = this;
+    const l3 = writeEthernet(bytes, at, 0, 0, 0, 0, ETHERTYPE_IPV4);
+    const l4 = writeIpv4(bytes, l3, 0, IPV4_HEADER + length, 0, 0, ttl, PROTOCOL_ICMP, source, destination);
+    for (let i = 0; i < length; i++) bytes[l4 + i] = message[i];
+    this.length = l4 + length - at;
+  }
+
   /** ICMP time exceeded (RFC 792 type 11, code 0) about a packet, from our address `source`, back to the station it came from. */
   timeExceeded(frame: Uint8Array, frameOffset: number, key: Int32Array, source: number, nowMs: number): boolean {
-    if (!this.#mayAnswer(nowMs)) return false;
+    if (!this.mayAnswer(nowMs)) return false;
     const at = this.#next();
     const { bytes } = this;
     const quoted = Math.min(key[AT_END] - key[AT_L3], ICMP_QUOTE_MAX);
@@ -235,7 +248,7 @@ export class Generator {
   /** The reply to an echo request for one of our addresses (RFC 1122 3.2.2.6), back to the station it came from. A damaged request's reply is as damaged. */
   echoReply(frame: Uint8Array, frameOffset: number, key: Int32Array, nowMs: number): boolean {
     const length = key[AT_END] - frameOffset;
-    if (length > this.#slotBytes - HEADROOM || !this.#mayAnswer(nowMs)) return false;
+    if (length > this.#slotBytes - HEADROOM || !this.mayAnswer(nowMs)) return false;
     const at = this.#next();
     const { bytes } = this;
     const l3 = this.#backTo(frame, frameOffset, at);
@@ -279,7 +292,8 @@ export class Generator {
     );
   }
 
-  #mayAnswer(nowMs: number): boolean {
+  /** Whether one more answer may be given in this second; it is counted as given, or as withheld. */
+  mayAnswer(nowMs: number): boolean {
     if (nowMs - this.#answersSinceMs >= 1000) {
       this.#answersSinceMs = nowMs;
       this.#answersLeft = ANSWERS_PER_SECOND;

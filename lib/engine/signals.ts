@@ -37,6 +37,8 @@ interface Leg {
   readonly flow: number;
 }
 
+const NOTHING = new Uint8Array(0);
+
 /** A control message: base header, attributes 16 and 24. A health check has as many. */
 const CONTROL_BYTES = 25;
 
@@ -162,6 +164,28 @@ export class Signals {
     this.#send(this.#firstLeg(session, 1 - direction), length, nowMs);
   }
 
+  /**
+   * Pass an ICMP error, the first `length` bytes of `message`, on to the peer on the session's side `way`: `location` raised it.
+   * False when no path there is up.
+   */
+  passError(
+    session: number,
+    way: number,
+    location: number,
+    message: Uint8Array,
+    length: number,
+    nowMs: number,
+  ): boolean {
+    const { paths } = this.#sessions;
+    const first = this.#firstLeg(session, way);
+    const leg = paths[first.side.path[first.row]].up ? first : this.#secondLeg(session, way);
+    if (leg === null || !paths[leg.side.path[leg.row]].up) return false;
+    const version = this.#security.version(paths[leg.side.path[leg.row]], nowMs);
+    const metadataLength = this.#metadata.writeIcmpError(location, version);
+    this.#send(leg, metadataLength, nowMs, message.subarray(0, length));
+    return true;
+  }
+
   #control(leg: Leg, reason: number, nowMs: number): void {
     const version = this.#security.version(this.#sessions.paths[leg.side.path[leg.row]], nowMs);
     this.#send(leg, this.#metadata.writeControl(reason, version), nowMs);
@@ -183,8 +207,13 @@ export class Signals {
     this.#transmit(path, path.interfaceId, path.nextHop, nowMs);
   }
 
-  /** Send the writer's metadata alone. */
-  #send({ session, way, side, row, flow }: Leg, metadataLength: number, nowMs: number): void {
+  /** Send the writer's metadata alone, or with `behind` behind it. */
+  #send(
+    { session, way, side, row, flow }: Leg,
+    metadataLength: number,
+    nowMs: number,
+    behind: Uint8Array = NOTHING,
+  ): void {
     const { flows, paths, table } = this.#sessions;
     const { words } = flows;
     const path = paths[side.path[row]];
@@ -193,6 +222,8 @@ export class Signals {
     const heard = session * 4 + way * 2;
     // As what comes from there, with its ends swapped.
     const base = flow << FLOW_SHIFT;
+    const sealed = this.#security.sealMetadata(this.#writer, metadataLength, path, nowMs);
+    this.#writer.buffer.set(behind, sealed);
     this.#generator.carrier(
       wireProtocol(table.context[session * 4 + 3]),
       words[base + FLOW_DESTINATION],
@@ -201,7 +232,7 @@ export class Signals {
       table.tcpNumbers[said] || table.tcpNumbers[heard + 1],
       table.tcpNumbers[heard],
       this.#writer.buffer,
-      this.#security.sealMetadata(this.#writer, metadataLength, path, nowMs),
+      sealed + behind.length,
     );
     const isTunnelled = side === table.sides[way] && this.#sessions.isTunnelled(session, direction);
     this.#transmit(path, path.interfaceId, path.nextHop, nowMs, isTunnelled ? this.#tunnel : null);

@@ -3,6 +3,7 @@
 // order of a packet's way: miss → session → arrive → metadata → TCP → leave. Each returns OK (the frame is on its way out) or the drop
 // reason to count. Frames are borrowed and changed in place.
 
+import { getI32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
@@ -50,12 +51,14 @@ import {
   TRAIT_TCP_EVENT,
   TRAITS,
 } from "../wire/flow-key.ts";
+import { ICMP_TIME_EXCEEDED } from "../wire/icmp.ts";
 import { isFalsePositiveMarker, type MetadataWriter, readPathMetrics } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DISABLE_FORWARD,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_HEALTH_CHECK,
+  ATTRIBUTE_ICMP_ERROR_IPV4,
   ATTRIBUTE_PATH_METRICS,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
   ATTRIBUTE_UUID,
@@ -72,6 +75,7 @@ import {
   DROP_CONTROL_UNKNOWN,
   DROP_DUPLICATE,
   DROP_FRAME_TOO_LONG,
+  DROP_ICMP_ERROR,
   DROP_METADATA_CONTEXT,
   DROP_METADATA_MISSING,
   DROP_METADATA_UNEXPECTED,
@@ -81,12 +85,21 @@ import {
   OK,
 } from "../wire/verdict.ts";
 import { Answers } from "./answers.ts";
-import { countVerdict, FRAMES_FORWARDED, FRAMES_SPLIT, METADATA_RECEIVED, METADATA_UNMARKED } from "./counters.ts";
+import {
+  countVerdict,
+  FRAMES_FORWARDED,
+  FRAMES_SPLIT,
+  IP_REASSEMBLED,
+  METADATA_RECEIVED,
+  METADATA_UNMARKED,
+} from "./counters.ts";
 import { Departure } from "./departure.ts";
 import type { Egress } from "./egress.ts";
 import type { FabricFragments } from "./fabric-fragments.ts";
 import { canCut, hidesCookie, isPartial, mayHideMetadata } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
+import { IcmpErrors } from "./icmp-errors.ts";
+import type { IpFragments } from "./ip-fragments.ts";
 import { ARRIVAL_LATE, ARRIVAL_NEW, Leads, OPENING_FLAGS } from "./leads.ts";
 import { MetadataReader } from "./metadata-reader.ts";
 import type { PacketSecurity } from "./packet-security.ts";
@@ -103,6 +116,13 @@ const HANDLED = -1;
 export class SlowPath {
   readonly leads: Leads;
   readonly #departure: Departure;
+  readonly #errors: IcmpErrors;
+  readonly #egress: Egress;
+  readonly #ipFragments: IpFragments;
+  /** A packet that was put together of IPv4 fragments. */
+  readonly #whole = new FrameBatch(new Uint8Array(0), 1);
+  readonly #wholeKey = new Int32Array(KEY_ROW_WORDS);
+  readonly #strays: Strays | null;
   readonly #answers: Answers;
   readonly #reader: MetadataReader;
   readonly #policy: Policy;
@@ -135,6 +155,7 @@ export class SlowPath {
     egress: Egress;
     generator: Generator;
     fragments: readonly FabricFragments[];
+    ipFragments: IpFragments;
     signals: Signals;
     tunnel: Tunnel;
     counters: CounterSet;
@@ -149,7 +170,15 @@ export class SlowPath {
   }) {
     const take = (piece: FrameBatch, interfaceId: number, nowMs: number) =>
       this.#takePiece(piece, this.#pieceKey, interfaceId, nowMs);
-    this.#departure = new Departure(parts);
+    this.#errors = new IcmpErrors({
+      ...parts,
+      overhead: (session, way) => this.#departure.overhead(session, way),
+      carried: (session) => this.#departure.carried(session),
+    });
+    this.#departure = new Departure({ ...parts, errors: this.#errors });
+    this.#strays = parts.strays;
+    this.#egress = parts.egress;
+    this.#ipFragments = parts.ipFragments;
     this.#answers = new Answers(parts);
     this.#reader = new MetadataReader({ ...parts, take });
     this.leads = new Leads({ ...parts, packets: this, answers: this.#answers, reader: this.#reader });
@@ -164,6 +193,25 @@ export class SlowPath {
     this.#duplication = parts.duplication;
     this.#from = parts.sessions.table.upstream;
     this.#mtuMax = Math.max(...parts.interfaces.map(({ mtu }) => mtu));
+  }
+
+  /** A piece of a packet: the packet goes on once it is whole. CONSUMED, or why the piece is dropped. */
+  ipFragment(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const added = this.#ipFragments.add(batch, i, key, this.#whole, nowMs);
+    if (added !== OK) return added;
+    this.#counters.increment(IP_REASSEMBLED);
+    this.#takePiece(this.#whole, this.#wholeKey, key[KEY_PROTOCOL] >>> 8, nowMs);
+    // What was queued lies in the chain's memory, which the next fragment may use.
+    this.#egress.flush();
+    return CONSUMED;
+  }
+
+  /** An ICMP error: it goes to whoever sent the packet that it quotes, if that is of a session. */
+  icmpError(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const flow = this.#errors.flowOf(batch, i, key);
+    if (flow >= 0) return this.#errors.receive(batch, key, flow, nowMs);
+    if (this.#strays === null || this.#strays.isBack) return DROP_ICMP_ERROR;
+    return this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
   }
 
   /** A packet of no flow. */
@@ -192,10 +240,8 @@ export class SlowPath {
       if (verdict !== OK) return verdict;
     }
     const plan = flows.words[base + FLOW_PLAN];
-    if (batch.bytes[key[AT_L3] + 8] < 2) {
-      this.#answers.ttlExceeded(batch, i, key, nowMs);
-      return DROP_TTL;
-    }
+    const isLastHop = batch.bytes[key[AT_L3] + 8] < 2;
+    if (isLastHop && (plan & OP_FROM_PEER) === 0) return this.#timeExceeded(batch, key, session, direction, nowMs);
     if (direction === FORWARD && this.#isNewConversation(batch, key, session)) {
       this.#sessions.close(session, nowMs);
       return this.miss(batch, i, key, nowMs);
@@ -223,11 +269,12 @@ export class SlowPath {
       const verdict = this.#arrive(batch, i, key, session, direction, isRead, isBehind, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
+    if (isLastHop) return this.#timeExceeded(batch, key, session, direction, nowMs);
     if (by !== flow) this.#asByFirst(batch, i, key, flow);
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
     table.healthCheck[session] &= ~(1 << (1 - direction));
-    if ((plan & OP_SECURE) !== 0 || this.#grows(session)) this.#departure.lowerMss(batch.bytes, key, session);
+    this.#departure.lowerMss(batch.bytes, key, session, nowMs);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
 
     const verdict = this.#departure.leave(batch, i, key, flow, session, direction, nowMs);
@@ -237,11 +284,10 @@ export class SlowPath {
     return verdict;
   }
 
-  /** Whether something is put on every packet of the session, between some routers. */
-  #grows(session: number): boolean {
-    const { table } = this.#sessions;
-    const isNumbered = table.duplicate[session * 2] >= 0 || table.duplicate[session * 2 + 1] >= 0;
-    return isNumbered || this.#sessions.isTunnelled(session, FORWARD) || this.#sessions.isTunnelled(session, REVERSE);
+  /** The packet's TTL ends here; what came from a peer has been verified. */
+  #timeExceeded(batch: FrameBatch, key: Int32Array, session: number, direction: number, nowMs: number): number {
+    this.#errors.raise(batch, key, session, direction, ICMP_TIME_EXCEEDED, 0, 0, nowMs);
+    return DROP_TTL;
   }
 
   /** The flow that says what becomes of a packet come by flow `by`: what comes by a second path is the first one's. */
@@ -315,6 +361,10 @@ export class SlowPath {
           if (parsed.has(ATTRIBUTE_CONTROL)) return CONSUMED;
           removeBeforePayload(batch, i, key, parsed.totalLength);
           return OK;
+        }
+        if (parsed.has(ATTRIBUTE_ICMP_ERROR_IPV4)) {
+          const location = getI32(this.#security.told, parsed.offsetOf(ATTRIBUTE_ICMP_ERROR_IPV4));
+          return this.#errors.fromPeer(batch, key, parsed.totalLength, session, direction, location, nowMs);
         }
         if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
           return this.#control(batch.bytes, key, session, direction, nowMs);

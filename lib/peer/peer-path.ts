@@ -27,6 +27,8 @@ const QUARANTINE_MS = 10_000;
 const ASKED_MS = 5000;
 /** Of a router that has just started: after one session that a peer gives back, the next one may take so long. */
 const MORE_MS = 1000;
+/** RFC 1191, 6.3. */
+const MTU_KNOWN_MS = 600_000;
 const ASKED_MAX = CONTROL_ANSWERS_PER_SECOND * (ASKED_MS / 1000);
 
 export class PeerPath implements PathView {
@@ -75,6 +77,10 @@ export class PeerPath implements PathView {
   metrics: InlineMetrics | null = null;
   /** A session and direction, 2 * row + direction, whose packets go to the peer: the last one that the peer's marks came by; -1 = none. */
   metricsBy = -1;
+  /** The largest packet that the path takes, of the interface, or less where that was learned. */
+  #mtu: number;
+  readonly #interfaceMtu: number;
+  #mtuLearnedMs = Number.NEGATIVE_INFINITY;
   /** Live sessions over this path. */
   sessions = 0;
   /** Waypoint ports, as we send them, of sessions whose metadata was asked for, and when; the oldest makes room. */
@@ -98,6 +104,8 @@ export class PeerPath implements PathView {
     pathId: Uint8Array;
     nextHop: number;
     nat?: NatSettings;
+    /** Of the interface. */
+    mtu: number;
     security: Security | null;
     portPairs: number;
     /** Which of the router's workers this is, and how many there are: each has its own pairs. */
@@ -117,6 +125,8 @@ export class PeerPath implements PathView {
     this.pathId = options.pathId;
     this.nextHop = options.nextHop;
     this.nat = options.nat ?? NO_NAT;
+    this.#mtu = options.mtu;
+    this.#interfaceMtu = options.mtu;
     this.up = !this.nat.isDynamic;
     this.security = options.security;
     const { portPairs, worker, workers } = options;
@@ -144,6 +154,19 @@ export class PeerPath implements PathView {
     this.remote = address;
     this.nextHop = nextHop;
     return true;
+  }
+
+  /** The largest packet that the path is known to take. */
+  mtu(nowMs: number): number {
+    if (nowMs - this.#mtuLearnedMs >= MTU_KNOWN_MS) this.#mtu = this.#interfaceMtu;
+    return this.#mtu;
+  }
+
+  /** Something on the path takes no more than `mtu` (RFC 1191). It is forgotten after ten minutes, for it may have changed. */
+  learnMtu(mtu: number, nowMs: number): void {
+    if (mtu >= this.mtu(nowMs)) return;
+    this.#mtu = mtu;
+    this.#mtuLearnedMs = nowMs;
   }
 
   /** One of the two of us is. */

@@ -14,6 +14,7 @@ import {
   ATTRIBUTE_ENCRYPTED_FROM,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_HEALTH_CHECK,
+  ATTRIBUTE_ICMP_ERROR_IPV4,
   ATTRIBUTE_PATH_ID,
   ATTRIBUTE_PATH_METRICS,
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
@@ -134,6 +135,13 @@ export class SessionMetadata {
   writeHealthCheck(version: number, number: number): number {
     this.#begin(version, number);
     this.#writer.u8(ATTRIBUTE_HEALTH_CHECK, HEALTH_CHECK_REQUEST);
+    return this.#writer.end();
+  }
+
+  /** That an ICMP error is behind it, and which device raised it (protocol sheet 2.5). */
+  writeIcmpError(location: number, version: number): number {
+    this.#begin(version);
+    this.#writer.u32(ATTRIBUTE_ICMP_ERROR_IPV4, location);
     return this.#writer.end();
   }
 

@@ -8,14 +8,14 @@
 //
 // The caller owns the rows, an Int32Array with KEY_ROW_WORDS a frame, and may reuse them: every word a verdict of OK
 // promises is overwritten each time. Words 0..3 are the flow key and go to the flow table as they are. After OK (and after
-// PUNT_ICMP_ERROR) all offsets lie inside the frame, so readers behind need no checks of their own.
+// PUNT_ICMP_ERROR and PUNT_FRAGMENT) all offsets lie inside the frame, so readers behind need no checks of their own.
 
 import { getI32 } from "../base/bytes.ts";
 import {
   DROP_ETHERTYPE,
+  DROP_ICMP_ERROR,
   DROP_ICMP_TYPE,
   DROP_IP_ADDRESS,
-  DROP_IP_FRAGMENT,
   DROP_IP_HEADER_LENGTH,
   DROP_IP_TOTAL_LENGTH,
   DROP_IP_VERSION,
@@ -28,6 +28,7 @@ import {
   DROP_VLAN,
   OK,
   PUNT_ARP,
+  PUNT_FRAGMENT,
   PUNT_ICMP_ERROR,
 } from "./verdict.ts";
 
@@ -107,10 +108,11 @@ const NOT_OURS = DROP_NOT_OURS;
 const IP_VERSION = DROP_IP_VERSION;
 const IP_HEADER_LENGTH = DROP_IP_HEADER_LENGTH;
 const IP_TOTAL_LENGTH = DROP_IP_TOTAL_LENGTH;
-const IP_FRAGMENT = DROP_IP_FRAGMENT;
+const FRAGMENT = PUNT_FRAGMENT;
 const IP_ADDRESS = DROP_IP_ADDRESS;
 const L4_HEADER = DROP_L4_HEADER;
 const ICMP_TYPE = DROP_ICMP_TYPE;
+const UNKNOWN_QUOTE = DROP_ICMP_ERROR;
 
 /** RFC 1812 5.3.7: 0/8, 127/8, and everything from 224 up (multicast, reserved, broadcast) is not routed. */
 const isNeverForwarded = (firstByte: number): boolean => firstByte === 0 || firstByte === 127 || firstByte >= 224;
@@ -122,7 +124,7 @@ const hasCookie = (view: DataView, at: number, end: number): boolean =>
 /**
  * Decode the frame at `offset`, `length` bytes long, received on `interfaceId`, whose own MAC address is
  * `macHigh` (first 2 bytes) and `macLow` (last 4, int32). Returns OK with the key row at rows[at] filled, PUNT_ARP (row
- * unset), PUNT_ICMP_ERROR (row filled as for OK, ports 0), or a drop reason.
+ * unset), PUNT_ICMP_ERROR or PUNT_FRAGMENT (row filled as for OK, ports 0), or a drop reason.
  */
 export function decodeFrame(
   view: DataView,
@@ -158,7 +160,7 @@ export function decodeFrame(
   const totalLength = head & 0xffff;
   if (totalLength < headerLength || totalLength > room) return IP_TOTAL_LENGTH;
   // More-fragments set or an offset: a piece has no ports, so it cannot be matched to a flow.
-  if ((view.getInt32(l3 + 4) & 0x3fff) !== 0) return IP_FRAGMENT;
+  const piece = view.getInt32(l3 + 4) & 0x3fff;
 
   const life = view.getInt32(l3 + 8);
   const source = view.getInt32(l3 + 12);
@@ -174,7 +176,9 @@ export function decodeFrame(
   let traits = life >>> 25 === 0 ? LAST_HOP : 0;
   let verdict = GOOD;
 
-  if (protocol === TCP) {
+  if (piece !== 0) {
+    verdict = FRAGMENT;
+  } else if (protocol === TCP) {
     if (end - l4 < 20) return L4_HEADER;
     const tcpHeaderLength = (view.getUint8(l4 + 12) >>> 4) << 2;
     payload = l4 + tcpHeaderLength;
@@ -200,7 +204,7 @@ export function decodeFrame(
       return ICMP_TYPE;
     }
   }
-  if (hasCookie(view, payload, payloadEnd)) traits |= COOKIE;
+  if (piece === 0 && hasCookie(view, payload, payloadEnd)) traits |= COOKIE;
 
   // A row begins at a multiple of 16, so | is +, and the compiler need not look for an overflow.
   rows[at | SOURCE] = source;
@@ -213,6 +217,47 @@ export function decodeFrame(
   rows[at | END] = end;
   rows[at | ROW_TRAITS] = traits;
   return verdict;
+}
+
+/**
+ * Decode the packet that an ICMP error quotes at `from`: its IPv4 header and 8 bytes behind that, at least, before `end`. The
+ * row at rows[at] then has the key of what would come back by `interfaceId`, and where the quote's headers are. Returns OK, or
+ * DROP_ICMP_ERROR: a quote that is none, a fragment without ports, another ICMP message than an echo.
+ */
+export function decodeQuote(
+  view: DataView,
+  from: number,
+  end: number,
+  interfaceId: number,
+  rows: Int32Array,
+  at: number,
+): number {
+  if (end - from < 20) return UNKNOWN_QUOTE;
+  const head = view.getInt32(from);
+  const headerLength = (head >>> 22) & 60;
+  const l4 = from + headerLength;
+  if (head >>> 28 !== 4 || headerLength < 20 || end - l4 < 8) return UNKNOWN_QUOTE;
+  if ((view.getInt32(from + 4) & 0x1fff) !== 0) return UNKNOWN_QUOTE;
+  const protocol = view.getUint8(from + 9);
+  let ports = 0;
+  if (protocol === TCP || protocol === UDP) {
+    ports = (view.getUint16(l4 + 2) << 16) | view.getUint16(l4);
+  } else if (protocol === ICMP) {
+    const type = view.getUint8(l4);
+    if (type !== 8 && type !== 0) return UNKNOWN_QUOTE;
+    const identifier = view.getUint16(l4 + 4);
+    ports = (identifier << 16) | identifier;
+  }
+  rows[at | SOURCE] = view.getInt32(from + 16);
+  rows[at | DESTINATION] = view.getInt32(from + 12);
+  rows[at | PORTS] = ports;
+  rows[at | PROTOCOL] = (interfaceId << 8) | protocol;
+  rows[at | L3] = from;
+  rows[at | L4] = l4;
+  rows[at | PAYLOAD] = l4 + 8;
+  rows[at | END] = end;
+  rows[at | ROW_TRAITS] = 0;
+  return GOOD;
 }
 
 /** Whether the L4 payload bytes[at..end) begins with the SVR cookie. */

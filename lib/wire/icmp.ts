@@ -14,8 +14,12 @@ export const ICMP_REST = 4;
 export const ICMP_HEADER = 8;
 
 export const ICMP_ECHO_REPLY = 0;
+export const ICMP_UNREACHABLE = 3;
 export const ICMP_ECHO = 8;
 export const ICMP_TIME_EXCEEDED = 11;
+export const ICMP_PARAMETER_PROBLEM = 12;
+/** Code of "unreachable": the packet is too big and may not be fragmented. */
+export const ICMP_FRAGMENTATION_NEEDED = 4;
 
 // Checked by decodeFrame, except the checksum: l4IsRight.
 
@@ -25,6 +29,16 @@ export function getIcmpType(bytes: Uint8Array, l4: number): number {
 
 export function getIcmpCode(bytes: Uint8Array, l4: number): number {
   return bytes[l4 + ICMP_CODE];
+}
+
+/** The next hop's MTU in "fragmentation needed" (RFC 1191, 4); 0 = it does not say. */
+export function getIcmpMtu(bytes: Uint8Array, l4: number): number {
+  return getU16(bytes, l4 + ICMP_REST + 2);
+}
+
+/** Whether the checksum of the message that is bytes[l4..end) is right. */
+export function icmpIsRight(bytes: Uint8Array, l4: number, end: number): boolean {
+  return fold(sumWords(bytes, l4, end, 0)) === 0xffff;
 }
 
 /** The identifier of an echo. */

@@ -17,6 +17,8 @@ export const PUNT_ARP = 2;
 export const PUNT_SESSION = 3;
 /** An ICMP error: it belongs to the session of the packet it quotes. */
 export const PUNT_ICMP_ERROR = 4;
+/** A piece of a packet (RFC 791): its key has no ports, its payload is what is behind the IPv4 header. */
+export const PUNT_FRAGMENT = 7;
 
 /** The frame did its work here and goes no further: ARP, a control message, a fabric fragment. Nothing is lost. */
 export const CONSUMED = 5;
@@ -77,7 +79,18 @@ export const DROP_IP_ADDRESS = reason(
   "ip-address",
   "A source or destination address that is never forwarded (RFC 1812, 5.3.7): loopback, multicast, broadcast, zero.",
 );
-export const DROP_IP_FRAGMENT = reason("ip-fragment", "An IPv4 fragment; this version does not reassemble them.");
+export const DROP_IP_FRAGMENT = reason(
+  "ip-fragment-malformed",
+  "An IPv4 fragment that cannot be right: its length is no multiple of 8, it contradicts the others, or the packet would be too long. All of its packet goes.",
+);
+export const DROP_IP_FRAGMENT_TIMEOUT = reason(
+  "ip-fragment-timeout",
+  "IPv4 fragments whose packet was not complete within 15 seconds.",
+);
+export const DROP_IP_FRAGMENT_FULL = reason(
+  "ip-fragments-full",
+  "IPv4 fragments that made room for newer ones: limits.ip-fragments is reached.",
+);
 export const DROP_L4_HEADER = reason(
   "l4-header",
   "The TCP, UDP or ICMP header is cut short or gives an impossible length.",
@@ -287,7 +300,7 @@ export const DROP_TX_FULL = reason("tx-full", "The device's transmit queue would
 export const DROP_TX_ERROR = reason("tx-error", "The device refused the frame (down, gone, or too long for it).");
 export const DROP_ICMP_ERROR = reason(
   "icmp-error",
-  "An ICMP error; this version does not carry it to the session it quotes.",
+  "An ICMP error that quotes no packet of a session here, or cannot be read; source quench and redirects too.",
 );
 export const DROP_ICMP_TYPE = reason("icmp-type", "An ICMP message that opens no session: only an echo request does.");
 

@@ -20,6 +20,7 @@ export function shareOf(config: Config, workers: number): Config {
       holdFrames,
       holdFramesPerNeighbor: Math.min(config.limits.holdFramesPerNeighbor, holdFrames),
       fabricChains: part(config.limits.fabricChains),
+      ipFragments: part(config.limits.ipFragments),
       duplicatedSessions: part(config.limits.duplicatedSessions),
       halfOpen: partOf(config.limits.halfOpen),
     },

@@ -83,11 +83,12 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
     sessions: { max: 262_144, recovery: "inactivity-based", inactivityMs: 5000 },
     limits: {
       holdFrames: 256,
-      holdFramesPerNeighbor: 8,
+      holdFramesPerNeighbor: 64,
       neighbors: 1024,
       slowPathPerTurn: 128,
       waypointPairsPerPath: 400_000,
       fabricChains: 256,
+      ipFragments: 256,
       duplicatedSessions: 4096,
       halfOpen: null,
     },
@@ -458,8 +459,8 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
   ],
   [
     "a share above the whole",
-    `${GOOD}limits: { hold-frames: 4 }\n`,
-    "w.yaml:23:9  limits.hold-frames-per-neighbor  hold-frames-per-neighbor (8) is above hold-frames (4)  lower it, or raise hold-frames",
+    `${GOOD}limits: { hold-frames: 4, hold-frames-per-neighbor: 8 }\n`,
+    "w.yaml:23:53  limits.hold-frames-per-neighbor  hold-frames-per-neighbor (8) is above hold-frames (4)  lower it, or raise hold-frames",
   ],
   [
     "an MTU under 576",

@@ -141,11 +141,13 @@ const LATE = [
   "tx-error",
   "fabric-fragment-timeout",
   "fabric-fragments-full",
+  "ip-fragment-timeout",
+  "ip-fragments-full",
 ].map((name) => `drop.${name}`);
 
 /**
  * By how many frames the counters do not add up: every frame received or taken over, and every packet put together from
- * fabric fragments, is forwarded, consumed, handed over or dropped, once.
+ * IPv4 or fabric fragments, is forwarded, consumed, handed over or dropped, once.
  */
 export function unaccounted(counters: Record<string, number>): number {
   const drops = Object.keys(counters).filter((name) => name.startsWith("drop.") && !LATE.includes(name));
@@ -154,5 +156,5 @@ export function unaccounted(counters: Record<string, number>): number {
     counters["frames.forwarded"] + counters["frames.consumed"] + counters["strays.sent"],
   );
   const begun = counters["frames.received"] + counters["frames.split"] + counters["strays.received"];
-  return begun + counters["fabric.reassembled"] - ends;
+  return begun + counters["fabric.reassembled"] + counters["ip.reassembled"] - ends;
 }

@@ -4,6 +4,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
+import { setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 import type { MemoryPort } from "../../lib/io/memory-port.ts";
@@ -13,7 +14,7 @@ import type { Router } from "../../lib/router.ts";
 import { addBfdAttributes, BfdPacket, checkBfdTtl, readBfd, writeBfd } from "../../lib/wire/bfd.ts";
 import { MetadataWriter, ParsedMetadata } from "../../lib/wire/metadata.ts";
 import { DROP_REASONS, verdictName } from "../../lib/wire/verdict.ts";
-import { udpFrame } from "../simulate/packets.ts";
+import { icmpError, udpFrame, withHeader } from "../simulate/packets.ts";
 import { forwardMetadata, TO_EAST } from "../simulate/peer.ts";
 import { fabricText, payloadText, SIGNED } from "../simulate/protection.ts";
 import {
@@ -63,6 +64,14 @@ const TWICE: Options = {
   service: ", policy: twice",
   extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
 };
+
+/** The first fragment of a packet. */
+const piece = (id: number) =>
+  withHeader(lead(), (bytes) => {
+    setU16(bytes, 16, 28);
+    setU16(bytes, 18, id);
+    setU16(bytes, 20, 0x2000);
+  }).slice(0, 42);
 
 /** What no capture can cause: the state of links, peers and the wire. Each leaves its reason counted at west or east, or at the routers it adds. */
 const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
@@ -119,6 +128,26 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
     world.send(client, lead());
     world.run(1);
     routers.push(...split.workers);
+  },
+  "icmp-error": ({ world, client }) => {
+    world.send(client, icmpError(CLIENT, 3, 3, lead()));
+    world.run(10);
+  },
+  "ip-fragment-malformed": ({ world, client }) => {
+    const odd = withHeader(piece(1).slice(0, 41), (bytes) => setU16(bytes, 16, 27));
+    world.send(client, odd);
+    world.run(10);
+  },
+  "ip-fragment-timeout": ({ world, client }) => {
+    world.send(client, piece(1));
+    world.run(10);
+    world.skip(16_000);
+  },
+  "ip-fragments-full": ({ world, client }) => {
+    for (let id = 1; id <= 257; id++) {
+      world.send(client, piece(id));
+      world.run(1);
+    }
   },
   duplicate: (_, routers) => {
     const net = twoPaths(TWICE);

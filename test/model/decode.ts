@@ -62,7 +62,7 @@ function decodePacket(room: Buffer): Decoded {
   const totalLength = room.readUInt16BE(2);
   if (totalLength < headerLength || totalLength > room.length) return only("ip-total-length");
   const [flags, offset] = [Math.floor(room[6] / 32), room.readUInt16BE(6) % 8192];
-  if (flags % 2 === 1 || offset !== 0) return only("ip-fragment");
+  const isPiece = flags % 2 === 1 || offset !== 0;
   for (const first of [room[12], room[16]]) if (first === 0 || first === 127 || first >= 224) return only("ip-address");
 
   const packet = room.subarray(0, totalLength);
@@ -76,6 +76,7 @@ function decodePacket(room: Buffer): Decoded {
     payload: 14 + headerLength,
     end: 14 + totalLength,
   };
+  if (isPiece) return { ...decoded, verdict: "fragment" };
   const data = packet.subarray(headerLength);
   switch (packet[9]) {
     case 6:

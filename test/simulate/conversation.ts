@@ -47,7 +47,9 @@ export const ALL = [ANSWERS, ANSWERS, [ECHO]];
 
 /** A UDP session, established both ways; `say` sends one more datagram and returns what the server got of it. */
 export function established(net: TwoRouters): (payload: Uint8Array | string) => SeenPacket | undefined {
-  net.server.onPacket = (packet) => net.world.send(net.server, udpFrame(swapEnds(packet), packet.payload));
+  net.server.onPacket = (packet) => {
+    if (packet.protocol === 17) net.world.send(net.server, udpFrame(swapEnds(packet), packet.payload));
+  };
   const say = (payload: Uint8Array | string) => {
     const before = net.server.received.length;
     net.world.send(net.client, udpFrame(ENDS, payload));

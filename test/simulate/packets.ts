@@ -27,6 +27,7 @@ import {
 import { completeChecksum } from "../../lib/wire/offload.ts";
 import { TCP_HEADER, TCP_HEADER_LENGTH, writeTcp } from "../../lib/wire/tcp.ts";
 import { writeUdp } from "../../lib/wire/udp.ts";
+import { OK, PUNT_ICMP_ERROR } from "../../lib/wire/verdict.ts";
 
 export interface Ends {
   source: string;
@@ -120,6 +121,22 @@ export function protocolFrame(source: string, destination: string, protocol: num
   return packet(ends, protocol, 0, payload, 64, () => {});
 }
 
+/** An ICMP error of the station `source` about the packet of frame `about`, to whoever sent that; it quotes `behind` bytes behind the header. */
+export function icmpError(
+  source: string,
+  type: number,
+  code: number,
+  about: Uint8Array,
+  mtu = 0,
+  behind = 8,
+): Uint8Array {
+  const headerLength = (about[14] & 15) << 2;
+  const quote = about.slice(14, 14 + headerLength + behind);
+  const destination = formatAddress(getI32(about, 14 + 12));
+  const ends = { source, destination, sourcePort: 0, destinationPort: 0 };
+  return packet(ends, 1, 8, quote, 64, (to, l4) => writeIcmp(to, l4, type, code, mtu, to.length));
+}
+
 /** Change the IPv4 header by `change`, which is given where it begins, and make its checksum right again. */
 export function withHeader(frame: Uint8Array, change: (frame: Uint8Array, l3: number) => void): Uint8Array {
   change(frame, 14);
@@ -196,7 +213,7 @@ const parsed = new ParsedMetadata();
 
 export function seePacket(frame: Uint8Array): SeenPacket | undefined {
   const verdict = decodeFrame(viewOf(frame), 0, frame.length, 0, ANY_MAC, 0, row, 0);
-  if (verdict !== 0) return undefined;
+  if (verdict !== OK && verdict !== PUNT_ICMP_ERROR) return undefined;
   const [l3, l4, at, end] = [row[AT_L3], row[AT_L4], row[AT_PAYLOAD], row[AT_END]];
   const protocol = frame[l3 + 9];
   const hasPorts = protocol === 6 || protocol === 17;

@@ -19,7 +19,7 @@ export interface Limits {
 
 interface RouterText {
   name: string;
-  lan?: { address: string; tenant?: string };
+  lan?: { address: string; tenant?: string; mtu?: number };
   /** wan interface name → [own address, peer name, peer address]. */
   wans: Record<string, [string, string, string]>;
   /** Where service "app" (10.2.0.0/24) is. */
@@ -56,7 +56,7 @@ export function routerYaml({
   const interfaces = [
     ...(lan
       ? [
-          `  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""} }`,
+          `  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""}${lan.mtu ? `, mtu: ${lan.mtu}` : ""} }`,
         ]
       : []),
     ...Object.entries(wans).map(
@@ -113,6 +113,8 @@ export interface Options {
   queueFrames?: number;
   /** Of the wan link's two ends. */
   wanMtu?: number;
+  /** Of the network that the server is in. */
+  farMtu?: number;
   /** Where east has service "app", when that is not its own lan0. */
   eastRoute?: string;
   /** Of all routers, or of those not named in `protections`. */
@@ -166,7 +168,7 @@ function eastYaml(peer: string, own: string, remote: string, options: Options = 
   return routerYaml({
     name: "east",
     ...protectionOf("east", options),
-    lan: EAST_LAN,
+    lan: { ...EAST_LAN, ...(options.farMtu === undefined ? {} : { mtu: options.farMtu }) },
     wans: { wan0: [own, peer, remote] },
     route: eastRoute,
     wanMtu,

@@ -72,13 +72,8 @@ const CASES: [string, number, () => TestFrame, (frame: TestFrame) => number | un
     ({ bytes, l3 }) => setU16(bytes, l3 + 2, 19) as undefined,
   ],
   ["has a total length past its end", verdicts.DROP_IP_TOTAL_LENGTH, udp, ({ bytes }) => bytes.length - 1],
-  [
-    "is a first fragment",
-    verdicts.DROP_IP_FRAGMENT,
-    udp,
-    ({ bytes, l3 }) => setU16(bytes, l3 + 6, 0x2000) as undefined,
-  ],
-  ["is a last fragment", verdicts.DROP_IP_FRAGMENT, udp, ({ bytes, l3 }) => setU16(bytes, l3 + 6, 1) as undefined],
+  ["is a first fragment", verdicts.PUNT_FRAGMENT, udp, ({ bytes, l3 }) => setU16(bytes, l3 + 6, 0x2000) as undefined],
+  ["is a last fragment", verdicts.PUNT_FRAGMENT, udp, ({ bytes, l3 }) => setU16(bytes, l3 + 6, 1) as undefined],
   ["comes from 0.0.0.1", verdicts.DROP_IP_ADDRESS, udp, ({ bytes, l3 }) => setU32(bytes, l3 + 12, 1) as undefined],
   [
     "goes to 127.0.0.1",
@@ -128,7 +123,42 @@ test("every verdict that the decoder's source names has a frame above", (t) => {
   const reached = new Set(CASES.map(([, verdict]) => verdict));
   t.true(named.size > 10);
   const numbers = new Map<string, unknown>(Object.entries(verdicts));
+  // Of what an ICMP error quotes, below.
+  named.delete("DROP_ICMP_ERROR");
   for (const name of named) t.true(reached.has(numbers.get(name) as number), name);
+});
+
+test("a quote's key is that of the answer, from its header and 8 bytes behind it on", (t) => {
+  for (const [make, protocol] of [
+    [tcp, PROTOCOL_TCP],
+    [udp, PROTOCOL_UDP],
+    [icmp, PROTOCOL_ICMP],
+    [() => buildFrame({ protocol: 47 }), 47],
+  ] as const) {
+    const { bytes, l3 } = make();
+    t.is(decode(bytes), verdicts.OK);
+    const packet = [...row.slice(0, 4)];
+    const view = viewOf(bytes);
+    t.is(key.decodeQuote(view, l3, l3 + 28, 5, row, 0), verdicts.OK);
+    const ports = (packet[2] << 16) | (packet[2] >>> 16);
+    t.deepEqual([...row.slice(0, 4)], [packet[1], packet[0], ports, (5 << 8) | protocol]);
+    t.deepEqual([row[key.AT_L3], row[key.AT_L4], row[key.AT_END]], [l3, l3 + 20, l3 + 28]);
+    for (let end = l3; end < l3 + 28; end++)
+      t.is(key.decodeQuote(view, l3, end, 5, row, 0), verdicts.DROP_ICMP_ERROR, `${end - l3} bytes`);
+    for (const [at, byte] of [
+      [l3, 0x65],
+      [l3, 0x44],
+      [l3, 0x4f],
+      [l3 + 7, 1],
+    ]) {
+      const broken = bytes.slice();
+      broken[at] = byte;
+      t.is(key.decodeQuote(viewOf(broken), l3, l3 + 28, 5, row, 0), verdicts.DROP_ICMP_ERROR);
+    }
+  }
+  const { bytes, l3, l4 } = icmp();
+  bytes[l4] = 13;
+  t.is(key.decodeQuote(viewOf(bytes), l3, l3 + 28, 5, row, 0), verdicts.DROP_ICMP_ERROR, "no echo");
 });
 
 test("a padded frame ends where IP says, and its padding is no payload", (t) => {

@@ -18,7 +18,7 @@ import {
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import { describeMetadata } from "../../lib/wire/metadata-attributes.ts";
 import { printFrame } from "../../lib/wire/print.ts";
-import { DROP_METADATA_MALFORMED, OK, PUNT_ICMP_ERROR } from "../../lib/wire/verdict.ts";
+import { DROP_METADATA_MALFORMED, OK, PUNT_FRAGMENT, PUNT_ICMP_ERROR } from "../../lib/wire/verdict.ts";
 import { buildFrame, randomBytes } from "./frames.ts";
 import { bytesOf, hexOf, VECTORS } from "./vectors.ts";
 
@@ -44,7 +44,7 @@ class Reading {
     this.memory.set(frame, OFFSET);
     this.row.fill(0);
     this.verdict = decodeFrame(viewOf(this.memory), OFFSET, frame.length, 1, ANY_MAC, 0, this.row, 0);
-    const hasOffsets = this.verdict === OK || this.verdict === PUNT_ICMP_ERROR;
+    const hasOffsets = [OK, PUNT_ICMP_ERROR, PUNT_FRAGMENT].includes(this.verdict);
     this.metadataVerdict = hasOffsets
       ? parseMetadata(this.memory, this.row[AT_PAYLOAD], this.row[AT_END], this.parsed)
       : -1;

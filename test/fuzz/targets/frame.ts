@@ -19,7 +19,7 @@ import {
   TRAIT_TCP_EVENT,
   TRAITS,
 } from "../../../lib/wire/flow-key.ts";
-import { OK, PUNT_ARP, PUNT_ICMP_ERROR, verdictName } from "../../../lib/wire/verdict.ts";
+import { OK, PUNT_ARP, PUNT_FRAGMENT, PUNT_ICMP_ERROR, verdictName } from "../../../lib/wire/verdict.ts";
 import { decodeSlowly } from "../../model/decode.ts";
 import { buildFrame, MAC_HIGH, MAC_LOW } from "../../wire/frames.ts";
 import { bytesOf, VECTORS } from "../../wire/vectors.ts";
@@ -54,10 +54,12 @@ function decode(frame: Uint8Array, isOwn: boolean): string {
         ? "arp"
         : verdict === PUNT_ICMP_ERROR
           ? "icmp-error"
-          : verdictName(verdict);
+          : verdict === PUNT_FRAGMENT
+            ? "fragment"
+            : verdictName(verdict);
   if (verdicts[1] !== verdict || name !== expected.verdict)
     throw new Error(`${name}, but ${expected.verdict} is right`);
-  const isFilled = verdict === OK || verdict === PUNT_ICMP_ERROR;
+  const isFilled = verdict === OK || verdict === PUNT_ICMP_ERROR || verdict === PUNT_FRAGMENT;
   for (const [i, row] of rows.entries()) {
     for (let word = 0; word < row.length; word++) {
       const inRow = word >= KEY_ROW_WORDS && word < KEY_ROW_WORDS + WORDS;

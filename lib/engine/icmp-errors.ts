@@ -1,0 +1,352 @@
+// ICMP errors about packets of sessions (RFC 792, RFC 1812 5.2.7; protocol sheet 2.5): found by the packet that they quote, they
+// go to whoever sent it, with the quote as that one knows its packet. Between routers an error travels in the session's waypoint
+// tuple, behind metadata with the address of the device that raised it (attribute 20), and its quote is of that tuple:
+//
+//   host ── LAN ── router A ══ network ══ router B ── LAN ──► what cannot be delivered
+//        ◄─ its own ─┘ ◄─── attribute 20 ────┘ ◄─── as B sent it ──┘          what is quoted, hop by hop
+//
+// What has no session here is dropped (drop.icmp-error). A quote is cut behind the 8 bytes that every sender needs; where the
+// protocol is another one on the other side (carried in UDP) they are made from what the session knows.
+
+import { getU16, setU16, setU32 } from "../base/bytes.ts";
+import type { FrameBatch } from "../io/port.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import type { Sessions } from "../session/open.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import {
+  FLOW_DESTINATION,
+  FLOW_NEXT_HOP,
+  FLOW_PLAN,
+  FLOW_PORTS,
+  FLOW_PROTOCOL,
+  FLOW_SESSION,
+  FLOW_SHIFT,
+  FLOW_SOURCE,
+  planDirection,
+  planEgress,
+} from "../table/flow-table.ts";
+import { FORWARD, PAYLOAD_CLEAR } from "../table/session-table.ts";
+import { ipv4HeaderChecksum } from "../wire/checksum.ts";
+import {
+  AT_END,
+  AT_L3,
+  AT_L4,
+  AT_PAYLOAD,
+  decodeQuote,
+  KEY_DESTINATION,
+  KEY_PORTS,
+  KEY_PROTOCOL,
+  KEY_ROW_WORDS,
+  KEY_SOURCE,
+  PROTOCOL_ICMP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  startsWithCookie,
+} from "../wire/flow-key.ts";
+import {
+  getIcmpCode,
+  getIcmpMtu,
+  getIcmpType,
+  ICMP_ECHO,
+  ICMP_ECHO_REPLY,
+  ICMP_FRAGMENTATION_NEEDED,
+  ICMP_HEADER,
+  ICMP_PARAMETER_PROBLEM,
+  ICMP_REST,
+  ICMP_TIME_EXCEEDED,
+  ICMP_UNREACHABLE,
+  icmpIsRight,
+  writeIcmp,
+} from "../wire/icmp.ts";
+import {
+  getSource,
+  IPV4_CHECKSUM,
+  IPV4_DESTINATION,
+  IPV4_HEADER,
+  IPV4_PROTOCOL,
+  IPV4_SOURCE,
+  IPV4_TOTAL_LENGTH,
+  IPV4_TTL,
+} from "../wire/ipv4.ts";
+import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
+import { UDP_HEADER } from "../wire/udp.ts";
+import { CONSUMED, DROP_ICMP_ERROR, DROP_TTL, OK } from "../wire/verdict.ts";
+import { ICMP_PASSED, ICMP_SENT, ICMP_TOO_BIG_SENT } from "./counters.ts";
+import type { Egress } from "./egress.ts";
+import type { Generator } from "./generate.ts";
+import type { Signals } from "./signals.ts";
+
+/** Of what we raise ourselves. */
+const TTL = 64;
+/** What a quote has of its packet behind the IPv4 header. */
+const QUOTED_L4 = 8;
+/** The longest message: ICMP header, IPv4 header with all options, and that. */
+const MESSAGE_MAX = ICMP_HEADER + 60 + UDP_HEADER + QUOTED_L4;
+/** No path is believed to be narrower (protocol sheet 6.5). */
+export const PATH_MTU_MIN = 576;
+/** RFC 1191, 7.1: what a path may take whose routers do not say it, largest first. */
+const PLATEAUS = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, PATH_MTU_MIN];
+
+export class IcmpErrors {
+  readonly #interfaces: readonly RouterInterface[];
+  readonly #sessions: Sessions;
+  readonly #egress: Egress;
+  readonly #generator: Generator;
+  readonly #signals: Signals;
+  readonly #overhead: (session: number, way: number) => number;
+  readonly #carried: (session: number) => number;
+  readonly #counters: CounterSet;
+  readonly #quote = new Int32Array(KEY_ROW_WORDS);
+  readonly #message = new Uint8Array(MESSAGE_MAX);
+  /** What is behind the UDP header of the quote in hand is encrypted. */
+  #isOpaque = false;
+
+  constructor(parts: {
+    interfaces: readonly RouterInterface[];
+    sessions: Sessions;
+    egress: Egress;
+    generator: Generator;
+    signals: Signals;
+    /** Bytes that are put on a packet of the session toward a side. */
+    overhead: (session: number, way: number) => number;
+    /** Of those, the ones that stay on it from its first router to its last; 0 at routers in between. */
+    carried: (session: number) => number;
+    counters: CounterSet;
+  }) {
+    this.#interfaces = parts.interfaces;
+    this.#sessions = parts.sessions;
+    this.#egress = parts.egress;
+    this.#generator = parts.generator;
+    this.#signals = parts.signals;
+    this.#overhead = parts.overhead;
+    this.#carried = parts.carried;
+    this.#counters = parts.counters;
+  }
+
+  /** The flow of the session that a decoded ICMP error is about, by which its answers come; -1 = none of ours. */
+  flowOf(batch: FrameBatch, _i: number, key: Int32Array): number {
+    if (!this.#isError(batch.bytes, key[AT_L4], key[AT_END])) return -1;
+    const quote = this.#quote;
+    const at = key[AT_L4] + ICMP_HEADER;
+    if (decodeQuote(batch.view, at, key[AT_END], key[KEY_PROTOCOL] >>> 8, quote, 0) !== OK) return -1;
+    // It goes to whoever sent what it quotes.
+    if (quote[KEY_DESTINATION] !== key[KEY_DESTINATION]) return -1;
+    return this.#sessions.flows.find(quote[KEY_SOURCE], quote[KEY_DESTINATION], quote[KEY_PORTS], quote[KEY_PROTOCOL]);
+  }
+
+  /** An ICMP error came from a plain network, or from a device between us and a peer, about a packet whose answers would come by `flow`. */
+  receive(batch: FrameBatch, key: Int32Array, flow: number, nowMs: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const { bytes } = batch;
+    const base = flow << FLOW_SHIFT;
+    const session = flows.words[base + FLOW_SESSION];
+    const from = planDirection(flows.words[base + FLOW_PLAN]);
+    const l4 = key[AT_L4];
+    const ttl = bytes[key[AT_L3] + IPV4_TTL] - 1;
+    if (ttl < 1) return DROP_TTL;
+    const quote = this.#quote;
+    let rest = restOf(bytes, l4);
+    const type = getIcmpType(bytes, l4);
+    const code = getIcmpCode(bytes, l4);
+    if (isTooBig(type, code)) {
+      const mtu = mtuOf(bytes, l4, quote[AT_L3]);
+      const path = table.sides[from].path[session];
+      if (path >= 0) paths[path].learnMtu(mtu, nowMs);
+      rest = Math.max(PATH_MTU_MIN, mtu - this.#overhead(session, from));
+    }
+    const location = getSource(bytes, key[AT_L3]);
+    this.#isOpaque = table.sides[from].path[session] >= 0 && table.payload[session] !== PAYLOAD_CLEAR;
+    const length = this.#compose(session, 1 - from, type, code, rest, bytes, quote[AT_L3], quote[AT_L4], quote[AT_END]);
+    this.#isOpaque = false;
+    return this.#deliver(session, 1 - from, location, ttl, length, nowMs) ? this.#passed() : CONSUMED;
+  }
+
+  /** A peer passes an error on: it is what is behind the metadata of a packet that came in `direction`. `location` raised it. */
+  fromPeer(
+    batch: FrameBatch,
+    key: Int32Array,
+    metadataLength: number,
+    session: number,
+    direction: number,
+    location: number,
+    nowMs: number,
+  ): number {
+    const { bytes } = batch;
+    const at = key[AT_PAYLOAD] + metadataLength;
+    const quote = this.#quote;
+    const end = key[AT_END];
+    if (!this.#isError(bytes, at, end)) return DROP_ICMP_ERROR;
+    if (decodeQuote(batch.view, at + ICMP_HEADER, end, key[KEY_PROTOCOL] >>> 8, quote, 0) !== OK)
+      return DROP_ICMP_ERROR;
+    // It speaks of what we sent on this very tuple.
+    for (const word of [KEY_SOURCE, KEY_DESTINATION, KEY_PORTS, KEY_PROTOCOL])
+      if (quote[word] !== key[word]) return DROP_ICMP_ERROR;
+    const ttl = bytes[key[AT_L3] + IPV4_TTL] - 1;
+    if (ttl < 1) return DROP_TTL;
+    const [type, code] = [getIcmpType(bytes, at), getIcmpCode(bytes, at)];
+    // An MTU is told of packets as they travel between routers.
+    const told = restOf(bytes, at);
+    const rest = isTooBig(type, code) ? Math.max(PATH_MTU_MIN, (told & 0xffff) - this.#carried(session)) : told;
+    const length = this.#compose(
+      session,
+      1 - direction,
+      type,
+      code,
+      rest,
+      bytes,
+      quote[AT_L3],
+      quote[AT_L4],
+      quote[AT_END],
+    );
+    return this.#deliver(session, 1 - direction, location, ttl, length, nowMs) ? this.#passed() : CONSUMED;
+  }
+
+  /** The router's own word about a packet of the session, just as it came in `direction`, to whoever sent it. */
+  raise(
+    batch: FrameBatch,
+    key: Int32Array,
+    session: number,
+    direction: number,
+    type: number,
+    code: number,
+    rest: number,
+    nowMs: number,
+  ): void {
+    const { bytes } = batch;
+    const isToPeer = this.#sessions.table.sides[direction].path[session] >= 0;
+    const told = isToPeer && isTooBig(type, code) ? rest + this.#carried(session) : rest;
+    const length = this.#compose(session, direction, type, code, told, bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+    const location = this.#addressToward(session, direction);
+    if (!this.#deliver(session, direction, location, TTL, length, nowMs)) return;
+    this.#counters.increment(type === ICMP_TIME_EXCEEDED ? ICMP_SENT : ICMP_TOO_BIG_SENT);
+  }
+
+  /** How we are known on the session's side `way`. */
+  #addressToward(session: number, way: number): number {
+    const { flows, table, paths } = this.#sessions;
+    const path = table.sides[way].path[session];
+    if (path >= 0) return paths[path].local;
+    return this.#interfaces[flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_PROTOCOL] >>> 8].addresses[0]
+      .address;
+  }
+
+  #passed(): number {
+    this.#counters.increment(ICMP_PASSED);
+    return CONSUMED;
+  }
+
+  /** Whether the message at bytes[at..end) is an error that is passed on, whole. */
+  #isError(bytes: Uint8Array, at: number, end: number): boolean {
+    if (end - at < ICMP_HEADER + IPV4_HEADER + QUOTED_L4) return false;
+    const type = getIcmpType(bytes, at);
+    if (type !== ICMP_UNREACHABLE && type !== ICMP_TIME_EXCEEDED && type !== ICMP_PARAMETER_PROBLEM) return false;
+    return icmpIsRight(bytes, at, end);
+  }
+
+  /**
+   * Write the message for the session's side `way` into #message: its quote is the packet as it was when that side sent it.
+   * Returns its length. The packet's headers, as far as they are known, are at `l3` and `l4`; it ends at `end`.
+   */
+  #compose(
+    session: number,
+    way: number,
+    type: number,
+    code: number,
+    rest: number,
+    bytes: Uint8Array,
+    l3: number,
+    l4: number,
+    end: number,
+  ): number {
+    const { flows, table } = this.#sessions;
+    const { words } = flows;
+    const message = this.#message;
+    const base = table.flow(session, way) << FLOW_SHIFT;
+    const headerLength = l4 - l3;
+    const at = ICMP_HEADER;
+    for (let n = 0; n < headerLength; n++) message[at + n] = bytes[l3 + n];
+    const protocol = words[base + FLOW_PROTOCOL] & 0xff;
+    const quoted = at + headerLength;
+    const behind = this.#quoteL4(session, way, protocol, bytes, l3, l4, end, quoted);
+    if (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP) setU32(message, quoted, words[base + FLOW_PORTS]);
+    message[at + IPV4_PROTOCOL] = protocol;
+    setU32(message, at + IPV4_SOURCE, words[base + FLOW_SOURCE]);
+    setU32(message, at + IPV4_DESTINATION, words[base + FLOW_DESTINATION]);
+    setU16(message, at + IPV4_CHECKSUM, 0);
+    setU16(message, at + IPV4_CHECKSUM, ipv4HeaderChecksum(message, at));
+    writeIcmp(message, 0, type, code, rest, quoted + behind);
+    return quoted + behind;
+  }
+
+  /**
+   * What a quote has behind the IPv4 header, ports apart, written to #message from `to` on. Of a protocol without ports, between
+   * routers, that is the UDP header and the message's first bytes, by which its sender knows it. Returns how many bytes.
+   */
+  #quoteL4(
+    session: number,
+    way: number,
+    protocol: number,
+    bytes: Uint8Array,
+    l3: number,
+    l4: number,
+    end: number,
+    to: number,
+  ): number {
+    const message = this.#message;
+    message.fill(0, to, to + 2 * QUOTED_L4);
+    const own = this.#sessions.table.context[session * 4 + 3];
+    const isCarried = own !== PROTOCOL_TCP && own !== PROTOCOL_UDP;
+    const from = isCarried && bytes[l3 + IPV4_PROTOCOL] === PROTOCOL_UDP ? behindUdp(bytes, l4, end) : l4;
+    const isThere = from + QUOTED_L4 <= end && !this.#isOpaque;
+    const at = isCarried && protocol === PROTOCOL_UDP ? to + UDP_HEADER : to;
+    if (at > to) setU16(message, to + 4, UDP_HEADER + QUOTED_L4);
+    if (isThere) for (let n = 0; n < QUOTED_L4; n++) message[at + n] = bytes[from + n];
+    else if (own === PROTOCOL_ICMP) {
+      message[at] = way === FORWARD ? ICMP_ECHO : ICMP_ECHO_REPLY;
+      setU16(message, at + ICMP_REST, this.#sessions.table.context[session * 4 + 2]);
+    }
+    return at - to + QUOTED_L4;
+  }
+
+  /** Send #message to the session's side `way`. False when there are too many of them, or that side's path is down. */
+  #deliver(session: number, way: number, location: number, ttl: number, length: number, nowMs: number): boolean {
+    const { flows, table, paths } = this.#sessions;
+    const message = this.#message;
+    const path: PeerPath | null = table.sides[way].path[session] < 0 ? null : paths[table.sides[way].path[session]];
+    if (!this.#generator.mayAnswer(nowMs)) return false;
+    if (path !== null) return this.#signals.passError(session, way, location, message, length, nowMs);
+    const leaving = table.flow(session, 1 - way) << FLOW_SHIFT;
+    const toward = flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_SOURCE];
+    this.#generator.icmp(location, toward, ttl, message, length);
+    const { bytes, offset, length: frameLength } = this.#generator;
+    const egress = planEgress(flows.words[leaving + FLOW_PLAN]);
+    this.#egress.send(egress, flows.words[leaving + FLOW_NEXT_HOP], bytes, offset, frameLength, 0, 0, nowMs);
+    return true;
+  }
+}
+
+function isTooBig(type: number, code: number): boolean {
+  return type === ICMP_UNREACHABLE && code === ICMP_FRAGMENTATION_NEEDED;
+}
+
+/** Where the message begins that is carried in the UDP packet with its header at `l4`: behind metadata, where there is some. */
+function behindUdp(bytes: Uint8Array, l4: number, end: number): number {
+  const at = l4 + UDP_HEADER;
+  const isMetadata = at + METADATA_BASE_LENGTH <= end && startsWithCookie(bytes, at, end);
+  return isMetadata ? at + (getU16(bytes, at + 8) & 0xfff) + getU16(bytes, at + 10) : at;
+}
+
+/** The four bytes behind an ICMP message's checksum. */
+function restOf(bytes: Uint8Array, at: number): number {
+  return (bytes[at + 4] << 24) | (bytes[at + 5] << 16) | (bytes[at + 6] << 8) | bytes[at + 7];
+}
+
+/** The next hop's MTU that "fragmentation needed" tells; where it does not, the next plateau below the packet that did not pass. */
+function mtuOf(bytes: Uint8Array, at: number, quote: number): number {
+  const told = getIcmpMtu(bytes, at);
+  if (told >= PATH_MTU_MIN) return told;
+  if (told > 0) return PATH_MTU_MIN;
+  const length = (bytes[quote + IPV4_TOTAL_LENGTH] << 8) | bytes[quote + IPV4_TOTAL_LENGTH + 1];
+  return PLATEAUS.find((plateau) => plateau < length) ?? PATH_MTU_MIN;
+}

@@ -1,0 +1,106 @@
+// IPv4 fragments (RFC 791): those that come are put together before anybody looks for their session, and packets that are too long
+// for the network they leave by, and may be fragmented, are cut. Each piece has the header with all its options; the checksum of
+// what is inside is whole before that, right or wrong.
+
+import { getU16, setU16 } from "../base/bytes.ts";
+import type { FrameBatch } from "../io/port.ts";
+import type { CounterSet } from "../table/counter-set.ts";
+import { FRAGMENT_COMPLETE, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
+import { ipv4HeaderChecksum, ipv4HeaderIsRight } from "../wire/checksum.ts";
+import { AT_END, AT_L3, AT_L4, ETHERNET_HEADER, KEY_DESTINATION, KEY_PROTOCOL, KEY_SOURCE } from "../wire/flow-key.ts";
+import {
+  DONT_FRAGMENT,
+  IPV4_CHECKSUM,
+  IPV4_FLAGS,
+  IPV4_IDENTIFICATION,
+  IPV4_TOTAL_LENGTH,
+  MORE_FRAGMENTS,
+} from "../wire/ipv4.ts";
+import { CONSUMED, DROP_IP_CHECKSUM, DROP_IP_FRAGMENT, DROP_IP_FRAGMENT_FULL, OK } from "../wire/verdict.ts";
+import { dropCounter } from "./counters.ts";
+import type { Generator } from "./generate.ts";
+
+const OFFSET_MASK = 0x1fff;
+
+export class IpFragments {
+  readonly table: FragmentTable;
+  readonly #counters: CounterSet;
+
+  constructor(table: FragmentTable, counters: CounterSet) {
+    this.table = table;
+    this.#counters = counters;
+  }
+
+  /**
+   * Take in the fragment of frame `i`. OK when it completed its packet, which is then the one frame of `complete`, in the
+   * table's memory until the next fragment; CONSUMED when more is to come; or why it is dropped.
+   */
+  add(batch: FrameBatch, i: number, key: Int32Array, complete: FrameBatch, nowMs: number): number {
+    const { bytes } = batch;
+    const { table } = this;
+    const l3 = key[AT_L3];
+    if (!ipv4HeaderIsRight(bytes, l3)) return DROP_IP_CHECKSUM;
+    const word = getU16(bytes, l3 + IPV4_FLAGS);
+    const at = (word & OFFSET_MASK) << 3;
+    const id = getU16(bytes, l3 + IPV4_IDENTIFICATION);
+    const more = (word & MORE_FRAGMENTS) !== 0;
+    const [source, destination, protocol] = [key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PROTOCOL]];
+    const outcome = table.add(source, destination, 0, protocol, id, bytes, key[AT_L4], key[AT_END], at, more, nowMs);
+    this.#counters.add(dropCounter(DROP_IP_FRAGMENT_FULL), table.displaced);
+    if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_IP_FRAGMENT;
+    if (at === 0) table.keepHeader(bytes, batch.offset[i], key[AT_L4]);
+    return outcome === FRAGMENT_HELD ? CONSUMED : this.#rebuild(complete);
+  }
+
+  #rebuild(complete: FrameBatch): number {
+    const { bytes, offset, length, headerLength } = this.table;
+    const start = offset - headerLength;
+    const l3 = start + ETHERNET_HEADER;
+    const total = offset + length - l3;
+    if (total > 0xffff) return DROP_IP_FRAGMENT;
+    setU16(bytes, l3 + IPV4_TOTAL_LENGTH, total);
+    setU16(bytes, l3 + IPV4_FLAGS, getU16(bytes, l3 + IPV4_FLAGS) & DONT_FRAGMENT);
+    setU16(bytes, l3 + IPV4_CHECKSUM, ipv4HeaderChecksum(bytes, l3));
+    complete.bytes = bytes;
+    complete.offset[0] = start;
+    complete.length[0] = offset + length - start;
+    complete.flags[0] = 0;
+    complete.segmentSize[0] = 0;
+    complete.count = 1;
+    return OK;
+  }
+}
+
+/**
+ * Cut the packet of frame `i` to fragments of `mtu` bytes at most, and hand each to `send`: in the generator's memory, until its
+ * slot comes round. Returns how many; 0 = there is no room for 8 bytes behind the header.
+ */
+export function fragmentPacket(
+  generator: Generator,
+  batch: FrameBatch,
+  i: number,
+  key: Int32Array,
+  mtu: number,
+  send: (bytes: Uint8Array, offset: number, length: number) => void,
+): number {
+  const { bytes } = batch;
+  const [l3, l4, end] = [key[AT_L3], key[AT_L4], key[AT_END]];
+  const room = (mtu - (l4 - l3)) & ~7;
+  if (room <= 0) return 0;
+  const offset = batch.offset[i];
+  let pieces = 0;
+  for (let from = l4; from < end; from += room) {
+    const to = Math.min(from + room, end);
+    const at = generator.reserve();
+    const out = generator.bytes;
+    out.set(bytes.subarray(offset, l4), at);
+    out.set(bytes.subarray(from, to), at + l4 - offset);
+    const header = at + l3 - offset;
+    setU16(out, header + IPV4_TOTAL_LENGTH, l4 - l3 + to - from);
+    setU16(out, header + IPV4_FLAGS, (to < end ? MORE_FRAGMENTS : 0) | ((from - l4) >>> 3));
+    setU16(out, header + IPV4_CHECKSUM, ipv4HeaderChecksum(out, header));
+    send(out, at, l4 - offset + to - from);
+    pieces++;
+  }
+  return pieces;
+}

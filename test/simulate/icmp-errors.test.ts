@@ -1,0 +1,315 @@
+// ICMP errors about packets of sessions: they reach whoever sent those, through any number of routers, and quote the packet as
+// it was when it was sent. And what routers raise themselves: time exceeded, and what a path takes.
+
+import test from "ava";
+import { readCounters } from "../../lib/control/metrics.ts";
+import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
+import {
+  concat,
+  echoFrame,
+  icmpError,
+  pattern,
+  protocolFrame,
+  type SeenPacket,
+  seePacket,
+  swapEnds,
+  tcpFrame,
+  udpFrame,
+  withHeader,
+} from "./packets.ts";
+import { AES_256, fabricText, SIGNED } from "./protection.ts";
+import {
+  CLIENT,
+  dropsOf,
+  type Options,
+  type Protection,
+  packetsOn,
+  SERVER,
+  sessionRows,
+  type TwoRouters,
+  threeRouters,
+  twoPaths,
+  twoRouters,
+} from "./topologies.ts";
+
+const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 53 };
+const DEVICE = "203.0.113.9";
+const EVERY_PACKET: Protection = {
+  fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"),
+  payload: AES_256,
+};
+const TWICE: Options = {
+  service: ", policy: twice",
+  extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+};
+const NETS: [string, (options?: Options) => TwoRouters][] = [
+  ["two routers", twoRouters],
+  ["two routers, signed metadata", (options) => twoRouters({ ...options, security: { fabric: SIGNED } })],
+  ["two routers, signed and encrypted", (options) => twoRouters({ ...options, security: EVERY_PACKET })],
+  ["three routers", threeRouters],
+  ["three routers, signed and encrypted", (options) => threeRouters({ ...options, security: EVERY_PACKET })],
+  ["two paths at once", (options) => twoPaths({ ...options, ...TWICE })],
+];
+
+/** What a packet is to whoever is told of it: its addresses, and the 8 bytes behind its header. */
+function essence(frame: Uint8Array): string {
+  const l3 = 14;
+  const l4 = l3 + ((frame[l3] & 15) << 2);
+  const hex = (from: number, to: number) => Buffer.from(frame.slice(from, to)).toString("hex");
+  return `${frame[l3 + 9]} ${hex(l3 + 12, l3 + 20)} ${hex(l4, l4 + 8)}`;
+}
+
+/** The packet that an ICMP error quotes, behind an Ethernet header. */
+function quoteOf({ payload }: SeenPacket): Uint8Array {
+  return concat(new Uint8Array(14), payload);
+}
+
+const rest = ({ frame }: SeenPacket) => Buffer.from(frame).readUInt32BE(14 + 20 + 4);
+const errorsAt = (packets: readonly SeenPacket[]) => packets.filter(({ icmpType }) => [3, 11, 12].includes(icmpType));
+/** Of UDP the checksum is not compared: a quote between routers ends behind it, and routers put other payloads into packets. */
+const ofUdp = (text: string) => text.slice(0, -8);
+
+const SENT: [string, () => Uint8Array, (text: string) => string][] = [
+  ["a datagram", () => udpFrame(ENDS, "question"), ofUdp],
+  ["a SYN", () => tcpFrame(ENDS, { flags: SYN, sequence: 77, acknowledgment: 0 }), (text) => text],
+  ["a ping", () => echoFrame(CLIENT, SERVER, 9, 1, "ping"), (text) => text.slice(0, 43)],
+  ["GRE", () => protocolFrame(CLIENT, SERVER, 47, pattern(40)), (text) => text.slice(0, 20)],
+];
+
+for (const [name, make] of NETS) {
+  for (const [what, frame, compared] of SENT) {
+    for (const behind of [8, 20]) {
+      test(`${name}: an error about ${what} that quotes ${behind} bytes of it reaches the client, as of its own packet`, (t) => {
+        const net = make();
+        const sent = frame();
+        net.world.send(net.client, sent);
+        net.world.run(5);
+        const [at] = net.server.received;
+        net.world.send(net.server, icmpError(SERVER, 3, 3, at.frame, 0, behind));
+        net.world.run(5);
+        const [error, ...others] = errorsAt(net.client.received);
+        t.deepEqual(others, []);
+        t.deepEqual([error.icmpType, error.source, error.destination], [3, SERVER, CLIENT]);
+        t.true(error.checksumsRight);
+        t.is(compared(essence(quoteOf(error))), compared(essence(sent)));
+        for (const router of net.world.routers.values()) {
+          const { duplicate, ...drops } = dropsOf(router);
+          t.deepEqual(drops, {});
+          t.is(readCounters(router)["icmp.errors-passed"], 1);
+        }
+      });
+    }
+  }
+
+  test(`${name}: an error about an answer reaches the server`, (t) => {
+    const net = make();
+    net.world.send(net.client, udpFrame(ENDS, "question"));
+    net.world.run(5);
+    const answer = udpFrame(swapEnds(ENDS), "answer");
+    net.world.send(net.server, answer);
+    net.world.run(5);
+    net.world.send(net.client, icmpError(CLIENT, 3, 3, net.client.received[0].frame));
+    net.world.run(5);
+    const [error] = errorsAt(net.server.received);
+    t.is(ofUdp(essence(quoteOf(error))), ofUdp(essence(answer)));
+    t.deepEqual([error.source, error.checksumsRight], [CLIENT, true]);
+  });
+
+  test(`${name}: what the network between routers cannot take is told to the client, less what routers put on`, (t) => {
+    const net = make();
+    net.server.onPacket = (packet) => {
+      if (packet.protocol === 17) net.world.send(net.server, udpFrame(swapEnds(ENDS), "answer"));
+    };
+    for (let n = 0; n < 3; n++) {
+      net.world.send(net.client, udpFrame(ENDS, "question"));
+      net.world.run(5);
+    }
+    const sent = packetsOn(net.wan, "west").at(-1)!;
+    net.world.inject(net.wan, "west", toWest(net, icmpError(DEVICE, 3, 4, sent.frame, 1400)));
+    net.world.run(2);
+    const [error] = errorsAt(net.client.received);
+    t.is(error.source, DEVICE);
+    const encrypted = name.includes("and encrypted") ? 32 + 16 : 0;
+    const numbered = name.includes("at once") ? 28 : 0;
+    t.is(rest(error), 1400 - encrypted - numbered);
+    t.is(net.west.sessions.paths[0].mtu(net.world.clock.nowMs()), 1400);
+    net.world.skip(601_000);
+    t.is(net.west.sessions.paths[0].mtu(net.world.clock.nowMs()), 1500, "and is tried again after ten minutes");
+  });
+}
+
+/** The frame as the network gives it to west. */
+function toWest(net: TwoRouters, frame: Uint8Array): Uint8Array {
+  const sent = net.wan.seen.find(({ from, packet }) => from === "west" && packet !== undefined)!;
+  frame.set(sent.frame.slice(6, 12), 0);
+  frame.set(sent.frame.slice(0, 6), 6);
+  return frame;
+}
+
+for (const [name, make, hops] of [
+  ["two routers", twoRouters, ["10.1.0.1", "198.18.0.2"]],
+  ["three routers", threeRouters, ["10.1.0.1", "198.18.0.2", "198.18.1.2"]],
+  ["two routers, signed and encrypted", () => twoRouters({ security: EVERY_PACKET }), ["10.1.0.1", "198.18.0.2"]],
+] as const) {
+  for (const [what, probe] of [
+    ["datagrams", (ttl: number) => udpFrame({ ...ENDS, destinationPort: 33_434 + ttl }, "probe", ttl)],
+    ["pings", (ttl: number) => echoFrame(CLIENT, SERVER, 7, ttl, "probe", false, ttl)],
+    [
+      "SYNs",
+      (ttl: number) =>
+        tcpFrame({ ...ENDS, sourcePort: 50_000 + ttl }, { flags: SYN, sequence: ttl, acknowledgment: 0 }, "", ttl),
+    ],
+  ] as const) {
+    test(`${name}: traceroute by ${what} lists each router, and then the server is there`, (t) => {
+      const net = make();
+      for (let ttl = 1; ttl <= hops.length + 1; ttl++) {
+        net.world.send(net.client, probe(ttl));
+        net.world.run(3);
+      }
+      const errors = errorsAt(net.client.received);
+      t.deepEqual(
+        errors.map(({ source }) => source),
+        [...hops],
+      );
+      t.true(errors.every(({ checksumsRight, icmpType }) => checksumsRight && icmpType === 11));
+      for (const [n, error] of errors.entries()) {
+        const quote = seePacket(concat(quoteOf(error), pattern(40)));
+        t.is(essence(quoteOf(error)).slice(0, 19), essence(probe(n + 1)).slice(0, 19), String(quote));
+      }
+      t.is(net.server.received.length, 1);
+    });
+  }
+}
+
+test("a router that cannot send a packet on to its host says so to who sent it, and one that may be cut is cut", (t) => {
+  for (const [name, make] of NETS.slice(0, 5)) {
+    const net = make({ farMtu: 1280 });
+    const payload = pattern(1400);
+    net.world.send(net.client, udpFrame(ENDS, payload));
+    net.world.run(5);
+    t.is(net.server.received.length, 0);
+    const [error] = errorsAt(net.client.received);
+    t.is(rest(error), 1280, name);
+    t.is(dropsOf(net.east)["exceeds-mtu"], 1);
+    t.is(readCounters(net.east)["icmp.too-big-sent"], 1);
+    const may = withHeader(udpFrame(ENDS, payload), (frame) => frame.set([0, 0], 20));
+    net.world.send(net.client, may);
+    net.world.run(5);
+    const pieces = net.far.seen.filter(({ from, frame }) => from === "east" && frame[12] === 8 && frame[13] === 0);
+    t.is(pieces.length, 2);
+    t.deepEqual(together(pieces.map(({ frame }) => frame)), may.slice(34));
+  }
+});
+
+/** The payload of the IPv4 fragments in these frames. */
+function together(frames: readonly Uint8Array[]): Uint8Array {
+  const whole: Uint8Array[] = [];
+  for (const [n, frame] of frames.entries()) {
+    const view = Buffer.from(frame);
+    const offset = view.readUInt16BE(20);
+    const before = whole.reduce((sum, { length }) => sum + length, 0);
+    if ((offset & 0x1fff) * 8 !== before || ((offset & 0x2000) !== 0) !== n < frames.length - 1)
+      throw new Error("a gap");
+    whole.push(frame.slice(34, 14 + view.readUInt16BE(16)));
+  }
+  return concat(...whole);
+}
+
+test("a datagram that fills the MTU and grows is delivered, and its sender told what does not grow too long", (t) => {
+  for (const [security, most] of [
+    [EVERY_PACKET, 1500 - 32 - 16],
+    [{ fabric: SIGNED }, 0],
+  ] as const) {
+    const net = twoRouters({ security });
+    net.world.send(net.client, udpFrame(ENDS, pattern(1472)));
+    net.world.run(5);
+    t.deepEqual(
+      net.server.received.map(({ payload }) => payload),
+      [pattern(1472)],
+    );
+    t.deepEqual(errorsAt(net.client.received).map(rest), most === 0 ? [] : [most]);
+    net.world.send(net.client, udpFrame(ENDS, pattern(most === 0 ? 1472 : most - 28)));
+    net.world.run(5);
+    t.is(net.server.received.length, 2);
+    t.is(errorsAt(net.client.received).length, most === 0 ? 0 : 1, "metadata alone is nobody's business");
+  }
+});
+
+test("a SYN asks for no more than fits every network on the way", (t) => {
+  const mss = (options: Options) => {
+    const net = twoRouters(options);
+    net.world.send(net.client, tcpFrame(ENDS, { flags: SYN, sequence: 1, acknowledgment: 0, mss: 8960 }));
+    net.world.run(5);
+    return Buffer.from(net.server.received[0].frame).readUInt16BE(14 + 20 + 22);
+  };
+  t.is(mss({}), 1460);
+  t.is(mss({ farMtu: 1280 }), 1240);
+  t.is(mss({ wanMtu: 1400 }), 1360);
+  t.is(mss({ security: EVERY_PACKET }), 1460 - 48);
+});
+
+test("an error that is damaged, goes to somebody else, or quotes no session here is dropped and counted", (t) => {
+  const net = twoRouters();
+  const frame = udpFrame(ENDS, "question");
+  net.world.send(net.client, frame);
+  net.world.run(5);
+  const { frame: arrived } = net.server.received[0];
+  const good = () => icmpError(SERVER, 3, 3, arrived);
+  const send = (error: Uint8Array) => {
+    net.world.send(net.server, error);
+    net.world.run(2);
+  };
+  const damaged = good();
+  damaged[damaged.length - 1] ^= 1;
+  send(damaged);
+  send(icmpError(SERVER, 3, 3, udpFrame({ ...ENDS, sourcePort: 40001 }, "never sent")));
+  const elsewhere = withHeader(good(), (bytes) => bytes.set([10, 1, 0, 77], 14 + 16));
+  send(elsewhere);
+  send(icmpError(SERVER, 4, 0, arrived));
+  send(icmpError(SERVER, 5, 0, arrived));
+  const fragment = arrived.slice();
+  fragment.set([0, 9], 20);
+  send(icmpError(SERVER, 3, 3, fragment));
+  send(withHeader(good().slice(0, 14 + 20 + 8 + 27), (bytes) => bytes.set([0, 55], 16)));
+  t.is(dropsOf(net.east)["icmp-error"], 7);
+  t.deepEqual(errorsAt(net.client.received), []);
+  send(good());
+  t.is(errorsAt(net.client.received).length, 1);
+});
+
+test("a thousand errors a second are passed on and no more", (t) => {
+  const net = twoRouters();
+  net.world.send(net.client, udpFrame(ENDS, "question"));
+  net.world.run(5);
+  const { frame } = net.server.received[0];
+  for (let n = 0; n < 1500; n++) {
+    net.world.send(net.server, icmpError(SERVER, 3, 3, frame));
+    if (n % 16 === 0) net.world.settle();
+  }
+  net.world.settle();
+  t.is(readCounters(net.east)["icmp.errors-passed"], 1000);
+  t.is(readCounters(net.east)["answers.withheld"], 500);
+  t.is(sessionRows(net.east).length, 1);
+});
+
+test("TCP that is past its handshake hears of an error too, and goes on", (t) => {
+  const net = twoRouters();
+  const segment = (flags: number, sequence: number, acknowledgment: number, data = "") =>
+    tcpFrame(ENDS, { flags, sequence, acknowledgment }, data);
+  net.world.send(net.client, segment(SYN, 1, 0));
+  net.world.run(5);
+  net.world.send(net.server, tcpFrame(swapEnds(ENDS), { flags: SYN | ACK, sequence: 100, acknowledgment: 2 }));
+  net.world.run(5);
+  net.world.send(net.client, segment(ACK, 2, 101));
+  const data = segment(ACK | PSH, 2, 101, "data");
+  net.world.send(net.client, data);
+  net.world.run(5);
+  net.world.send(net.server, icmpError(DEVICE, 11, 0, net.server.received.at(-1)!.frame));
+  net.world.run(5);
+  const [error] = errorsAt(net.client.received);
+  t.is(error.source, DEVICE);
+  t.is(essence(quoteOf(error)), essence(data));
+  net.world.send(net.client, segment(ACK | PSH, 6, 101, "more"));
+  net.world.run(5);
+  t.is(net.server.received.at(-1)!.text, "more");
+});
