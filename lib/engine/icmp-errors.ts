@@ -13,6 +13,7 @@ import type { FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Sessions } from "../session/open.ts";
+import { isPayloadEnd } from "../session/payload.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {
   FLOW_DESTINATION,
@@ -70,6 +71,7 @@ import {
   IPV4_TTL,
 } from "../wire/ipv4.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
+import { TCP_HEADER } from "../wire/tcp.ts";
 import { UDP_HEADER } from "../wire/udp.ts";
 import { CONSUMED, DROP_ICMP_ERROR, DROP_TTL, OK } from "../wire/verdict.ts";
 import { ICMP_PASSED, ICMP_SENT, ICMP_TOO_BIG_SENT } from "./counters.ts";
@@ -214,9 +216,12 @@ export class IcmpErrors {
     nowMs: number,
   ): void {
     const { bytes } = batch;
-    const isToPeer = this.#sessions.table.sides[direction].path[session] >= 0;
+    const { table } = this.#sessions;
+    const isToPeer = table.sides[direction].path[session] >= 0;
+    this.#isOpaque = isToPeer && table.payload[session] !== PAYLOAD_CLEAR && !isPayloadEnd(table, session);
     const told = isToPeer && isTooBig(type, code) ? rest + this.#carried(session) : rest;
     const length = this.#compose(session, direction, type, code, told, bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+    this.#isOpaque = false;
     const location = this.#addressToward(session, direction);
     if (!this.#deliver(session, direction, location, TTL, length, nowMs)) return;
     this.#counters.increment(type === ICMP_TIME_EXCEEDED ? ICMP_SENT : ICMP_TOO_BIG_SENT);
@@ -262,6 +267,7 @@ export class IcmpErrors {
     const { flows, table } = this.#sessions;
     const { words } = flows;
     const message = this.#message;
+    if (isTooBig(type, code)) this.#narrow(session, way, rest & 0xffff);
     const base = table.flow(session, way) << FLOW_SHIFT;
     const headerLength = l4 - l3;
     const at = ICMP_HEADER;
@@ -277,6 +283,15 @@ export class IcmpErrors {
     setU16(message, at + IPV4_CHECKSUM, ipv4HeaderChecksum(message, at));
     writeIcmp(message, 0, type, code, rest, quoted + behind);
     return quoted + behind;
+  }
+
+  /** Super-frames from the side `way` whose segments' size nobody tells are cut so that they fit from now on, too. */
+  #narrow(session: number, way: number, mtu: number): void {
+    const { segmentSize, context } = this.#sessions.table;
+    if (context[session * 4 + 3] !== PROTOCOL_TCP) return;
+    const at = session * 2 + way;
+    const most = mtu - IPV4_HEADER - TCP_HEADER;
+    if (segmentSize[at] === 0 || segmentSize[at] > most) segmentSize[at] = most;
   }
 
   /**

@@ -269,10 +269,10 @@ export class SlowPath {
       const verdict = this.#arrive(batch, i, key, session, direction, isRead, isBehind, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
-    if (isLastHop) return this.#timeExceeded(batch, key, session, direction, nowMs);
     if (by !== flow) this.#asByFirst(batch, i, key, flow);
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
+    if (isLastHop) return this.#timeExceeded(batch, key, session, direction, nowMs);
     table.healthCheck[session] &= ~(1 << (1 - direction));
     this.#departure.lowerMss(batch.bytes, key, session, nowMs);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
