@@ -81,6 +81,7 @@ import { PathChoice } from "./session/path-choice.ts";
 import { Reroute } from "./session/reroute.ts";
 import { SessionMetadata } from "./session/session-metadata.ts";
 import { CounterSet } from "./table/counter-set.ts";
+import { DropSamples } from "./table/drop-samples.ts";
 import { DuplicateTable } from "./table/duplicate-table.ts";
 import { FlowTable } from "./table/flow-table.ts";
 import { FragmentTable } from "./table/fragment-table.ts";
@@ -90,6 +91,7 @@ import { SessionTable } from "./table/session-table.ts";
 import { TimerWheel } from "./table/timer-wheel.ts";
 import { ETHERNET_HEADER } from "./wire/flow-key.ts";
 import { MetadataWriter } from "./wire/metadata.ts";
+import { DROP_REASONS } from "./wire/verdict.ts";
 import { answerQuestions, Member } from "./worker/member.ts";
 import type { WorkerStart } from "./worker/messages.ts";
 import { MonitorThread } from "./worker/monitor-thread.ts";
@@ -200,6 +202,7 @@ export function buildRouter(
   const duplication = new Duplication(sessions, policy);
   const reroute = new Reroute(sessions, policy, duplication);
   const retrigger = new Retrigger(sessions, signals);
+  const samples = new DropSamples(DROP_REASONS.length);
   const { pathMetrics } = config;
   if (pathMetrics !== null) for (const path of paths) path.metrics = new InlineMetrics(pathMetrics);
   const inband = pathMetrics === null ? null : new InbandMetrics(sessions, signals, pathMetrics.intervalMs);
@@ -248,6 +251,7 @@ export function buildRouter(
     wheel,
     counters,
     strays,
+    samples,
     retrigger,
     inband,
     batchFrames: BATCH_FRAMES,
@@ -291,6 +295,7 @@ export function buildRouter(
     sessions,
     reroute,
     retrigger,
+    samples,
     reports,
     events,
     monitor,

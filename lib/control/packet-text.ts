@@ -1,6 +1,20 @@
 // A packet as a person writes it for `waymark explain`: "tcp 10.1.0.2:40000 > 10.2.0.2:443".
 
-import { parseHostAddress, parsePort, TextError } from "./address-text.ts";
+import { viewOf } from "../base/bytes.ts";
+import {
+  ANY_MAC,
+  AT_L4,
+  decodeFrame,
+  KEY_DESTINATION,
+  KEY_PORTS,
+  KEY_PROTOCOL,
+  KEY_ROW_WORDS,
+  KEY_SOURCE,
+} from "../wire/flow-key.ts";
+import { ICMP_ECHO } from "../wire/icmp.ts";
+import { TCP_FLAGS as TCP_FLAGS_AT } from "../wire/tcp.ts";
+import { OK } from "../wire/verdict.ts";
+import { formatAddress, parseHostAddress, parsePort, TextError } from "./address-text.ts";
 import { nearest } from "./nearest.ts";
 
 /** The packet to explain. An ICMP packet is an echo request; its ports are 0. */
@@ -42,6 +56,22 @@ export function parsePacket(text: string): PacketDescription {
     destinationPort: to.port,
     tcpFlags: kind === "tcp" ? parseFlags(flags) : 0,
   };
+}
+
+/** The text for parsePacket of a frame; null when it is none that can be written so. */
+export function describeFrame(frame: Uint8Array): string | null {
+  const row = new Int32Array(KEY_ROW_WORDS);
+  if (decodeFrame(viewOf(frame), 0, frame.length, 0, ANY_MAC, 0, row, 0) !== OK) return null;
+  const protocol = row[KEY_PROTOCOL] & 0xff;
+  const kind = Object.keys(PROTOCOLS).find((name) => PROTOCOLS[name] === protocol);
+  if (kind === undefined) return null;
+  const [from, to] = [formatAddress(row[KEY_SOURCE]), formatAddress(row[KEY_DESTINATION])];
+  if (kind === "icmp") return frame[row[AT_L4]] === ICMP_ECHO ? `icmp ${from} > ${to}` : null;
+  const ports = row[KEY_PORTS];
+  const ends = `${kind} ${from}:${ports >>> 16} > ${to}:${ports & 0xffff}`;
+  if (kind !== "tcp") return ends;
+  const flags = Object.keys(TCP_FLAGS).filter((name) => (frame[row[AT_L4] + TCP_FLAGS_AT] & TCP_FLAGS[name]) !== 0);
+  return flags.length === 0 ? null : `${ends} ${flags.join(",")}`;
 }
 
 const EXAMPLE = "'tcp 10.1.0.2:40000 > 10.2.0.2:443'";

@@ -16,6 +16,7 @@ import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
 import type { SessionMetadata } from "../session/session-metadata.ts";
 import type { CounterSet } from "../table/counter-set.ts";
+import type { DropSamples } from "../table/drop-samples.ts";
 import type { FragmentTable } from "../table/fragment-table.ts";
 import type { Securities } from "./compile.ts";
 import type { Config } from "./config.ts";
@@ -35,6 +36,7 @@ export interface Router {
   readonly metadata: SessionMetadata;
   /** fragments[i] is what comes by paths[i]. */
   readonly ipFragments: FragmentTable;
+  readonly samples: DropSamples;
   readonly fragments: readonly FragmentTable[];
   readonly sessions: Sessions;
   readonly reroute: Reroute;

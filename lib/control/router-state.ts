@@ -80,6 +80,7 @@ function saveAround(router: Router): Uint8Array {
   for (const path of sessions.paths) path.save(out);
   for (const chains of router.fragments) chains.save(out);
   router.ipFragments.save(out);
+  router.samples.save(out);
   sessions.choice.save(out);
   policy.loads.save(out);
   router.security.saveReplays(out);
@@ -163,6 +164,7 @@ export class RouterRestorer {
       path.restore(from, sessions.interfaces[path.interfaceId], sessions.neighbors, nowMs);
     for (const chains of this.#router.fragments) chains.restore(from);
     this.#router.ipFragments.restore(from);
+    this.#router.samples.restore(from);
     sessions.choice.restore(from);
     policy.loads.restore(from);
     this.#router.security.restoreReplays(from);

@@ -177,6 +177,27 @@ export interface EventsAnswer {
   })[];
 }
 
+/** Why packets were dropped, most of them first; reasons that were never met are left out. */
+export interface DropsAnswer {
+  readonly drops: readonly {
+    readonly reason: string;
+    readonly count: number;
+    readonly sentence: string;
+    /** The last one, or one of the last in a flood; null = the frame was not at hand. */
+    readonly sample: {
+      readonly agoMs: number;
+      readonly interface: string;
+      /** As tcpdump would say it, of the frame as it was when it was dropped. */
+      readonly packet: string;
+      readonly length: number;
+      /** Its first 134 bytes, hex. */
+      readonly bytes: string;
+      /** What `waymark explain` takes to say step by step what would happen to it; null = it says nothing of such a frame. */
+      readonly explain: string | null;
+    } | null;
+  }[];
+}
+
 /** Counter name → value. */
 export type CountersAnswer = Readonly<Record<string, number>>;
 
@@ -192,6 +213,7 @@ const PRINTERS = {
   counters: printCounters,
   workers: printWorkers,
   events: printEvents,
+  drops: printDrops,
 } as const;
 
 export type ShowResource = keyof typeof PRINTERS;
@@ -411,6 +433,22 @@ function printEvents({ events }: EventsAnswer): string {
       uuid ?? "-",
     ]),
   );
+}
+
+function printDrops({ drops }: DropsAnswer): string {
+  const table = printTable(
+    "drops",
+    ["REASON", "COUNT", "LAST", "INTERFACE", "PACKET"],
+    drops.map(({ reason, count, sample }) => [
+      reason,
+      count,
+      sample === null ? "-" : printDuration(sample.agoMs),
+      sample?.interface ?? "-",
+      sample?.packet ?? "-",
+    ]),
+  );
+  const asks = drops.flatMap(({ sample }) => (sample?.explain == null ? [] : [`waymark explain ${sample.explain}\n`]));
+  return asks.length === 0 ? table : `${table}\n${asks.join("")}`;
 }
 
 function printWorkers({ workers }: WorkersAnswer): string {

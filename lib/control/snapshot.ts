@@ -20,12 +20,16 @@ import {
 } from "../table/flow-table.ts";
 import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { printFrame } from "../wire/print.ts";
+import { DROP_REASONS } from "../wire/verdict.ts";
 import { formatAddress, formatPrefix, formatSocket } from "./address-text.ts";
 import type { ServiceRouteConfig, Transport } from "./config.ts";
 import { readCounters } from "./metrics.ts";
 import { pathText, peerAddressText, uuidText } from "./names.ts";
+import { describeFrame } from "./packet-text.ts";
 import type { Router } from "./router-parts.ts";
 import type {
+  DropsAnswer,
   EventsAnswer,
   InterfacesAnswer,
   NeighborsAnswer,
@@ -57,6 +61,7 @@ export function snapshot(router: Router, resource: string): object | undefined {
   if (resource === "neighbors") return neighbors(router);
   if (resource === "counters") return readCounters(router);
   if (resource === "workers") return workers(router);
+  if (resource === "drops") return drops(router);
   if (resource === "events") return { events: router.events.list(router.clock.nowMs()) } satisfies EventsAnswer;
   return undefined;
 }
@@ -150,6 +155,33 @@ function stateName(router: Router, row: number, protocol: number): string {
   if (protocol === PROTOCOL_TCP) return tcpStateName(table.tcpState[row]);
   const sending = table.upstream.state[row] === SIDE_SENDING || table.downstream.state[row] === SIDE_SENDING;
   return sending ? "opening" : "established";
+}
+
+function drops(router: Router): DropsAnswer {
+  const met = DROP_REASONS.flatMap(({ name, sentence }, reason) => {
+    const count = router.counters.get(reason);
+    return count === 0 ? [] : [{ reason: name, count, sentence, sample: dropSample(router, reason) }];
+  });
+  return { drops: met.sort((a, b) => b.count - a.count) };
+}
+
+function dropSample(router: Router, reason: number): DropsAnswer["drops"][number]["sample"] {
+  const sample = router.samples.of(reason);
+  if (sample === null) return null;
+  const { bytes, length } = sample;
+  // What is behind its headers is not kept.
+  const frame = new Uint8Array(length);
+  frame.set(bytes);
+  const at = router.interfaces[sample.interfaceId].name;
+  const described = describeFrame(frame);
+  return {
+    agoMs: router.clock.nowMs() - sample.atMs,
+    interface: at,
+    packet: printFrame(frame, 0, length),
+    length,
+    bytes: Buffer.from(bytes).toString("hex"),
+    explain: described === null ? null : `--rx ${at} --packet '${described}'`,
+  };
 }
 
 function peers(router: Router): PeersAnswer {

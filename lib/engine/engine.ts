@@ -9,11 +9,13 @@
 
 import { FrameBatch, type Port } from "../io/port.ts";
 import type { CounterSet } from "../table/counter-set.ts";
+import type { DropSamples } from "../table/drop-samples.ts";
 import type { FragmentTable } from "../table/fragment-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { KEY_ROW_WORDS, KEY_SHIFT } from "../wire/flow-key.ts";
 import {
   CONSUMED,
+  DROP,
   DROP_FRAGMENT_TIMEOUT,
   DROP_IP_FRAGMENT_TIMEOUT,
   DROP_SLOW_PATH_FULL,
@@ -51,6 +53,7 @@ export class Engine {
   readonly #wheel: TimerWheel;
   readonly #counters: CounterSet;
   readonly #strays: Strays | null;
+  readonly #samples: DropSamples;
   readonly #retrigger: Retrigger;
   readonly #inband: InbandMetrics | null;
   /** Nothing is received and no time passes: another process is about to go on. */
@@ -80,6 +83,7 @@ export class Engine {
     counters: CounterSet;
     /** The way to the other workers; null where there are none. */
     strays: Strays | null;
+    samples: DropSamples;
     retrigger: Retrigger;
     /** null = sessions' packets carry no path metrics. */
     inband: InbandMetrics | null;
@@ -97,6 +101,7 @@ export class Engine {
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
     this.#strays = parts.strays;
+    this.#samples = parts.samples;
     this.#retrigger = parts.retrigger;
     this.#inband = parts.inband;
     this.#batches = parts.ports.map(
@@ -119,7 +124,7 @@ export class Engine {
     let others = 0;
     for (let from = 0; from < count; from += STRIDE) others += this.#take(batch, from, port, nowMs);
     this.#counters.add(FRAMES_FORWARDED, count - others);
-    const leads = this.#missedCount > 0 ? this.#openMissed(batch, leadsMax, nowMs) : 0;
+    const leads = this.#missedCount > 0 ? this.#openMissed(batch, leadsMax, port, nowMs) : 0;
     this.#admission.end(count - others, leads, nowMs);
     if (this.#resolver.isUrgent) this.#resolver.tick(nowMs);
     this.#egress.flush();
@@ -180,27 +185,28 @@ export class Engine {
   /** Do with frame `i` what the fast path leaves to others. */
   #other(batch: FrameBatch, i: number, port: number, nowMs: number): void {
     const { verdict } = this.#fast;
-    if (verdict === PUNT_SESSION) this.#session(batch, i, nowMs);
+    if (verdict === PUNT_SESSION) this.#session(batch, i, port, nowMs);
     else if (verdict === PUNT_MISS) this.#miss(i);
-    else if (verdict === PUNT_ARP) this.#finish(this.#takeArp(batch, i, port, nowMs));
-    else if (verdict === PUNT_ICMP_ERROR) this.#icmpError(batch, i, nowMs);
-    else if (verdict === PUNT_FRAGMENT) this.#ipFragment(batch, i, nowMs);
-    else this.#finish(verdict);
+    else if (verdict === PUNT_ARP) this.#finish(this.#takeArp(batch, i, port, nowMs), batch, i, port, nowMs);
+    else if (verdict === PUNT_ICMP_ERROR) this.#icmpError(batch, i, port, nowMs);
+    else if (verdict === PUNT_FRAGMENT) this.#ipFragment(batch, i, port, nowMs);
+    else this.#finish(verdict, batch, i, port, nowMs);
   }
 
-  #session(batch: FrameBatch, i: number, nowMs: number): void {
+  #session(batch: FrameBatch, i: number, port: number, nowMs: number): void {
     this.#counters.increment(SLOW_PATH_PACKETS);
-    this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
+    const verdict = this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs);
+    this.#finish(verdict, batch, i, port, nowMs);
   }
 
-  #icmpError(batch: FrameBatch, i: number, nowMs: number): void {
+  #icmpError(batch: FrameBatch, i: number, port: number, nowMs: number): void {
     this.#counters.increment(SLOW_PATH_PACKETS);
-    this.#finish(this.#slow.icmpError(batch, i, this.#keyOf(i), nowMs));
+    this.#finish(this.#slow.icmpError(batch, i, this.#keyOf(i), nowMs), batch, i, port, nowMs);
   }
 
-  #ipFragment(batch: FrameBatch, i: number, nowMs: number): void {
+  #ipFragment(batch: FrameBatch, i: number, port: number, nowMs: number): void {
     this.#counters.increment(SLOW_PATH_PACKETS);
-    this.#finish(this.#slow.ipFragment(batch, i, this.#keyOf(i), nowMs));
+    this.#finish(this.#slow.ipFragment(batch, i, this.#keyOf(i), nowMs), batch, i, port, nowMs);
   }
 
   /** A packet of no flow waits for the rest of the batch. */
@@ -213,29 +219,31 @@ export class Engine {
    * The packets of no flow, in order: the first of a flow is a lead packet and opens its session, the others behind it
    * find that and are none. Leads beyond `leadsMax` are dropped. Returns how many were taken.
    */
-  #openMissed(batch: FrameBatch, leadsMax: number, nowMs: number): number {
+  #openMissed(batch: FrameBatch, leadsMax: number, port: number, nowMs: number): number {
     const fast = this.#fast;
     let leads = 0;
     for (let n = 0; n < this.#missedCount; n++) {
       const i = this.#missed[n];
       if (fast.hasNewFlows) fast.findAgain(i);
-      if (fast.found[i] < 0 && leads++ >= leadsMax) this.#finish(DROP_SLOW_PATH_FULL);
-      else this.#openOrForward(batch, i, nowMs);
+      if (fast.found[i] < 0 && leads++ >= leadsMax) this.#finish(DROP_SLOW_PATH_FULL, batch, i, port, nowMs);
+      else this.#openOrForward(batch, i, port, nowMs);
     }
     return Math.min(leads, leadsMax);
   }
 
   /** Frame `i`, found: by its flow, or as the first of one. */
-  #openOrForward(batch: FrameBatch, i: number, nowMs: number): void {
+  #openOrForward(batch: FrameBatch, i: number, port: number, nowMs: number): void {
     if (this.#fast.forward(batch, i, i + 1, nowMs) > i) {
       if (this.#secure.isEmpty) this.#counters.increment(FRAMES_FORWARDED);
       else this.#flushSecure(batch, nowMs);
-    } else if (this.#fast.verdict === PUNT_SESSION)
-      this.#finish(this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs));
-    else if (this.#fast.verdict === PUNT_MISS) this.#finish(this.#slow.miss(batch, i, this.#keyOf(i), nowMs));
-    else if (this.#fast.verdict === PUNT_ICMP_ERROR) this.#icmpError(batch, i, nowMs);
-    else if (this.#fast.verdict === PUNT_FRAGMENT) this.#ipFragment(batch, i, nowMs);
-    else this.#finish(this.#fast.verdict);
+    } else if (this.#fast.verdict === PUNT_SESSION) {
+      const verdict = this.#slow.session(batch, i, this.#keyOf(i), this.#fast.found[i], nowMs);
+      this.#finish(verdict, batch, i, port, nowMs);
+    } else if (this.#fast.verdict === PUNT_MISS)
+      this.#finish(this.#slow.miss(batch, i, this.#keyOf(i), nowMs), batch, i, port, nowMs);
+    else if (this.#fast.verdict === PUNT_ICMP_ERROR) this.#icmpError(batch, i, port, nowMs);
+    else if (this.#fast.verdict === PUNT_FRAGMENT) this.#ipFragment(batch, i, port, nowMs);
+    else this.#finish(this.#fast.verdict, batch, i, port, nowMs);
   }
 
   #takeArp(batch: FrameBatch, i: number, port: number, nowMs: number): number {
@@ -247,7 +255,7 @@ export class Engine {
   /** Take the one frame of `batch`, which another worker handed over, as if it had come in on `port` here. */
   takeStray(batch: FrameBatch, port: number, nowMs: number): void {
     this.#fast.find(batch, port, 0, 1);
-    this.#openOrForward(batch, 0, nowMs);
+    this.#openOrForward(batch, 0, port, nowMs);
   }
 
   /** Learn from the ARP message in row 0, which another worker received and answered. */
@@ -269,8 +277,9 @@ export class Engine {
     return this.#key;
   }
 
-  /** Count what became of a frame that the fast path did not forward. The slow path counts what it sends. */
-  #finish(verdict: number): void {
+  /** Count what became of a frame that the fast path did not forward, and keep a sample of what is dropped. The slow path counts what it sends. */
+  #finish(verdict: number, batch: FrameBatch, i: number, port: number, nowMs: number): void {
     countVerdict(this.#counters, verdict);
+    if (verdict >= DROP) this.#samples.take(verdict - DROP, batch.bytes, batch.offset[i], batch.length[i], port, nowMs);
   }
 }

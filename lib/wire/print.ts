@@ -39,13 +39,14 @@ import { isFalsePositiveMarker, ParsedMetadata, parseMetadata } from "./metadata
 import { ATTRIBUTE_SECURITY_KEY, type AttributeValue, describeMetadata } from "./metadata-attributes.ts";
 import { isChecksumPartial } from "./offload.ts";
 import { findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, TCP_WINDOW } from "./tcp.ts";
-import { OK, PUNT_ARP, PUNT_ICMP_ERROR, verdictName } from "./verdict.ts";
+import { OK, PUNT_ARP, PUNT_FRAGMENT, PUNT_ICMP_ERROR, verdictName } from "./verdict.ts";
 
 /** The frame of `length` bytes at bytes[offset]. Never throws, whatever the bytes. */
 export function printFrame(bytes: Uint8Array, offset: number, length: number): string {
   const row = new Int32Array(KEY_ROW_WORDS);
   const verdict = decodeFrame(viewOf(bytes), offset, length, 0, ANY_MAC, 0, row, 0);
   if (verdict === PUNT_ARP) return printArp(bytes, offset + ETHERNET_HEADER, length - ETHERNET_HEADER);
+  if (verdict === PUNT_FRAGMENT) return printFragment(bytes, row);
   if (verdict !== OK && verdict !== PUNT_ICMP_ERROR) return `${verdictName(verdict)} length ${length}`;
   return printPacket(bytes, row);
 }
@@ -65,6 +66,14 @@ function printArp(bytes: Uint8Array, at: number, length: number): string {
   const mac = printMac(bytes, at + ARP_SENDER_MAC);
   if (getArpOperation(bytes, at) === ARP_REPLY) return `arp reply ${sender} is at ${mac}`;
   return `arp request who has ${printIpv4(getArpTargetIp(bytes, at))} tell ${sender} at ${mac}`;
+}
+
+function printFragment(bytes: Uint8Array, row: Int32Array): string {
+  const l3 = row[AT_L3];
+  const word = getU16(bytes, l3 + 6);
+  const ends = `${printIpv4(row[KEY_SOURCE])} > ${printIpv4(row[KEY_DESTINATION])}`;
+  const more = (word & 0x2000) === 0 ? "" : "+";
+  return `ip ${ends} protocol ${row[KEY_PROTOCOL] & 255} fragment ${getU16(bytes, l3 + 4)}:${row[AT_END] - row[AT_L4]}@${(word & 0x1fff) << 3}${more}`;
 }
 
 function printPacket(bytes: Uint8Array, row: Int32Array): string {

@@ -2,6 +2,7 @@
 // the first worker's. Shapes in control/show.ts.
 
 import type {
+  DropsAnswer,
   EventsAnswer,
   InterfacesAnswer,
   NeighborsAnswer,
@@ -29,6 +30,8 @@ export function mergeAnswers(resource: string, answers: readonly object[]): obje
       return mergeNeighbors(answers as NeighborsAnswer[]);
     case "events":
       return { events: mergeEvents(answers as EventsAnswer[]) };
+    case "drops":
+      return mergeDrops(answers as DropsAnswer[]);
     case "workers":
       return { workers: (answers as WorkersAnswer[]).flatMap(({ workers }) => workers) };
     case "counters":
@@ -36,6 +39,19 @@ export function mergeAnswers(resource: string, answers: readonly object[]): obje
     default:
       return answers[0];
   }
+}
+
+/** Counts are added up; the sample is the latest. */
+function mergeDrops(answers: readonly DropsAnswer[]): DropsAnswer {
+  const merged = new Map<string, DropsAnswer["drops"][number]>();
+  for (const drop of answers.flatMap(({ drops }) => drops)) {
+    const before = merged.get(drop.reason);
+    const isLater =
+      (drop.sample?.agoMs ?? Number.POSITIVE_INFINITY) < (before?.sample?.agoMs ?? Number.POSITIVE_INFINITY);
+    const { sample } = before === undefined || isLater ? drop : before;
+    merged.set(drop.reason, { ...drop, count: drop.count + (before?.count ?? 0), sample });
+  }
+  return { drops: [...merged.values()].sort((a, b) => b.count - a.count) };
 }
 
 /** The sum of each field; every worker has the same. */
