@@ -114,12 +114,13 @@ export function compilePolicy(
   securities: Securities = new Map(),
   workers = 1,
 ): Policy {
-  const tenants = config.tenants.map(({ name, maxSessions, maxHalfOpen }, row) => ({
+  const tenants = config.tenants.map(({ name, maxSessions, maxHalfOpen, refused }, row) => ({
     row,
     name,
     nameBytes: text.encode(name),
     maxSessions: maxSessions ?? Number.POSITIVE_INFINITY,
     maxHalfOpen: maxHalfOpen ?? Number.POSITIVE_INFINITY,
+    rejects: refused === "reject",
   }));
   const policies = [DEFAULT_POLICY, ...config.servicePolicies.map(compileServicePolicy)];
   const servicePaths: ServicePath[] = [];

@@ -410,6 +410,7 @@ function sections(need: Need) {
     members: z.array(member).default([]),
     "max-sessions": sessionLimit.optional(),
     "max-half-open": sessionLimit.optional(),
+    refused: z.enum(["drop", "reject"]).default("drop"),
   });
 
   const services = z.strictObject({

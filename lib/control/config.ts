@@ -95,6 +95,8 @@ export interface TenantConfig {
   /** Null = no limit. */
   readonly maxSessions: number | null;
   readonly maxHalfOpen: number | null;
+  /** Of packets that open no session: dropped without a word, or its sender is told. */
+  readonly refused: "drop" | "reject";
 }
 
 export interface ServiceConfig {

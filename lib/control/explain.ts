@@ -7,6 +7,7 @@ import type { MemoryPort } from "../io/memory-port.ts";
 import type { Classification } from "../session/classify.ts";
 import type { Service } from "../session/policy.ts";
 import type { ServicePath, ServiceRoute } from "../session/service-route.ts";
+import { REVERSE } from "../table/session-table.ts";
 import { writeEthernet } from "../wire/ethernet.ts";
 import { ETHERTYPE_IPV4, PROTOCOL_ICMP, PROTOCOL_TCP } from "../wire/flow-key.ts";
 import { ICMP_ECHO, writeIcmp } from "../wire/icmp.ts";
@@ -169,10 +170,18 @@ function tellRoute(
   for (const { servicePath, standing } of scores) {
     const path = router.sessions.paths[servicePath.path];
     const isTaken = servicePath.row === taken;
+    const isSecond = session >= 0 && router.sessions.secondPath(session, REVERSE) === servicePath.path;
     const vector = path.vector === "" ? "no vector" : `vector ${path.vector}`;
     const priority = priorityOf(servicePath);
     const numbers = `${vector}${priority === null ? "" : `, priority ${priority}`}, cost ${servicePath.cost}`;
-    const why = isTaken ? "taken" : standing === "usable" ? "usable, but another comes first" : standingText(standing);
+    const copies = isSecond ? "taken for the copies" : null;
+    const why = isTaken
+      ? "taken"
+      : copies !== null
+        ? copies
+        : standing === "usable"
+          ? "usable, but another comes first"
+          : standingText(standing);
     steps.push({
       step: "path",
       outcome: `peer ${path.peerName} ${pathText(router.interfaces, path)}`,

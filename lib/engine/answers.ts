@@ -6,10 +6,21 @@ import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Sessions } from "../session/open.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import { AT_L4, KEY_DESTINATION, KEY_PROTOCOL, KEY_SOURCE, PROTOCOL_ICMP } from "../wire/flow-key.ts";
-import { getIcmpType, ICMP_ECHO } from "../wire/icmp.ts";
-import { ECHO_REPLIES_SENT, ICMP_SENT, TCP_RESETS_SENT } from "./counters.ts";
+import {
+  getIcmpType,
+  ICMP_ECHO,
+  ICMP_HOST_UNREACHABLE,
+  ICMP_PROHIBITED,
+  ICMP_TIME_EXCEEDED,
+  ICMP_UNREACHABLE,
+} from "../wire/icmp.ts";
+import { DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY } from "../wire/verdict.ts";
+import { ECHO_REPLIES_SENT, ICMP_REFUSED_SENT, ICMP_SENT, TCP_RESETS_SENT } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
+
+/** Of these it is not who sent the packet, or where it goes. */
+const NO_WAY = [DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY];
 
 export class Answers {
   readonly #interfaces: readonly RouterInterface[];
@@ -40,10 +51,29 @@ export class Answers {
 
   /** A packet from a plain network whose TTL ends here. */
   ttlExceeded(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): void {
+    this.#error(batch, i, key, ICMP_TIME_EXCEEDED, 0, ICMP_SENT, nowMs);
+  }
+
+  /** A packet from a plain network that opens no session, for this drop reason: nobody has a way, or it is not permitted. */
+  refused(batch: FrameBatch, i: number, key: Int32Array, reason: number, nowMs: number): void {
+    const code = NO_WAY.includes(reason) ? ICMP_HOST_UNREACHABLE : ICMP_PROHIBITED;
+    this.#error(batch, i, key, ICMP_UNREACHABLE, code, ICMP_REFUSED_SENT, nowMs);
+  }
+
+  #error(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    type: number,
+    code: number,
+    counter: number,
+    nowMs: number,
+  ): void {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
     if (this.#sessions.pathBetween(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]) >= 0) return;
-    if (this.#generator.timeExceeded(batch.bytes, batch.offset[i], key, ingress.addresses[0].address, nowMs))
-      this.#reply(ingress.id, ICMP_SENT);
+    const { address } = ingress.addresses[0];
+    if (this.#generator.errorBack(type, code, batch.bytes, batch.offset[i], key, address, nowMs))
+      this.#reply(ingress.id, counter);
   }
 
   /** A ping of our own address: what an operator tries first. False when it is none, or gets no reply. */

@@ -61,6 +61,10 @@ export const DUPLICATES_SENT = counter(
 );
 export const TCP_RESETS_SENT = counter("tcp.resets-sent", "Resets that answered TCP segments of unknown sessions.");
 export const ICMP_SENT = counter("icmp.time-exceeded-sent", "ICMP time exceeded messages sent.");
+export const ICMP_REFUSED_SENT = counter(
+  "icmp.refused-sent",
+  "ICMP unreachable messages sent to hosts of tenants with `refused: reject`.",
+);
 export const ICMP_TOO_BIG_SENT = counter(
   "icmp.too-big-sent",
   "ICMP fragmentation needed messages sent: what may be at most, with what is put on the session's packets taken off.",

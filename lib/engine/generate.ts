@@ -29,7 +29,7 @@ import {
   PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
-import { ICMP_TIME_EXCEEDED, writeIcmp, writeIcmpEchoReply } from "../wire/icmp.ts";
+import { writeIcmp, writeIcmpEchoReply } from "../wire/icmp.ts";
 import {
   DONT_FRAGMENT,
   IPV4_CHECKSUM,
@@ -231,8 +231,16 @@ export class Generator {
     this.length = l4 + length - at;
   }
 
-  /** ICMP time exceeded (RFC 792 type 11, code 0) about a packet, from our address `source`, back to the station it came from. */
-  timeExceeded(frame: Uint8Array, frameOffset: number, key: Int32Array, source: number, nowMs: number): boolean {
+  /** An ICMP error (RFC 792) about a packet, from our address `source`, back to the station it came from. */
+  errorBack(
+    type: number,
+    code: number,
+    frame: Uint8Array,
+    frameOffset: number,
+    key: Int32Array,
+    source: number,
+    nowMs: number,
+  ): boolean {
     if (!this.mayAnswer(nowMs)) return false;
     const at = this.#next();
     const { bytes } = this;
@@ -240,7 +248,7 @@ export class Generator {
     const l3 = this.#backTo(frame, frameOffset, at);
     const l4 = writeIpv4(bytes, l3, 0, IPV4_HEADER + 8 + quoted, 0, 0, TTL, PROTOCOL_ICMP, source, key[KEY_SOURCE]);
     for (let i = 0; i < quoted; i++) bytes[l4 + 8 + i] = frame[key[AT_L3] + i];
-    writeIcmp(bytes, l4, ICMP_TIME_EXCEEDED, 0, 0, l4 + 8 + quoted);
+    writeIcmp(bytes, l4, type, code, 0, l4 + 8 + quoted);
     this.length = l4 + 8 + quoted - at;
     return true;
   }

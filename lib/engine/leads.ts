@@ -59,6 +59,7 @@ import { completeChecksum } from "../wire/offload.ts";
 import { ACK, FIN, getTcpFlags, RST, SYN } from "../wire/tcp.ts";
 import {
   CONSUMED,
+  DROP_ACCESS_DENIED,
   DROP_FRAME_TOO_LONG,
   DROP_ICMP_TYPE,
   DROP_IP_CHECKSUM,
@@ -67,7 +68,11 @@ import {
   DROP_METADATA_CONTEXT,
   DROP_METADATA_UNEXPECTED,
   DROP_NO_RETURN_ROUTE,
+  DROP_NO_ROUTE,
+  DROP_NO_SERVICE,
   DROP_NOT_A_PEER,
+  DROP_PATH_DOWN,
+  DROP_PATH_QUALITY,
   DROP_RECOVERING,
   DROP_REPLAY,
   DROP_ROUTE_LOOP,
@@ -91,6 +96,9 @@ import type { Tunnel } from "./tunnel.ts";
 
 /** Of these only SYN may be set in a segment that opens a session. */
 export const OPENING_FLAGS = SYN | ACK | FIN | RST;
+
+/** What its tenant's hosts are told of, where they are told of anything: nothing but time, or an operator, changes it. */
+const REJECTED = [DROP_NO_SERVICE, DROP_ACCESS_DENIED, DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY];
 
 /** Told of each decision about a lead packet: explain, and nothing else. */
 export type Observer = (
@@ -195,6 +203,8 @@ export class Leads {
     }
     const verdict = this.#openFromPlain(batch, i, key, nowMs);
     if (verdict === DROP_TCP_MID_FLOW && this.#transportState() === "reset") this.#answers.reset(batch, i, key, nowMs);
+    if (REJECTED.includes(verdict) && this.#policy.tenants[this.#classification.tenant].rejects)
+      this.#answers.refused(batch, i, key, verdict, nowMs);
     if (verdict !== OK) return verdict;
     return this.#packets.session(
       batch,

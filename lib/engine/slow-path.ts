@@ -32,7 +32,7 @@ import {
   OP_SECURE,
   planDirection,
 } from "../table/flow-table.ts";
-import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
+import { FORWARD, type HandshakeColumns, PAYLOAD_ENCRYPTED, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { l4IsRight } from "../wire/checksum.ts";
 import {
   ANY_MAC,
@@ -240,8 +240,7 @@ export class SlowPath {
       if (verdict !== OK) return verdict;
     }
     const plan = flows.words[base + FLOW_PLAN];
-    const isLastHop = batch.bytes[key[AT_L3] + 8] < 2;
-    if (isLastHop && (plan & OP_FROM_PEER) === 0) return this.#timeExceeded(batch, key, session, direction, nowMs);
+    if (batch.bytes[key[AT_L3] + 8] < 2) return this.#lastHop(batch, i, key, by, session, direction, arrival, nowMs);
     if (direction === FORWARD && this.#isNewConversation(batch, key, session)) {
       this.#sessions.close(session, nowMs);
       return this.miss(batch, i, key, nowMs);
@@ -272,7 +271,6 @@ export class SlowPath {
     if (by !== flow) this.#asByFirst(batch, i, key, flow);
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
-    if (isLastHop) return this.#timeExceeded(batch, key, session, direction, nowMs);
     table.healthCheck[session] &= ~(1 << (1 - direction));
     this.#departure.lowerMss(batch.bytes, key, session, nowMs);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
@@ -284,10 +282,48 @@ export class SlowPath {
     return verdict;
   }
 
-  /** The packet's TTL ends here; what came from a peer has been verified. */
-  #timeExceeded(batch: FrameBatch, key: Int32Array, session: number, direction: number, nowMs: number): number {
+  /**
+   * The packet's TTL ends here: its sender is told, and nothing that it says is believed. What comes from a peer is verified
+   * first; what of it is encrypted is decrypted where that is done here, because the quote has the first bytes of some.
+   */
+  #lastHop(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    by: number,
+    session: number,
+    direction: number,
+    arrival: number,
+    nowMs: number,
+  ): number {
+    const { flows, table, paths } = this.#sessions;
+    const plan = flows.words[(table.flow(session, direction) << FLOW_SHIFT) + FLOW_PLAN];
+    if ((plan & OP_FROM_PEER) !== 0) {
+      if (batch.segmentSize[i] !== 0) return DROP_TTL;
+      this.#setFrom(session, direction, by);
+      const path = this.#from.path[this.#fromRow];
+      const hasMetadata = (key[TRAITS] & TRAIT_COOKIE) !== 0;
+      let verdict = OK;
+      if (arrival === ARRIVAL_NEW && hasMetadata) verdict = this.#reader.read(batch, i, key, path, nowMs);
+      else if (arrival === ARRIVAL_NEW) verdict = this.#security.verify(batch, i, key, paths[path], false, nowMs);
+      if (verdict === CONSUMED) return CONSUMED;
+      if (verdict !== OK || (hasMetadata && !this.#isOf(session))) return DROP_TTL;
+      if (hasMetadata) removeBeforePayload(batch, i, key, this.#reader.parsed.totalLength);
+      if (table.payload[session] === PAYLOAD_ENCRYPTED)
+        verdict = this.#payload.arrive(batch, i, key, session, direction, plan);
+      if (verdict !== OK) return DROP_TTL;
+    }
     this.#errors.raise(batch, key, session, direction, ICMP_TIME_EXCEEDED, 0, 0, nowMs);
     return DROP_TTL;
+  }
+
+  /** Whether the metadata read last is on a packet of this session, which goes on: none of a router's own, and of no other session. */
+  #isOf(session: number): boolean {
+    const { parsed } = this.#reader;
+    if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_ICMP_ERROR_IPV4)) return false;
+    if (!parsed.has(ATTRIBUTE_UUID)) return true;
+    readUuid(this.#security.told, parsed, this.#reader.words);
+    return this.#sessions.table.hasUuid(session, this.#reader.words);
   }
 
   /** The flow that says what becomes of a packet come by flow `by`: what comes by a second path is the first one's. */

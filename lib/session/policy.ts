@@ -41,6 +41,8 @@ export interface Tenant {
   /** How many sessions it may have, and how many half-open ones among them; Infinity = as many as there is room for. */
   readonly maxSessions: number;
   readonly maxHalfOpen: number;
+  /** Its hosts are told of what is refused (RFC 1812, 5.2.7.1); else it is dropped without a word. */
+  readonly rejects: boolean;
 }
 
 export class Policy {

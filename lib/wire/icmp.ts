@@ -18,7 +18,10 @@ export const ICMP_UNREACHABLE = 3;
 export const ICMP_ECHO = 8;
 export const ICMP_TIME_EXCEEDED = 11;
 export const ICMP_PARAMETER_PROBLEM = 12;
-/** Code of "unreachable": the packet is too big and may not be fragmented. */
+// Codes of "unreachable" (RFC 1812, 5.2.7.1).
+export const ICMP_HOST_UNREACHABLE = 1;
+export const ICMP_PROHIBITED = 13;
+/** The packet is too big and may not be fragmented. */
 export const ICMP_FRAGMENTATION_NEEDED = 4;
 
 // Checked by decodeFrame, except the checksum: l4IsRight.

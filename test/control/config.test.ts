@@ -126,6 +126,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         members: [{ interface: "lan0", prefixes: [{ address: 0x0a010000, length: 24 }] }],
         maxSessions: null,
         maxHalfOpen: null,
+        refused: "drop",
       },
     ],
     services: [
@@ -195,6 +196,7 @@ limits: { hold-frames: 16, hold-frames-per-neighbor: 16, neighbors: 16, slow-pat
 test("A tenant's limits are read, and one above another that binds first is told to change nothing", (t) => {
   const tenant = (limits: string) => change("tenants: [{ name: corp,", `tenants: [{ name: corp, ${limits},`);
   t.like(good(t, tenant("max-sessions: 100, max-half-open: 100")).tenants[0], { maxSessions: 100, maxHalfOpen: 100 });
+  t.is(good(t, tenant("refused: reject")).tenants[0].refused, "reject");
   expect(
     t,
     `${tenant("max-sessions: 101, max-half-open: 51")}sessions: { max: 100 }\nlimits: { half-open: 50 }\n`,

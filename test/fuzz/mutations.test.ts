@@ -117,13 +117,15 @@ test(`${MUTATIONS} mutations leave the router standing, its books in order and i
     for (const port of ports) port.sent = [];
     if (i % 1000 === 0 && unaccounted(router.counters.publish(true)) !== 0)
       t.fail(`seed ${seed}: the books are wrong at mutation ${i}`);
-    // Until then the ring of events fills, and what the compiler learns; of 300 000 mutations the last half adds 400 KB.
+    // Until then the ring of events fills, and what the compiler learns.
     if (i === (MUTATIONS / 5) * 2) heapBefore = heapUsed();
   }
   const counters = router.counters.publish(true);
   t.is(unaccounted(counters), 0);
   t.true(router.sessions.table.count <= config.sessions.max);
-  t.true(heapUsed() - heapBefore < 1 << 20, `the heap grew by ${heapUsed() - heapBefore} bytes`);
+  // What V8 learns and how it collects makes 0.6 to 1 MB of these, and 2.3 MB of two million: 50 bytes kept of each would show.
+  const growth = heapUsed() - heapBefore;
+  t.true(growth < 3 << 20, `the heap grew by ${growth} bytes`);
   t.log(
     `seed ${seed}: ${router.sessions.openedTotal} sessions opened, ${counters["frames.forwarded"]} frames forwarded, ${counters["fabric.reassembled"]} reassembled`,
   );

@@ -2,9 +2,10 @@
 
 import test, { type ExecutionContext } from "ava";
 import { readCounters } from "../../lib/control/metrics.ts";
+import { parsePacket } from "../../lib/control/packet-text.ts";
 import type { SessionsAnswer } from "../../lib/control/show.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
-import type { Router } from "../../lib/router.ts";
+import { explainPacket, type Router } from "../../lib/router.ts";
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import { SYN } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
@@ -272,6 +273,18 @@ test("beyond limits.duplicated-sessions sessions go on over one path, and a peer
     if (full === "east") t.true(dropsOf(net.east)["duplicates-full"]! > 5);
     else t.false("duplicates-full" in dropsOf(net.east));
   }
+});
+
+test("explain says which path the session takes, and which its copies", (t) => {
+  const { west } = twoPaths(POLICY);
+  const { steps } = explainPacket(west.config, {
+    interface: "lan0",
+    packet: parsePacket(`udp ${CLIENT}:4000 > ${SERVER}:7`),
+  });
+  t.deepEqual(
+    steps.filter(({ step }) => step === "path").map(({ reason }) => reason.split(":")[0]),
+    ["taken", "taken for the copies"],
+  );
 });
 
 test("show sessions names the second path", (t) => {

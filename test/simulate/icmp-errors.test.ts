@@ -313,3 +313,31 @@ test("TCP that is past its handshake hears of an error too, and goes on", (t) =>
   net.world.run(5);
   t.is(net.server.received.at(-1)!.text, "more");
 });
+
+test("hosts of a tenant that is to be told hear why nothing of theirs opens a session; others hear nothing", (t) => {
+  for (const [tenant, answers] of [
+    [", refused: reject", true],
+    ["", false],
+  ] as const) {
+    const net = twoRouters({ limits: { tenant } });
+    const elsewhere = udpFrame({ ...ENDS, destination: "10.9.0.1" }, "nobody");
+    net.world.send(net.client, elsewhere);
+    net.world.run(5);
+    net.west.sessions.paths[0].up = false;
+    net.world.send(net.client, tcpFrame(ENDS, { flags: SYN, sequence: 1, acknowledgment: 0 }));
+    net.world.run(5);
+    const errors = errorsAt(net.client.received);
+    t.deepEqual(
+      errors.map(({ icmpType, frame, source, checksumsRight }) => [icmpType, frame[35], source, checksumsRight]),
+      answers
+        ? [
+            [3, 13, "10.1.0.1", true],
+            [3, 1, "10.1.0.1", true],
+          ]
+        : [],
+    );
+    if (answers) t.is(essence(quoteOf(errors[0])), essence(elsewhere));
+    t.deepEqual(dropsOf(net.west), { "no-service": 1, "path-down": 1 });
+    t.is(readCounters(net.west)["icmp.refused-sent"], answers ? 2 : 0);
+  }
+});
