@@ -127,7 +127,7 @@ export class IcmpErrors {
   }
 
   /** The flow of the session that a decoded ICMP error is about, by which its answers come; -1 = none of ours. */
-  flowOf(batch: FrameBatch, _i: number, key: Int32Array): number {
+  flowOf(batch: FrameBatch, key: Int32Array): number {
     if (!this.#isError(batch.bytes, key[AT_L4], key[AT_END])) return -1;
     const quote = this.#quote;
     const at = key[AT_L4] + ICMP_HEADER;
@@ -148,9 +148,9 @@ export class IcmpErrors {
     const ttl = bytes[key[AT_L3] + IPV4_TTL] - 1;
     if (ttl < 1) return DROP_TTL;
     const quote = this.#quote;
-    let rest = restOf(bytes, l4);
     const type = getIcmpType(bytes, l4);
     const code = getIcmpCode(bytes, l4);
+    let rest = restOf(bytes, l4, type);
     if (isTooBig(type, code)) {
       const mtu = mtuOf(bytes, l4, quote[AT_L3]);
       const path = table.sides[from].path[session];
@@ -188,8 +188,8 @@ export class IcmpErrors {
     if (ttl < 1) return DROP_TTL;
     const [type, code] = [getIcmpType(bytes, at), getIcmpCode(bytes, at)];
     // An MTU is told of packets as they travel between routers.
-    const told = restOf(bytes, at);
-    const rest = isTooBig(type, code) ? Math.max(PATH_MTU_MIN, (told & 0xffff) - this.#carried(session)) : told;
+    const mtu = getIcmpMtu(bytes, at) - this.#carried(session);
+    const rest = isTooBig(type, code) ? Math.max(PATH_MTU_MIN, mtu) : restOf(bytes, at, type);
     const length = this.#compose(
       session,
       1 - direction,
@@ -352,9 +352,9 @@ function behindUdp(bytes: Uint8Array, l4: number, end: number): number {
   return isMetadata ? at + (getU16(bytes, at + 8) & 0xfff) + getU16(bytes, at + 10) : at;
 }
 
-/** The four bytes behind an ICMP message's checksum. */
-function restOf(bytes: Uint8Array, at: number): number {
-  return (bytes[at + 4] << 24) | (bytes[at + 5] << 16) | (bytes[at + 6] << 8) | bytes[at + 7];
+/** What is passed on of the four bytes behind the checksum, but for an MTU: a pointer. What tells of extensions (RFC 4884) goes with them. */
+function restOf(bytes: Uint8Array, at: number, type: number): number {
+  return type === ICMP_PARAMETER_PROBLEM ? bytes[at + ICMP_REST] << 24 : 0;
 }
 
 /** The next hop's MTU that "fragmentation needed" tells; where it does not, the next plateau below the packet that did not pass. */

@@ -208,7 +208,7 @@ export class SlowPath {
 
   /** An ICMP error: it goes to whoever sent the packet that it quotes, if that is of a session. */
   icmpError(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
-    const flow = this.#errors.flowOf(batch, i, key);
+    const flow = this.#errors.flowOf(batch, key);
     if (flow >= 0) return this.#errors.receive(batch, key, flow, nowMs);
     if (this.#strays === null || this.#strays.isBack) return DROP_ICMP_ERROR;
     return this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);

@@ -277,6 +277,23 @@ test("an error that is damaged, goes to somebody else, or quotes no session here
   t.is(errorsAt(net.client.received).length, 1);
 });
 
+test("a quote is cut behind 8 bytes, and nothing that speaks of what was behind them is passed on", (t) => {
+  const net = twoRouters();
+  net.world.send(net.client, udpFrame(ENDS, pattern(200)));
+  net.world.run(5);
+  const { frame } = net.server.received[0];
+  for (const [type, said, passed] of [
+    [11, 0x00110000, 0],
+    [3, 0x00110000, 0],
+    [12, 0x14110000, 0x14000000],
+  ]) {
+    net.world.send(net.server, icmpError(SERVER, type, 0, frame, said, 200));
+    net.world.run(5);
+    const error = errorsAt(net.client.received).at(-1)!;
+    t.deepEqual([error.icmpType, rest(error), error.payload.length], [type, passed, 28]);
+  }
+});
+
 test("a thousand errors a second are passed on and no more", (t) => {
   const net = twoRouters();
   net.world.send(net.client, udpFrame(ENDS, "question"));
