@@ -97,6 +97,8 @@ const FIELDS = [
   "tcp.len",
   "tcp.flags",
   "tcp.checksum.status",
+  "tcp.checksum",
+  "tcp.checksum_calculated",
   "udp.srcport",
   "udp.dstport",
   "udp.length",
@@ -160,7 +162,12 @@ function toPacket(row: readonly string[], metadata: ReadonlyMap<number, Metadata
             Number(field["ip.len"]) - Number(field["ip.hdr_len"]),
             field["icmp.checksum.status"],
           ];
-  const l4Good = l4Status === CHECKSUM_GOOD || (protocol === UDP && l4Status === CHECKSUM_ABSENT);
+  // Linux writes 0xffff for 0 where it finishes a TCP checksum itself, which adds up to the same; tshark compares.
+  const isMangled = Number(field["tcp.checksum"]) === 0xffff && Number(field["tcp.checksum_calculated"]) === 0;
+  const l4Good =
+    l4Status === CHECKSUM_GOOD ||
+    (protocol === UDP && l4Status === CHECKSUM_ABSENT) ||
+    (protocol === TCP && field["tcp.checksum_calculated"] !== "" && isMangled);
   return {
     frame,
     sourceMac: field["eth.src"],
