@@ -10,26 +10,12 @@
 // another one to the same peer can be used it takes the place of one that cannot.
 
 import type { PeerPath } from "../peer/peer-path.ts";
-import {
-  FLOW_LAST_SEEN,
-  FLOW_NEW_DESTINATION,
-  FLOW_NEW_PORTS,
-  FLOW_NEW_SOURCE,
-  FLOW_NEXT_HOP,
-  FLOW_PLAN,
-  FLOW_SESSION,
-  FLOW_SHIFT,
-  OP_SLOW,
-  planEgress,
-} from "../table/flow-table.ts";
+import { FLOW_LAST_SEEN, FLOW_SHIFT, OP_SLOW } from "../table/flow-table.ts";
 import { REVERSE } from "../table/session-table.ts";
 import { DROP_DUPLICATES_FULL, DROP_FLOW_CONFLICT, OK } from "../wire/verdict.ts";
 import { armTimer } from "./expire.ts";
 import { mayTellKey, type Sessions, swapPorts, wireProtocol } from "./open.ts";
 import type { Policy } from "./policy.ts";
-
-/** Ops of a plan: the bits below the generation. */
-const OPS = 0xff;
 
 export class Duplication {
   readonly #sessions: Sessions;
@@ -115,21 +101,9 @@ export class Duplication {
     const protocol = (path.interfaceId << 8) | wireProtocol(table.context[session * 4 + 3]);
     const flow = flows.insert(source, destination, ports, protocol);
     if (flow < 0) return DROP_FLOW_CONFLICT;
-    // What comes by it is rewritten as what comes by the first path's.
-    const { words } = flows;
-    const from = table.flow(session, way) << FLOW_SHIFT;
-    const plan = words[from + FLOW_PLAN];
-    this.#sessions.plan(
-      flow,
-      words[from + FLOW_NEW_SOURCE],
-      words[from + FLOW_NEW_DESTINATION],
-      words[from + FLOW_NEW_PORTS],
-      planEgress(plan),
-      words[from + FLOW_NEXT_HOP],
-      (plan & OPS) | OP_SLOW,
-    );
-    words[(flow << FLOW_SHIFT) + FLOW_SESSION] = session;
-    words[(flow << FLOW_SHIFT) + FLOW_LAST_SEEN] = nowMs;
+    // Whose it is and that it is slow is all that is asked of it: what comes by it goes on as if it had come by the first path's.
+    this.#sessions.planAs(flow, table.flow(session, way), OP_SLOW);
+    flows.words[(flow << FLOW_SHIFT) + FLOW_LAST_SEEN] = nowMs;
     duplicates.flow[row] = flow;
     duplicates.second.start(row, path.row, portRow);
     path.sessions++;

@@ -33,6 +33,8 @@ import {
   OP_SECURE,
   OP_SLOW,
   OP_TO_PEER,
+  OPS_MASK,
+  planEgress,
 } from "../table/flow-table.ts";
 import { HashIndex } from "../table/hash-index.ts";
 import {
@@ -598,6 +600,23 @@ export class Sessions {
     this.close(oldest, nowMs);
     this.evictedTotal++;
     return this.table.allocate(nowMs);
+  }
+
+  /** Flow `flow`, whose key stands, is of the same session as flow `from` and its packets leave as that one's; `ops` are added to its own. */
+  planAs(flow: number, from: number, ops = 0): void {
+    const { words } = this.flows;
+    const base = from << FLOW_SHIFT;
+    const plan = words[base + FLOW_PLAN];
+    this.plan(
+      flow,
+      words[base + FLOW_NEW_SOURCE],
+      words[base + FLOW_NEW_DESTINATION],
+      words[base + FLOW_NEW_PORTS],
+      planEgress(plan),
+      words[base + FLOW_NEXT_HOP],
+      (plan & OPS_MASK) | ops,
+    );
+    words[(flow << FLOW_SHIFT) + FLOW_SESSION] = words[base + FLOW_SESSION];
   }
 
   /** The rewrite of one flow, whose key stands: its packets leave with these addresses and ports, by this interface and next hop. */

@@ -14,17 +14,13 @@ import { elapsedMs } from "../base/clock.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import {
   FLOW_LAST_SEEN,
-  FLOW_NEW_DESTINATION,
-  FLOW_NEW_PORTS,
-  FLOW_NEW_SOURCE,
   FLOW_NEXT_HOP,
   FLOW_PLAN,
-  FLOW_SESSION,
   FLOW_SHIFT,
   GENERATION_MASK,
   OP_SECURE,
   OP_SLOW,
-  planEgress,
+  OPS_MASK,
 } from "../table/flow-table.ts";
 import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { DROP_FLOW_CONFLICT, DROP_KEY_IN_CLEAR, DROP_PATH_DOWN, DROP_WAYPOINT_PORTS, OK } from "../wire/verdict.ts";
@@ -32,9 +28,6 @@ import type { Duplication } from "./duplication.ts";
 import { armTimer, LINGER_MS } from "./expire.ts";
 import { mayTellKey, type Sessions, swapPorts, wireProtocol } from "./open.ts";
 import type { Policy } from "./policy.ts";
-
-/** Ops of a plan: the bits below the generation. */
-const OPS = 0xff;
 
 /** Why a session was moved. */
 export type MoveReason = "path-down" | "better-path" | "peer" | "nat";
@@ -177,7 +170,7 @@ export class Reroute {
     this.#sessions.endLinger(side, session);
     const flow = flows.insert(source, destination, ports, protocol);
     if (flow < 0) return DROP_FLOW_CONFLICT;
-    this.#continue(old, flow, session);
+    this.#continue(old, flow);
     if (direction === FORWARD) table.forwardFlow[session] = flow;
     else table.reverseFlow[session] = flow;
     // The pair that it goes on with is not given up.
@@ -196,23 +189,10 @@ export class Reroute {
   }
 
   /** The new flow rewrites as the old one did, and goes on counting. */
-  #continue(old: number, flow: number, session: number): void {
+  #continue(old: number, flow: number): void {
     const { flows } = this.#sessions;
-    const { words } = flows;
-    const from = old << FLOW_SHIFT;
-    const to = flow << FLOW_SHIFT;
-    const plan = words[from + FLOW_PLAN];
-    this.#sessions.plan(
-      flow,
-      words[from + FLOW_NEW_SOURCE],
-      words[from + FLOW_NEW_DESTINATION],
-      words[from + FLOW_NEW_PORTS],
-      planEgress(plan),
-      words[from + FLOW_NEXT_HOP],
-      plan & OPS,
-    );
-    words[to + FLOW_SESSION] = session;
-    words[to + FLOW_LAST_SEEN] = words[from + FLOW_LAST_SEEN];
+    this.#sessions.planAs(flow, old);
+    flows.words[(flow << FLOW_SHIFT) + FLOW_LAST_SEEN] = flows.words[(old << FLOW_SHIFT) + FLOW_LAST_SEEN];
     flows.addCounts(old, flow);
   }
 
@@ -221,7 +201,7 @@ export class Reroute {
     const { flows, neighbors } = this.#sessions;
     const at = flow << FLOW_SHIFT;
     const before = flows.words[at + FLOW_NEXT_HOP];
-    this.#sessions.plan(flow, source, destination, ports, egress, hop, flows.words[at + FLOW_PLAN] & OPS);
+    this.#sessions.plan(flow, source, destination, ports, egress, hop, flows.words[at + FLOW_PLAN] & OPS_MASK);
     neighbors.release(before);
   }
 

@@ -20,6 +20,7 @@ import {
   GENERATION_MASK,
   GENERATION_SHIFT,
   OP_REVERSE,
+  OPS_MASK,
   planEgress,
 } from "../table/flow-table.ts";
 import {
@@ -32,9 +33,6 @@ import {
 } from "../table/session-table.ts";
 import { type Sessions, wireProtocol } from "./open.ts";
 import { TCP_RESET_REVERSE_ALIVE } from "./tcp-state.ts";
-
-/** Ops of a plan: the bits below the generation. */
-const OPS = 0xff;
 
 /** What the rows that a session names are here. */
 export interface RowsHere {
@@ -106,7 +104,7 @@ function saveFlow({ flows }: Sessions, flow: number, out: StateWriter): void {
   const { words } = flows;
   const plan = words[base + FLOW_PLAN];
   out.words(words, base, base + FLOW_NEW_PORTS + 1);
-  out.u8(plan & OPS);
+  out.u8(plan & OPS_MASK);
   out.u8(planEgress(plan));
   // It is looked at again before its next packet.
   out.flag((plan & GENERATION_MASK) !== flows.generation);

@@ -45,6 +45,8 @@ export const OP_REMOVE_UDP = 16;
 export const OP_SECURE = 32;
 /** The flow's packets go toward their session's initiator. */
 export const OP_REVERSE = 64;
+/** All of them. */
+export const OPS_MASK = 0xff;
 export const GENERATION_SHIFT = 8;
 export const GENERATION_MASK = 0xff00;
 export const EGRESS_SHIFT = 16;
