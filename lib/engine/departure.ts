@@ -157,8 +157,8 @@ export class Departure {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
-    const size = batch.segmentSize[i] === 0 ? this.#checkSize(batch, i, key, session, direction, plan, nowMs) : OK;
-    if (size !== OK) return size;
+    const fits = batch.segmentSize[i] === 0 ? this.#checkSize(batch, key, session, direction, plan, nowMs) : OK;
+    if (fits !== OK) return fits;
     if ((plan & OP_REMOVE_UDP) !== 0) {
       if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_UDP_CHECKSUM;
       removeUdpHeader(batch, i, key, table.context[session * 4 + 3]);
@@ -327,7 +327,6 @@ export class Departure {
    */
   #checkSize(
     batch: FrameBatch,
-    _i: number,
     key: Int32Array,
     session: number,
     direction: number,

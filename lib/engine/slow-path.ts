@@ -257,10 +257,7 @@ export class SlowPath {
       );
     if (mayHideMetadata(batch, i, plan) && needsCut(batch, i, key, plan))
       return this.arriveInSegments(batch, i, key, nowMs);
-    if (!superFrame && isPartial(batch, i, key)) {
-      completeChecksum(batch.bytes, batch.offset[i]);
-      batch.flags[i] &= ~FRAME_CHECKSUM_PARTIAL;
-    }
+    if (!superFrame) this.#finishChecksum(batch, i, key);
 
     if ((plan & OP_FROM_PEER) !== 0) {
       this.#setFrom(session, direction, by);
@@ -300,6 +297,7 @@ export class SlowPath {
     const plan = flows.words[(table.flow(session, direction) << FLOW_SHIFT) + FLOW_PLAN];
     if ((plan & OP_FROM_PEER) !== 0) {
       if (batch.segmentSize[i] !== 0) return DROP_TTL;
+      this.#finishChecksum(batch, i, key);
       this.#setFrom(session, direction, by);
       const path = this.#from.path[this.#fromRow];
       const hasMetadata = (key[TRAITS] & TRAIT_COOKIE) !== 0;
@@ -315,6 +313,12 @@ export class SlowPath {
     }
     this.#errors.raise(batch, key, session, direction, ICMP_TIME_EXCEEDED, 0, 0, nowMs);
     return DROP_TTL;
+  }
+
+  #finishChecksum(batch: FrameBatch, i: number, key: Int32Array): void {
+    if (!isPartial(batch, i, key)) return;
+    completeChecksum(batch.bytes, batch.offset[i]);
+    batch.flags[i] &= ~FRAME_CHECKSUM_PARTIAL;
   }
 
   /** Whether the metadata read last is on a packet of this session, which goes on: none of a router's own, and of no other session. */

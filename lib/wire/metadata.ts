@@ -265,7 +265,6 @@ export class MetadataWriter {
     setU16(this.buffer, at + 5, port);
   }
 
-  /** The `length` bytes of `source` from `at`. */
   /** Attribute 26 (protocol sheet 6.4). */
   pathMetrics(type: number, value: PathMetrics): void {
     const at = this.#attribute(type, 10);
@@ -274,6 +273,7 @@ export class MetadataWriter {
     setU16(this.buffer, at + 8, (value.drop ? 0x8000 : 0) | value.previousRxCount);
   }
 
+  /** The `length` bytes of `source` from `at`. */
   bytes(type: number, source: Uint8Array, at: number, length: number): void {
     const to = this.#attribute(type, length);
     for (let i = 0; i < length; i++) this.buffer[to + i] = source[at + i];
