@@ -125,3 +125,10 @@ captureTest("tshark reads every field of a packet that the judges use", async (t
   t.deepEqual([...lead.metadata!.attributes.keys()], [2, 6]);
   t.deepEqual([...packets[5].metadata!.inner!.attributes.keys()], [2, 6]);
 });
+
+test("0xffff for a TCP checksum of 0 is a fault, but where the kernel has finished it", (t) => {
+  const packet = { frame: 7, source: "a", destination: "b", checksumsGood: false, isMangled: true } as Packet;
+  t.is(checksumComplaints([packet]).length, 1);
+  t.deepEqual(checksumComplaints([packet], true), []);
+  t.is(checksumComplaints([{ ...packet, isMangled: false }], true).length, 1);
+});

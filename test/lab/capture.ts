@@ -44,6 +44,8 @@ export interface Packet {
   readonly tcpFlags: number;
   /** IP and L4 both verified good; a UDP checksum may be absent. */
   readonly checksumsGood: boolean;
+  /** Its TCP checksum is 0xffff where 0 is right, which adds up to the same; tshark compares. */
+  readonly isMangled: boolean;
   /** The first header behind the L4 header, if it begins with the cookie. */
   readonly metadata: Metadata | undefined;
 }
@@ -162,12 +164,7 @@ function toPacket(row: readonly string[], metadata: ReadonlyMap<number, Metadata
             Number(field["ip.len"]) - Number(field["ip.hdr_len"]),
             field["icmp.checksum.status"],
           ];
-  // Linux writes 0xffff for 0 where it finishes a TCP checksum itself, which adds up to the same; tshark compares.
-  const isMangled = Number(field["tcp.checksum"]) === 0xffff && Number(field["tcp.checksum_calculated"]) === 0;
-  const l4Good =
-    l4Status === CHECKSUM_GOOD ||
-    (protocol === UDP && l4Status === CHECKSUM_ABSENT) ||
-    (protocol === TCP && field["tcp.checksum_calculated"] !== "" && isMangled);
+  const l4Good = l4Status === CHECKSUM_GOOD || (protocol === UDP && l4Status === CHECKSUM_ABSENT);
   return {
     frame,
     sourceMac: field["eth.src"],
@@ -180,6 +177,7 @@ function toPacket(row: readonly string[], metadata: ReadonlyMap<number, Metadata
     payloadLength: payload,
     tcpFlags: Number(field["tcp.flags"]),
     checksumsGood: !isIpv4 || (field["ip.checksum.status"] === CHECKSUM_GOOD && l4Good),
+    isMangled: isMangled(field),
     metadata: metadata.get(frame),
   };
 }
@@ -277,10 +275,15 @@ export function flowName(protocol: number, source: string, destination: string):
   return `${protocol} ${source} > ${destination}`;
 }
 
-/** Complaints about checksums that are not verified good. */
-export function checksumComplaints(packets: readonly Packet[]): string[] {
+function isMangled(field: Record<string, string>): boolean {
+  const calculated = field["tcp.checksum_calculated"];
+  return calculated !== "" && Number(calculated) === 0 && Number(field["tcp.checksum"]) === 0xffff;
+}
+
+/** Complaints about checksums that are not verified good. Where the kernel has finished them it may have written 0xffff for 0. */
+export function checksumComplaints(packets: readonly Packet[], byKernel = false): string[] {
   return packets
-    .filter((packet) => !packet.checksumsGood)
+    .filter((packet) => !packet.checksumsGood && !(byKernel && packet.isMangled))
     .map((packet) => `frame ${packet.frame}: checksum of ${packet.source} > ${packet.destination}`);
 }
 
