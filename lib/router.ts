@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { parentPort, workerData } from "node:worker_threads";
 import { type Clock, ManualClock } from "./base/clock.ts";
-import { putCompilerLast, tuneCompiler } from "./base/compiler.ts";
+import { putCompilerBehind, tuneCompiler } from "./base/compiler.ts";
 import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
 import { StateReader, StateWriter } from "./base/state.ts";
@@ -358,7 +358,7 @@ export async function startRouter(
     if (failures.length > 0) throw failures[0];
   };
   try {
-    putCompilerLast();
+    putCompilerBehind();
     const guard = () => {
       if (options.guard) installGuard(buildGuard(config));
     };

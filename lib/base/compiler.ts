@@ -13,17 +13,21 @@ export function tuneCompiler(): void {
   setFlagsFromString("--max-inlined-bytecode-size-cumulative=4000");
 }
 
-/** Lowest of the ordinary priorities. */
-const LAST = 19;
+/**
+ * Niceness of V8's own threads: a third of an ordinary thread's share of a processor. No less, for each of them holds
+ * locks that every thread of the process needs to have code compiled: at 19 one that had lost its processor to other
+ * programs kept them all from it for half a second, the path monitor too, which no priority of its own can help.
+ */
+const BEHIND = 5;
 
 /**
- * Have V8's own threads, which compile and collect, run after everybody else. Where they share a processor with a thread
+ * Have V8's own threads, which compile and collect, stand behind the others. Where they share a processor with a thread
  * that forwards, each of them would keep it from there for milliseconds. Call from the main thread before it makes
  * others: every thread that exists then but this one is V8's or Node's.
  */
-export function putCompilerLast(): void {
+export function putCompilerBehind(): void {
   // Or a thread that collects its few young objects waits for one of those to get its turn.
   setFlagsFromString("--no-parallel-scavenge");
   for (const thread of readdirSync("/proc/self/task"))
-    if (Number(thread) !== process.pid) setPriority(Number(thread), LAST);
+    if (Number(thread) !== process.pid) setPriority(Number(thread), BEHIND);
 }
