@@ -8,14 +8,7 @@ import type { CounterSet } from "../table/counter-set.ts";
 import { FRAGMENT_COMPLETE, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
 import { ipv4HeaderChecksum, ipv4HeaderIsRight } from "../wire/checksum.ts";
 import { AT_END, AT_L3, AT_L4, ETHERNET_HEADER, KEY_DESTINATION, KEY_PROTOCOL, KEY_SOURCE } from "../wire/flow-key.ts";
-import {
-  DONT_FRAGMENT,
-  IPV4_CHECKSUM,
-  IPV4_FLAGS,
-  IPV4_IDENTIFICATION,
-  IPV4_TOTAL_LENGTH,
-  MORE_FRAGMENTS,
-} from "../wire/ipv4.ts";
+import { IPV4_CHECKSUM, IPV4_FLAGS, IPV4_IDENTIFICATION, IPV4_TOTAL_LENGTH, MORE_FRAGMENTS } from "../wire/ipv4.ts";
 import { CONSUMED, DROP_IP_CHECKSUM, DROP_IP_FRAGMENT, DROP_IP_FRAGMENT_FULL, OK } from "../wire/verdict.ts";
 import { dropCounter } from "./counters.ts";
 import type { Generator } from "./generate.ts";
@@ -59,7 +52,8 @@ export class IpFragments {
     const total = offset + length - l3;
     if (total > 0xffff) return DROP_IP_FRAGMENT;
     setU16(bytes, l3 + IPV4_TOTAL_LENGTH, total);
-    setU16(bytes, l3 + IPV4_FLAGS, getU16(bytes, l3 + IPV4_FLAGS) & DONT_FRAGMENT);
+    // What came in pieces may leave in pieces, whatever their DF said of cutting them again: their sender cannot make them smaller.
+    setU16(bytes, l3 + IPV4_FLAGS, 0);
     setU16(bytes, l3 + IPV4_CHECKSUM, ipv4HeaderChecksum(bytes, l3));
     complete.bytes = bytes;
     complete.offset[0] = start;

@@ -127,6 +127,17 @@ for (const [name, make] of NETS) {
   });
 }
 
+test("pieces that say they must not be cut again, as some hosts' do, are a packet that may leave in pieces", (t) => {
+  for (const [name, make] of NETS) {
+    const net = make();
+    const frame = udpFrame(ENDS, pattern(4000));
+    const pieces = fragmentsOf(frame, 1).map((piece) => withHeader(piece, (bytes, l3) => (bytes[l3 + 6] |= 0x40)));
+    sendAll(net, net.client, pieces);
+    t.deepEqual(whole(net, net.far, "east"), [frame.slice(34)], name);
+    t.is(net.client.received.length, 0, "nobody is told to make smaller what cannot be smaller");
+  }
+});
+
 test("pieces may come in any order, twice, and of several packets at once", (t) => {
   const net = twoRouters();
   const random = new SeededRandom(3);
