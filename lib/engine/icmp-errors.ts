@@ -320,6 +320,9 @@ export class IcmpErrors {
     else if (own === PROTOCOL_ICMP) {
       message[at] = way === FORWARD ? ICMP_ECHO : ICMP_ECHO_REPLY;
       setU16(message, at + ICMP_REST, this.#sessions.table.context[session * 4 + 2]);
+    } else if (own === PROTOCOL_UDP) {
+      // No datagram has a length of 0: as the IPv4 header in front of it says.
+      setU16(message, to + 4, getU16(bytes, l3 + IPV4_TOTAL_LENGTH) - (l4 - l3));
     }
     return at - to + QUOTED_L4;
   }

@@ -181,6 +181,18 @@ for (const [name, make, hops] of [
   }
 }
 
+test("a quote of what a router in the middle cannot read says no length that a datagram cannot have", (t) => {
+  const net = threeRouters({ security: EVERY_PACKET });
+  net.world.send(net.client, udpFrame(ENDS, "opens"));
+  net.world.run(3);
+  net.world.send(net.client, udpFrame(ENDS, pattern(80), 2));
+  net.world.run(3);
+  const [error] = errorsAt(net.client.received);
+  const quote = Buffer.from(quoteOf(error).subarray(14));
+  t.is(quote.readUInt16BE(24), quote.readUInt16BE(2) - 20);
+  t.true(quote.readUInt16BE(24) > 80);
+});
+
 test("a router that cannot send a packet on to its host says so to who sent it, and one that may be cut is cut", (t) => {
   for (const [name, make] of NETS.slice(0, 5)) {
     const net = make({ farMtu: 1280 });
