@@ -19,11 +19,13 @@ export interface Limits {
 
 interface RouterText {
   name: string;
-  lan?: { address: string; tenant?: string; mtu?: number };
+  lan?: { address: string; tenant?: string; mtu?: number; gateway?: string };
   /** wan interface name → [own address, peer name, peer address]. */
   wans: Record<string, [string, string, string]>;
-  /** Where service "app" (10.2.0.0/24) is. */
+  /** Where service "app" is. */
   route: string;
+  /** What it has; 10.2.0.0/24 where nothing is said. */
+  destinations?: string;
   limits?: Limits;
   wanMtu?: number;
   security?: Protection;
@@ -46,6 +48,7 @@ export function routerYaml({
   lan,
   wans,
   route,
+  destinations = "10.2.0.0/24",
   limits: { sessions = 1024, neighbors = 64, waypointPairs = 1024, tenant = "", others = "" } = {},
   wanMtu = 1500,
   security: { fabric, payload } = {},
@@ -56,7 +59,7 @@ export function routerYaml({
   const interfaces = [
     ...(lan
       ? [
-          `  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""}${lan.mtu ? `, mtu: ${lan.mtu}` : ""} }`,
+          `  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""}${lan.mtu ? `, mtu: ${lan.mtu}` : ""}${lan.gateway ? `, gateway: ${lan.gateway}` : ""} }`,
         ]
       : []),
     ...Object.entries(wans).map(
@@ -82,7 +85,7 @@ interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp${tenant} }]
 services:
-  - { name: app, addresses: [10.2.0.0/24], access: [corp]${payload ? ", security: payload" : ""}${service} }
+  - { name: app, addresses: [${destinations}], access: [corp]${payload ? ", security: payload" : ""}${service} }
 service-routes:
   - { service: app, ${route} }
 peers:

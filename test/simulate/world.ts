@@ -245,13 +245,13 @@ export class World {
   }
 
   /**
-   * Let a frame arrive at one end of a link, sent by whatever is at the other: MAC addresses are filled in. `flags` and
+   * Let a frame arrive at one end of a link, sent by whatever is at the other: MAC addresses are filled in, where there is room. `flags` and
    * `segmentSize` are what the port says of it.
    */
   inject(link: Link, to: string, frame: Uint8Array, flags = 0, segmentSize = 0): void {
     const [end, other] = link.ends[0].owner === to ? link.ends : [link.ends[1], link.ends[0]];
-    frame.set(end.port.info().mac, 0);
-    frame.set(other.port.info().mac, 6);
+    const macs = Uint8Array.of(...end.port.info().mac, ...other.port.info().mac);
+    frame.set(macs.subarray(0, frame.length));
     arrive(end.port, frame, flags, segmentSize);
   }
 

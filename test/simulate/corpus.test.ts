@@ -1,0 +1,227 @@
+// Captures of others (../shared/corpus) as traffic of sessions through one hop and through three. What leaves is compared with
+// what came, and tshark judges both: nothing is malformed that was not, no good checksum becomes bad, no bad one good.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test from "ava";
+import { FRAME_LENGTH_MAX } from "../../lib/io/wire-frames.ts";
+import { DROP_REASONS } from "../../lib/wire/verdict.ts";
+import { noProgram } from "../io/skip.ts";
+import { captures, corpusMissing, Sides } from "./captures.ts";
+import { type Chain, chainOf } from "./chain.ts";
+import { swapEnds, udpFrame } from "./packets.ts";
+import { ENDS } from "./peer.ts";
+import { AES_256, fabricText } from "./protection.ts";
+import { type Judgement, judge, writeFrames } from "./referee.ts";
+import { difference, isFragment, isIpv4, isUnfinished, Pieces } from "./same.ts";
+import { countOf, type Protection } from "./topologies.ts";
+import type { Link } from "./world.ts";
+
+const missing = corpusMissing ?? noProgram("tshark");
+const differential = missing === undefined ? test.serial : test.skip;
+const why = missing === undefined ? "" : ` (skipped: ${missing})`;
+
+const PROTECTED: Protection = {
+  fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"),
+  payload: AES_256,
+};
+/** Longer than pieces of a packet are waited for. */
+const FRAGMENTS_MS = 16_000;
+/** Of what is longer than a device can hand over. */
+const NO_FRAME = "port: longer than any frame";
+
+const directory = mkdtempSync(join(tmpdir(), "waymark-differential-"));
+test.after.always(() => rmSync(directory, { recursive: true }));
+
+/** What became of one frame of a capture. */
+interface Fate {
+  capture: string;
+  frame: Uint8Array;
+  /** What left at the other end. */
+  arrived: Uint8Array[];
+  /** What left between routers, and as an answer to where it came from. */
+  onTheWay: Uint8Array[];
+  /** Which router dropped something meanwhile, and why. */
+  drops: string[];
+  /** Some router took it in: a piece of a packet, ARP. */
+  consumed: boolean;
+}
+
+/** The drops of all routers, and what they consumed. */
+function counted(chain: Chain): { drops: number[]; consumed: number } {
+  const routers = chain.routers();
+  return {
+    drops: routers.flatMap(({ counters }) => DROP_REASONS.map((_, n) => counters.get(n))),
+    consumed: routers.reduce((sum, router) => sum + countOf(router, "frames.consumed"), 0),
+  };
+}
+
+function dropsBetween(chain: Chain, before: readonly number[], after: readonly number[]): string[] {
+  const names = chain.names.flatMap((name) => DROP_REASONS.map((reason) => `${name}: ${reason.name}`));
+  return names.flatMap((name, n) => Array<string>(after[n] - before[n]).fill(name));
+}
+
+/** The IPv4 packets that routers have sent on a link since it was looked at last. `host` is who else sends there. */
+function sentOn(link: Link, host = ""): Uint8Array[] {
+  const sent = link.seen.splice(0).filter(({ from, frame }) => from !== host && isIpv4(frame));
+  return sent.map(({ frame }) => frame);
+}
+
+/** Every frame of the corpus through a chain. Returns each one's fate, and what was dropped after its frame. */
+function through(chain: Chain): { fates: Fate[]; late: string[] } {
+  const { world } = chain;
+  const [client, server] = ["client", "server"].map((name) => world.hosts.get(name)!);
+  // Every neighbor is known, so that a frame's fate is known before the next one comes.
+  world.send(client, udpFrame(ENDS, "ask"));
+  world.run(2);
+  world.send(server, udpFrame(swapEnds(ENDS), "answer"));
+  world.run(2);
+  const links = [chain.lan, chain.far, ...chain.hops];
+  const fates: Fate[] = [];
+  const late: string[] = [];
+  const sides = new Sides();
+  for (const { name, frames } of captures()) {
+    for (const { frame, flags } of frames) {
+      const fate: Fate = { capture: name, frame, arrived: [], onTheWay: [], drops: [], consumed: false };
+      fates.push(fate);
+      if (frame.length > FRAME_LENGTH_MAX) {
+        fate.drops.push(NO_FRAME);
+        continue;
+      }
+      const ends = [
+        { link: chain.lan, host: "client", router: chain.names[0] },
+        { link: chain.far, host: "server", router: chain.names.at(-1)! },
+      ];
+      const [here, there] = sides.isForward(frame) ? ends : ends.reverse();
+      for (const link of links) link.seen.length = 0;
+      const before = counted(chain);
+      world.inject(here.link, here.router, frame.slice(), flags);
+      world.run(1);
+      const after = counted(chain);
+      fate.arrived = sentOn(there.link, there.host);
+      fate.onTheWay = [...sentOn(here.link, here.host), ...chain.hops.flatMap((hop) => sentOn(hop))];
+      fate.drops = dropsBetween(chain, before.drops, after.drops);
+      fate.consumed = after.consumed > before.consumed;
+    }
+    const before = counted(chain);
+    world.skip(FRAGMENTS_MS, FRAGMENTS_MS / 4);
+    late.push(...dropsBetween(chain, before.drops, counted(chain).drops));
+  }
+  return { fates, late };
+}
+
+/** One word or reason for what became of a frame; undefined when nobody can say. */
+function fateOf({ frame, arrived, drops, consumed }: Fate): string | undefined {
+  const reasons = [...new Set(drops)].join(", ");
+  if (arrived.length > 0) return drops.length === 0 ? "forwarded" : undefined;
+  if (reasons !== "" || !consumed) return reasons || undefined;
+  return isIpv4(frame) && isFragment(frame) ? "kept until the packet is whole" : "taken in: ARP";
+}
+
+function countEach(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of [...names].sort()) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}
+
+/** The same frames come in every test. */
+let cameJudged: Promise<Judgement[]> | undefined;
+
+/** What tshark says of everything that came, that arrived, and that was sent beside that. */
+async function judged(fates: readonly Fate[]): Promise<{ came: Judgement[]; left: Judgement[][]; way: Judgement[][] }> {
+  const [came, left, way] = ["came", "left", "way"].map((name) => join(directory, `${name}.pcap`));
+  writeFrames(
+    came,
+    fates.map(({ frame }) => frame),
+  );
+  writeFrames(
+    left,
+    fates.flatMap(({ arrived }) => arrived),
+  );
+  writeFrames(
+    way,
+    fates.flatMap(({ onTheWay }) => onTheWay),
+  );
+  cameJudged ??= judge(came, false);
+  const all = await Promise.all([cameJudged, judge(left, false), judge(way, true)]);
+  const share = (of: Judgement[], counts: number[]) => counts.map((count) => of.splice(0, count));
+  return {
+    came: all[0],
+    left: share(
+      all[1],
+      fates.map(({ arrived }) => arrived.length),
+    ),
+    way: share(
+      all[2],
+      fates.map(({ onTheWay }) => onTheWay.length),
+    ),
+  };
+}
+
+/** What a frame became that it must not become, by tshark's word on it, on what arrived and on what was sent on the way. */
+function complaints(
+  fate: Fate,
+  came: Judgement,
+  left: readonly Judgement[],
+  way: readonly Judgement[],
+  isEncrypted: boolean,
+): string[] {
+  const found: string[] = [];
+  const finished = isUnfinished(fate.frame);
+  for (const { malformed, ip, l4 } of left) {
+    if (malformed && !came.malformed) found.push("arrived malformed");
+    if (ip !== came.ip) found.push(`IPv4 checksum ${came.ip}, arrived ${ip}`);
+    const mayBeMade = finished || (isEncrypted && came.l4 === "none");
+    if (l4 !== came.l4 && !(mayBeMade && l4 === "good")) found.push(`L4 checksum ${came.l4}, arrived ${l4}`);
+  }
+  for (const { malformed, ip, l4 } of way) {
+    if (malformed && !came.malformed) found.push("malformed between routers");
+    if (ip === "bad" && came.ip !== "bad") found.push("IPv4 checksum bad between routers");
+    if (l4 === "bad" && came.l4 !== "bad") found.push("L4 checksum bad between routers");
+  }
+  return found;
+}
+
+for (const hops of [1, 3]) {
+  for (const [protection, security] of [
+    ["in clear", {}],
+    ["signed and encrypted", PROTECTED],
+  ] as const) {
+    const title = `${hops === 1 ? "one hop" : "three hops"}, ${protection}`;
+    differential(
+      `${title}: what leaves of the corpus is what came, well formed, no checksum spoilt and none repaired${why}`,
+      async (t) => {
+        t.timeout(180_000);
+        const { fates, late } = through(chainOf(hops, security));
+        const { came, left, way } = await judged(fates);
+        t.is(came.length, fates.length);
+        const [before, after] = [new Pieces(), new Pieces()];
+        const wrong: string[] = [];
+        for (const [n, fate] of fates.entries()) {
+          const { capture, frame, arrived } = fate;
+          const found = complaints(fate, came[n], left[n], way[n], security === PROTECTED);
+          if (fateOf(fate) === undefined) found.push(`nobody says what became of it; ${fate.drops.join(", ")}`);
+          if (isIpv4(frame) && isFragment(frame)) {
+            before.add(frame);
+            for (const each of arrived) after.add(each);
+          }
+          const other = arrived.length === 0 ? undefined : difference(frame, arrived, hops + 1);
+          if (other !== undefined) found.push(other);
+          wrong.push(...found.map((what) => `${capture}, frame ${n}: ${what}`));
+        }
+        t.deepEqual(wrong, []);
+        t.deepEqual(after.unlike(before), []);
+        t.log(`${fates.length} frames`, countEach(fates.map((fate) => fateOf(fate) ?? "?")));
+        const arrived = fates.flatMap((fate, n) => (fate.arrived.length === 0 ? [] : [came[n]]));
+        t.log(countEach(arrived.map(({ ip, l4 }) => `arrived with IPv4 checksum ${ip}, L4 checksum ${l4}`)));
+        t.true(arrived.filter(({ l4 }) => l4 === "good").length > 1000, "and not because nothing arrived");
+        t.true(arrived.some(({ l4 }) => l4 === "bad"));
+        // No packet of a wrong header checksum opens a session, and none here has one.
+        t.true(came.every(({ ip }, n) => ip !== "bad" || fates[n].arrived.length === 0));
+        // Pieces whose others never came, of packets put together nowhere.
+        t.true(late.every((reason) => reason === "r0: ip-fragment-timeout"));
+      },
+    );
+  }
+}
