@@ -3,6 +3,8 @@
 //
 //   client ── west ══ wire1 ══ east ── server                          "two-routers"
 //   client ── west ══ wire1 ══ middle ══ wire2 ══ east ── server       "three-routers"
+//   client ── west ══ wire1 ══ middle ══ wire2 ══ inner ══ wire3 ══ east ── server
+//                                                                      "four-routers"
 //   client ── west ══ wire1, wire2 ══ east ── server                   "two-paths"
 //   client ── west ══ wire1, wire2 ══ middle ══ wire3, wire4 ══ east ── server
 //                                                                      "two-paths-twice"
@@ -25,7 +27,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-export type Shape = "two-routers" | "three-routers" | "two-paths" | "two-paths-twice";
+export type Shape = "two-routers" | "three-routers" | "four-routers" | "two-paths" | "two-paths-twice";
 
 /** A wire between two routers and the only addresses that may be seen on it. */
 export interface Wire {
@@ -81,10 +83,12 @@ const HOST_SERVER = fileURLToPath(new URL("./host-server.js", import.meta.url));
 
 const TWO = ["west", "east"];
 const THREE = ["west", "middle", "east"];
+const FOUR = ["west", "middle", "inner", "east"];
 /** The routers of a shape from client to server, and of each wire the hop that it is. */
 const SHAPES: Readonly<Record<Shape, { readonly routers: readonly string[]; readonly hops: readonly number[] }>> = {
   "two-routers": { routers: TWO, hops: [0] },
   "three-routers": { routers: THREE, hops: [0, 1] },
+  "four-routers": { routers: FOUR, hops: [0, 1, 2] },
   "two-paths": { routers: TWO, hops: [0, 0] },
   "two-paths-twice": { routers: THREE, hops: [0, 0, 1, 1] },
 };
