@@ -36,6 +36,10 @@ export const FRAMES_SPLIT = counter(
 export const FRAMES_HELD = counter("frames.held", "Frames that waited for a neighbor's address.");
 export const METADATA_RECEIVED = counter("metadata.received", "Packets that arrived with session metadata.");
 export const METADATA_SENT = counter("metadata.sent", "Packets that left with session metadata.");
+export const METADATA_NOT_CARRIED = counter(
+  "metadata.not-carried",
+  "Packets whose metadata had attributes unknown here that were not passed on to the next router: more than 128 bytes, or no room.",
+);
 export const METADATA_GENERATED = counter(
   "metadata.generated",
   "Packets made only to carry metadata or a control message, for want of traffic.",

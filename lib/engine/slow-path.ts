@@ -90,6 +90,7 @@ import {
   FRAMES_FORWARDED,
   FRAMES_SPLIT,
   IP_REASSEMBLED,
+  METADATA_NOT_CARRIED,
   METADATA_RECEIVED,
   METADATA_UNMARKED,
 } from "./counters.ts";
@@ -127,6 +128,7 @@ export class SlowPath {
   readonly #reader: MetadataReader;
   readonly #policy: Policy;
   readonly #sessions: Sessions;
+  readonly #metadata: SessionMetadata;
   readonly #generator: Generator;
   readonly #signals: Signals;
   readonly #counters: CounterSet;
@@ -184,6 +186,7 @@ export class SlowPath {
     this.leads = new Leads({ ...parts, packets: this, answers: this.#answers, reader: this.#reader });
     this.#policy = parts.policy;
     this.#sessions = parts.sessions;
+    this.#metadata = parts.metadata;
     this.#generator = parts.generator;
     this.#signals = parts.signals;
     this.#counters = parts.counters;
@@ -474,9 +477,16 @@ export class SlowPath {
     }
     if (!this.#payload.isSameKey(session, this.#security.told, parsed)) return DROP_SESSION_KEY;
     this.#payload.heard(session, FORWARD, this.#security.told, parsed);
+    this.#passOn(session, FORWARD);
     handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
+  }
+
+  /** What the parsed metadata says of the session that nobody here knows is for the next router. */
+  #passOn(session: number, direction: number): void {
+    if (!this.#metadata.passOn(session, direction, this.#security.told, this.#reader.parsed))
+      this.#counters.increment(METADATA_NOT_CARRIED);
   }
 
   /** The peer's marks, and its word of ours (protocol sheet 6.4). True when the packet was made for nothing else. */
@@ -499,6 +509,7 @@ export class SlowPath {
     if (!this.#reader.speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     // An answer to what we said before the session was encrypted is none.
     if (!this.#payload.heard(session, REVERSE, this.#security.told, parsed)) return OK;
+    this.#passOn(session, REVERSE);
     handshake.heardReverseMetadata(this.#from, this.#fromRow, nowMs);
     const busy = readServiceSessions(this.#security.told, parsed);
     const { peer } = this.#sessions.paths[table.downstream.path[session]];
@@ -513,6 +524,8 @@ export class SlowPath {
     const { told } = this.#security;
     if (!this.#reader.speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     const reason = told[parsed.offsetOf(ATTRIBUTE_CONTROL)];
+    if (parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) || parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4))
+      this.#passOn(session, direction);
     if (parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) {
       // Metadata alone, of a session that the peer tells us of again: answered as on any packet.
       handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);

@@ -3,9 +3,11 @@
 
 import { getI32, getU32 } from "../base/bytes.ts";
 import { encryptsMetadata } from "../crypto/key-ring.ts";
+import { HEADROOM, TAILROOM } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
+import { CARRIED_BYTES } from "../table/carried-attributes.ts";
 import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
-import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
+import { copyUnknown, type MetadataWriter, type ParsedMetadata } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DESTINATION_ROUTER,
@@ -50,6 +52,11 @@ export const NOT_NUMBERED = -1;
 /** What a number alone adds to a packet: base header, attribute 16 and itself. */
 export const NUMBER_OVERHEAD = 28;
 
+/** Of a session's metadata without its names, keys and what is passed on: attributes of fixed length and heads of the others. */
+const FIXED_MAX = 168;
+/** What there is room for in front of a packet, less a cipher's padding, a UDP header and what a tunnel adds. */
+const CARRYING_MAX = HEADROOM - TAILROOM - 32 - 8 - 40;
+
 /** The names and numbers a session's metadata is written from. */
 export class SessionMetadata {
   readonly #writer: MetadataWriter;
@@ -57,6 +64,8 @@ export class SessionMetadata {
   readonly #policy: Policy;
   /** Row 0 is this router's own name. */
   readonly names: NameTable;
+  readonly #header = new Uint8Array(CARRIED_BYTES);
+  readonly #payload = new Uint8Array(CARRIED_BYTES);
 
   constructor(writer: MetadataWriter, table: SessionTable, policy: Policy, routerName: string) {
     this.#writer = writer;
@@ -80,6 +89,7 @@ export class SessionMetadata {
     const { context } = table;
     this.#begin(version, number);
     if (alone) writer.u8(ATTRIBUTE_CONTROL, CONTROL_KEEP_ALIVE);
+    writer.copy("header", table.carried.header(session, FORWARD));
     writer.contextIpv4(ATTRIBUTE_FORWARD_CONTEXT_IPV4, context[at], context[at + 1], context[at + 2], context[at + 3]);
     writer.uuid(ATTRIBUTE_UUID, table.uuid, at);
     writer.text(ATTRIBUTE_TENANT, this.#policy.tenants[table.tenant[session]].nameBytes);
@@ -91,6 +101,7 @@ export class SessionMetadata {
     this.#encrypted(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
     if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
+    writer.copy("payload", table.carried.payload(session, FORWARD));
     return writer.end();
   }
 
@@ -167,7 +178,8 @@ export class SessionMetadata {
   #reversePayload(session: number, path: PeerPath): void {
     const writer = this.#writer;
     const at = session * 4;
-    const { context, uuid } = this.#table;
+    const { context, uuid, carried } = this.#table;
+    writer.copy("header", carried.header(session, REVERSE));
     writer.contextIpv4(
       ATTRIBUTE_REVERSE_CONTEXT_IPV4,
       context[at + 1],
@@ -184,6 +196,33 @@ export class SessionMetadata {
     const { downstream, service } = this.#table;
     if (downstream.path[session] < 0) writer.u64(ATTRIBUTE_SERVICE_SESSIONS, this.#policy.loads.told(service[session]));
     this.#encrypted(session, REVERSE);
+    writer.copy("payload", carried.payload(session, REVERSE));
+  }
+
+  /**
+   * A router in the middle keeps what a peer said in `direction` of the session that nobody here knows, to say it to the next one
+   * (protocol sheet 4.7). `bytes` are those that `parsed` was parsed from. False where there is no room.
+   */
+  passOn(session: number, direction: number, bytes: Uint8Array, parsed: ParsedMetadata): boolean {
+    const { upstream, downstream, carried } = this.#table;
+    if (!parsed.hasUnknown || upstream.path[session] < 0 || downstream.path[session] < 0) return true;
+    const header = copyUnknown(bytes, parsed, "header", this.#header);
+    const payload = copyUnknown(bytes, parsed, "payload", this.#payload);
+    if (header < 0 || payload < 0 || this.#lengthMax(session) + header + payload > CARRYING_MAX) return false;
+    return carried.keep(session, direction, this.#header.subarray(0, header), this.#payload.subarray(0, payload));
+  }
+
+  /** How long the session's metadata may be without that, in either direction. */
+  #lengthMax(session: number): number {
+    const table = this.#table;
+    const names = [
+      this.#policy.tenants[table.tenant[session]].nameBytes,
+      this.#policy.services[table.service[session]].nameBytes,
+      this.names.bytes(table.sourceRouter[session]),
+      this.names.bytes(table.payloadPolicy[session]),
+      this.names.bytes(0),
+    ];
+    return FIXED_MAX + table.keyLength(session) + names.reduce((sum, name) => sum + name.length, 0);
   }
 
   /** What its payload is encrypted with: a key of its own, or a version of its policy's keys. */

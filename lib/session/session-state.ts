@@ -3,6 +3,7 @@
 // process that wrote them; of everything else the configuration gives the rows.
 
 import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
+import { CARRIED_BYTES } from "../table/carried-attributes.ts";
 import {
   FLOW_DESTINATION,
   FLOW_LAST_SEEN,
@@ -69,6 +70,10 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   saveFlow(sessions, table.reverseFlow[session], out);
   for (const side of table.sides) saveSide(sessions, side, session, out);
   for (const way of [FORWARD, REVERSE]) saveDuplication(sessions, session, way, out);
+  for (const direction of [FORWARD, REVERSE]) {
+    out.raw(table.carried.header(session, direction));
+    out.raw(table.carried.payload(session, direction));
+  }
 }
 
 /** What numbers a side's packets, and its second path. */
@@ -144,6 +149,13 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   table.reverseFlow[session] = restoreFlow(sessions, session, REVERSE, from, here);
   for (const way of [FORWARD, REVERSE]) restoreSide(sessions, session, way, from, here);
   for (const way of [FORWARD, REVERSE]) restoreDuplication(sessions, session, way, from, here);
+  for (const direction of [FORWARD, REVERSE]) {
+    const header = from.raw();
+    const payload = from.raw();
+    if (header.length + payload.length > CARRIED_BYTES)
+      throw new StateError("a session has more attributes to pass on than there is room for");
+    if (header.length + payload.length > 0) table.carried.keep(session, direction, header, payload);
+  }
   if (!sessions.goOn(session, nowMs)) throw new StateError("two sessions have one identifier");
 }
 

@@ -4,6 +4,7 @@
 // Full: allocate returns -1 and the lead packet is dropped (drop.session-table-full) unless a half-open session can go.
 
 import { invariant } from "../base/invariant.ts";
+import { CarriedAttributes } from "./carried-attributes.ts";
 import { Slab } from "./slab.ts";
 
 // Which way a packet of a session goes: from its initiator, or toward it. Also the index in `sides` of where it comes from.
@@ -67,6 +68,9 @@ export class HandshakeColumns {
   }
 }
 
+/** Sessions' directions that may have attributes to pass on. */
+const CARRIED_ROWS = 1024;
+
 export class SessionTable {
   readonly capacity: number;
   readonly #slab: Slab;
@@ -116,6 +120,8 @@ export class SessionTable {
   /** The payload keys that sessions have of their own, and how long each is; 0 = none. Zeroes where there is none. */
   readonly keys: Uint8Array;
   readonly #keyLength: Uint8Array;
+  /** What is passed on of it without being known here, by direction. */
+  readonly carried: CarriedAttributes;
 
   constructor(capacity: number, keyStride = 0) {
     this.capacity = capacity;
@@ -146,6 +152,7 @@ export class SessionTable {
     this.keyStride = keyStride;
     this.keys = new Uint8Array(capacity * keyStride);
     this.#keyLength = new Uint8Array(keyStride === 0 ? 0 : capacity);
+    this.carried = new CarriedAttributes(Math.min(2 * capacity, CARRIED_ROWS));
   }
 
   get count(): number {
@@ -173,6 +180,7 @@ export class SessionTable {
   }
 
   free(row: number): void {
+    this.carried.forget(row);
     if (this.keyLength(row) !== 0) {
       this.keys.fill(0, row * this.keyStride, (row + 1) * this.keyStride);
       this.#keyLength[row] = 0;

@@ -16,6 +16,7 @@ import {
   ATTRIBUTES,
   METADATA_BASE_LENGTH,
   type PathMetrics,
+  type Section,
 } from "./metadata-attributes.ts";
 import { DROP_METADATA_MALFORMED, OK } from "./verdict.ts";
 
@@ -57,6 +58,10 @@ export class ParsedMetadata {
   payloadLength = 0;
   /** Where the original payload begins, counted from the cookie; of metadata that was decrypted, on the wire. */
   totalLength = 0;
+  /** Where the cookie is, absolute. */
+  start = 0;
+  /** There are attributes of types that the table does not have: see copyUnknown. */
+  hasUnknown = false;
   // A type is there when its mark is that of this parse: nothing to clear in between.
   #parse = 1;
   readonly #marks = new Float64Array(SLOTS);
@@ -85,8 +90,10 @@ export class ParsedMetadata {
   }
 
   /** For parseMetadata. */
-  reset(headerLength: number, payloadLength: number): void {
+  reset(start: number, headerLength: number, payloadLength: number): void {
     this.#parse++;
+    this.start = start;
+    this.hasUnknown = false;
     this.headerLength = headerLength;
     this.payloadLength = payloadLength;
     this.totalLength = headerLength + payloadLength;
@@ -123,7 +130,7 @@ export function parseMetadata(
   const payloadLength = getU16(bytes, at + 10);
   if (versionAndLength >>> 12 !== VERSION || headerLength < METADATA_BASE_LENGTH) return DROP_METADATA_MALFORMED;
   if (headerLength + payloadLength > end - at) return DROP_METADATA_MALFORMED;
-  out.reset(headerLength, payloadLength);
+  out.reset(at, headerLength, payloadLength);
   const headerEnd = at + headerLength;
   if (!parseSection(bytes, at + METADATA_BASE_LENGTH, headerEnd, 0, out)) return DROP_METADATA_MALFORMED;
   if (headerOnly) return OK;
@@ -139,7 +146,10 @@ function parseSection(bytes: Uint8Array, at: number, end: number, inPayload: num
     at = value + length;
     if (at > end) return false;
     const slot = slotOf(type);
-    if (slot < 0 || lengthMin[slot] < 0) continue;
+    if (slot < 0 || lengthMin[slot] < 0) {
+      out.hasUnknown = true;
+      continue;
+    }
     if (length < lengthMin[slot] || length > lengthMax[slot]) return false;
     if (type === ATTRIBUTE_HEALTH_CHECK && length > 1) {
       if (inPayload === 0) return false; // a key in clear
@@ -150,6 +160,28 @@ function parseSection(bytes: Uint8Array, at: number, end: number, inPayload: num
     out.add(type, value, length, inPayload);
   }
   return true;
+}
+
+/**
+ * Copy the attributes of a section that the table does not have, as they are, to the start of `out`. `bytes` are those that
+ * `parsed` was parsed from, both sections. Returns their length, -1 where `out` is too short.
+ */
+export function copyUnknown(bytes: Uint8Array, parsed: ParsedMetadata, section: Section, out: Uint8Array): number {
+  const headerEnd = parsed.start + parsed.headerLength;
+  const isHeader = section === "header";
+  const end = isHeader ? headerEnd : headerEnd + parsed.payloadLength;
+  let length = 0;
+  for (let at = isHeader ? parsed.start + METADATA_BASE_LENGTH : headerEnd; at < end; ) {
+    const next = at + 4 + getU16(bytes, at + 2);
+    const slot = slotOf(getU16(bytes, at));
+    if (slot < 0 || lengthMin[slot] < 0) {
+      if (length + next - at > out.length) return -1;
+      out.set(bytes.subarray(at, next), length);
+      length += next - at;
+    }
+    at = next;
+  }
+  return length;
 }
 
 function isContext(type: number): boolean {
@@ -306,6 +338,16 @@ export class MetadataWriter {
     setU16(this.buffer, at + 4, originalId);
     setU16(this.buffer, at + 6, flagsAndOffset);
     setU16(this.buffer, at + 8, largestSeen);
+  }
+
+  /** Whole attributes of a section, as copyUnknown has them. Header ones before any of the payload's. */
+  copy(section: Section, attributes: Uint8Array): void {
+    const at = this.#at;
+    invariant(at > 0 && at + attributes.length <= this.buffer.length, "metadata writer: buffer too small");
+    if (section === "header") invariant(this.#headerLength === 0, "metadata writer: header attributes come first");
+    else if (this.#headerLength === 0) this.#headerLength = at;
+    this.buffer.set(attributes, at);
+    this.#at = at + attributes.length;
   }
 
   /** Start an attribute and return where its value goes. */
