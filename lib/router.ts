@@ -68,10 +68,11 @@ import { native, tableMemory } from "./io/native.ts";
 import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
+import { Ipv6Port } from "./ipv6/ipv6-port.ts";
 import type { FromMonitor, MonitorStart, ToMonitor } from "./monitor/messages.ts";
 import { Monitor } from "./monitor/monitor.ts";
 import type { PathReport } from "./monitor/path-report.ts";
-import { keepWatch, WATCHED_FRAMES } from "./monitor/watchman.ts";
+import { keepWatch, WATCHED_FRAMES, WATCHED_FRAMES_IPV6 } from "./monitor/watchman.ts";
 import type { BfdIdentity } from "./peer/bfd-session.ts";
 import { InlineMetrics } from "./peer/inline-metrics.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
@@ -80,6 +81,7 @@ import { Sessions } from "./session/open.ts";
 import { PathChoice } from "./session/path-choice.ts";
 import { Reroute } from "./session/reroute.ts";
 import { SessionMetadata } from "./session/session-metadata.ts";
+import { addressBook, isName } from "./table/address-book.ts";
 import { CounterSet } from "./table/counter-set.ts";
 import { DropSamples } from "./table/drop-samples.ts";
 import { DuplicateTable } from "./table/duplicate-table.ts";
@@ -117,7 +119,7 @@ const IP_FRAGMENTS_MS = 15_000;
 /** Frames a port hands over per turn. */
 const BATCH_FRAMES = 128;
 /** Room for every attribute with the longest names. */
-const METADATA_BYTES = 640;
+const METADATA_BYTES = 704;
 
 /** One worker's share of a router: which it is, of how many, and its way to the next one. */
 export interface WorkerShare {
@@ -408,7 +410,7 @@ export async function startRouter(
     before?.keep(ports);
     // Frames wait from here on.
     if (before !== null) prioritize(HIGH_PRIORITY);
-    const router = buildRouter(config, ports, {
+    const router = buildRouter(config, inOwnForm(config, ports), {
       clock,
       random: new SystemRandom(),
       acceptAnyMac: false,
@@ -586,7 +588,9 @@ async function startMonitor(
   report: (reports: readonly PathReport[]) => void,
 ): Promise<MonitorThread | null> {
   if (!config.peers.some(({ paths }) => paths.some(({ bfd }) => bfd.enabled))) return null;
-  const start = { role: "monitor", config, clockStartUs, waits } as const;
+  const names = new StateWriter();
+  addressBook.save(names);
+  const start = { role: "monitor", config, clockStartUs, waits, names: names.finish() } as const;
   const monitor = await MonitorThread.start(start, new URL("./thread.js", import.meta.url), report);
   undo.push(() => monitor.close());
   return monitor;
@@ -594,7 +598,9 @@ async function startMonitor(
 
 /** The path monitor's thread: ports of its own, a BFD session a path, until it is told to end. */
 export function runMonitor(): void {
-  const { config, clockStartUs, waits } = workerData as MonitorStart<Config>;
+  const { config, clockStartUs, waits, names } = workerData as MonitorStart<Config>;
+  // A configuration's IPv6 addresses are names of the book in which it was read.
+  addressBook.restore(new StateReader(names), 0);
   const parent = parentPort!;
   const say = (said: FromMonitor) => parent.postMessage(said);
   // Before whatever forwards.
@@ -631,10 +637,13 @@ function openWatch(
   const { crypto, wallMs } = live();
   const random = new SystemRandom();
   const securities = compileSecurity(part.securityPolicies, crypto);
-  const ports = part.interfaces.map(({ name, device }) => {
-    const options = { name, device, frames: WATCHED_FRAMES, snaplen: WATCHED_BYTES, bufferBytes: WATCHED_RING_BYTES };
-    return new LivePort(options);
+  const devices = part.interfaces.map((item) => {
+    const { name, device } = item;
+    const ipv6 = isIpv6(item);
+    const frames = ipv6 ? WATCHED_FRAMES_IPV6 : WATCHED_FRAMES;
+    return new LivePort({ name, device, frames, ipv6, snaplen: WATCHED_BYTES, bufferBytes: WATCHED_RING_BYTES });
   });
+  const ports = inOwnForm(part, devices);
   const interfaces = compileInterfaces(
     part,
     ports.map((port) => port.info()),
@@ -672,7 +681,7 @@ function openWatch(
       state,
     );
     monitor = watching;
-    end = keepWatch({ monitor: watching, resolver, egress, interfaces, ports, clock, dropped });
+    end = keepWatch({ monitor: watching, resolver, egress, interfaces, ports, devices, clock, dropped });
   };
   const stop = (silent: boolean) => {
     end(silent);
@@ -691,7 +700,7 @@ function openWatch(
     },
     close: () => {
       stop(false);
-      for (const port of ports) port.close();
+      for (const device of devices) device.close();
     },
   };
 }
@@ -714,6 +723,15 @@ function watchedPart(config: Config): { config: Config; rows: number[] } {
   return { config: { ...config, peers, interfaces, limits }, rows };
 }
 
+/** The ports of the interfaces as the engine wants them: IPv6 in its own form. */
+export function inOwnForm(config: Pick<Config, "interfaces">, ports: readonly Port[]): Port[] {
+  return ports.map((port, row) => (isIpv6(config.interfaces[row]) ? new Ipv6Port(port, addressBook) : port));
+}
+
+function isIpv6({ addresses }: InterfaceConfig): boolean {
+  return isName(addresses[0].address);
+}
+
 /** Two ports on one wire, of the classes that the interfaces have: for the warm-up. */
 function wiredPorts(config: Config): DevicePort[] {
   const backends = [...new Set(config.interfaces.map(({ backend }) => backend))];
@@ -725,7 +743,7 @@ function wiredPorts(config: Config): DevicePort[] {
 
 function openLivePort(item: InterfaceConfig, log: Log): DevicePort {
   const { name, device, promiscuous } = item;
-  const options = { name, device, promiscuous, mtu: item.mtu ?? undefined };
+  const options = { name, device, promiscuous, mtu: item.mtu ?? undefined, ipv6: isIpv6(item) };
   try {
     if (item.backend === "af-packet") {
       const port = openAfPacketPort(options, log);
@@ -780,7 +798,7 @@ export async function replayCaptures(
       );
     }
     startTogether(captures);
-    const ports = captures.map((capture) => new AnsweringPort(capture));
+    const ports = inOwnForm(config, captures).map((port) => new AnsweringPort(port));
     const random = new SeededRandom(options.seed);
     const wallMs = () => captures[0].originSeconds * 1000 + clock.nowMs();
     const router = buildRouter(config, ports, {

@@ -20,6 +20,7 @@ import {
   VECTOR_NEVER,
   VECTOR_UNLISTED,
 } from "../session/service-route.ts";
+import { isName } from "../table/address-book.ts";
 import { PrefixTrie } from "../table/prefix-trie.ts";
 import { formatAddress } from "./address-text.ts";
 import type { Config, ServiceConfig, ServicePolicyConfig, ServiceRouteConfig } from "./config.ts";
@@ -40,6 +41,7 @@ export function compileInterfaces(
     addresses: item.addresses,
     gateway: item.gateway,
     tenant: config.tenants.findIndex((tenant) => tenant.name === item.tenant),
+    isIpv6: isName(item.addresses[0].address),
     answersEcho: item.kernel === "exclusive",
     acceptAnyMac,
     macHigh: getU16(ports[id].mac, 0),

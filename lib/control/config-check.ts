@@ -3,14 +3,16 @@
 // already: the draft has "", 0, an empty list or a null item there, and nothing is concluded from those.
 
 import { availableParallelism } from "node:os";
+import { isName } from "../table/address-book.ts";
+import { IPV6_MTU_MIN } from "../wire/ipv6.ts";
 import {
   formatAddress,
   formatPrefix,
   type InterfaceAddress,
+  isOnLinkOf,
   type Prefix,
+  prefixBase,
   prefixesOverlap,
-  prefixHolds,
-  prefixMask,
 } from "./address-text.ts";
 import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
 import { checkBfd, checkNat, checkServicePolicies } from "./config-paths.ts";
@@ -124,19 +126,22 @@ function checkWorkers(draft: Draft, source: ConfigSource): void {
 }
 
 function checkInterfaces(draft: Draft, source: ConfigSource): void {
-  const devices = new Map<string, string>();
+  const devices = new Map<string, InterfaceConfig>();
   const earlier: { name: string; address: InterfaceAddress }[] = [];
   for (const [index, item] of draft.interfaces.items.entries()) {
     if (item === null) continue;
     const path: Path = ["interfaces", index];
-    const user = devices.get(item.device);
+    const family = isIpv6(item) ? "IPv6" : "IPv4";
+    const key = `${family} ${item.device}`;
+    const user = devices.get(key);
     if (user !== undefined)
       source.error(
         [...path, "device"],
-        `device ${item.device} is already interface ${user}`,
-        "give each interface a device of its own",
+        `device ${item.device} is already interface ${user.name}`,
+        "give each interface a device of its own; IPv4 and IPv6 of one device are two interfaces",
       );
-    if (item.device !== "") devices.set(item.device, item.name);
+    if (item.device !== "") devices.set(key, item);
+    if (family === "IPv6") checkIpv6(draft, item, path, source);
 
     const own: typeof earlier = [];
     for (const [at, address] of item.addresses.entries()) {
@@ -150,6 +155,10 @@ function checkInterfaces(draft: Draft, source: ConfigSource): void {
           `${formatPrefix(address)} overlaps ${formatPrefix(clash.address)} of interface ${clash.name}`,
           "give each interface a network of its own",
         );
+      }
+      if (isName(address.address) !== isIpv6(item)) {
+        const message = `${formatPrefix(address)} is not of the family of the interface's first address`;
+        source.error([...path, "addresses", at], message, "write a second interface for it, of the same device");
       }
       own.push({ name: item.name, address });
     }
@@ -166,6 +175,31 @@ function checkInterfaces(draft: Draft, source: ConfigSource): void {
       );
     }
   }
+}
+
+/** What IPv6 interfaces cannot have yet, and what no IPv6 link may lack. */
+function checkIpv6(draft: Draft, item: InterfaceConfig, path: Path, source: ConfigSource): void {
+  if (item.backend === "af-packet")
+    source.error([...path, "backend"], "IPv6 goes through libpcap alone in this version", "write backend: libpcap");
+  if (item.kernel === "shared")
+    source.error([...path, "kernel"], "kernel: shared is for IPv4 alone in this version", "write kernel: exclusive");
+  if (item.mtu !== null && item.mtu < IPV6_MTU_MIN)
+    source.error(
+      [...path, "mtu"],
+      `an IPv6 link takes ${IPV6_MTU_MIN} bytes at least`,
+      `write ${IPV6_MTU_MIN} or more`,
+    );
+  if (draft.top.workers > 1)
+    source.error(["workers"], `interface ${item.name} has IPv6, which one worker carries`, "write workers: 1");
+  const other = present(draft.interfaces).find((near) => near.device === item.device && !isIpv6(near));
+  if (other?.kernel === "shared") {
+    const message = `device ${item.device} is kernel: shared as interface ${other.name}`;
+    source.error([...path, "device"], message, "write kernel: exclusive there, or take another device");
+  }
+}
+
+function isIpv6(item: InterfaceConfig): boolean {
+  return item.addresses.length > 0 && isName(item.addresses[0].address);
 }
 
 function checkTenants(draft: Draft, source: ConfigSource): void {
@@ -411,11 +445,11 @@ function checkNotOwn(draft: Draft, address: number, path: Path, source: ConfigSo
 
 /** Also true where nothing is known of the interface's addresses. */
 function isOnLink(item: InterfaceConfig, address: number): boolean {
-  return item.addresses.length === 0 || item.addresses.some((own) => prefixHolds(own, address));
+  return item.addresses.length === 0 || isOnLinkOf(item.addresses, address);
 }
 
 function networkOf(own: InterfaceAddress): Prefix {
-  return { address: own.address & prefixMask(own.length), length: own.length };
+  return { address: prefixBase(own.address, own.length), length: own.length };
 }
 
 function find<T extends { readonly name: string }>(list: DraftList<T>, name: string): T | null {

@@ -13,7 +13,8 @@ const ARPHRD_LOOPBACK = "772";
  * Take every device or none. Returns the function that gives them back. Throws OperatorError when one is taken, or is the
  * loopback device: the guard would keep the host from talking to itself.
  */
-export async function lockDevices(devices: readonly string[]): Promise<() => void> {
+export async function lockDevices(named: readonly string[]): Promise<() => void> {
+  const devices = [...new Set(named)];
   for (const device of devices) {
     const type = `/sys/class/net/${device}/type`;
     if (existsSync(type) && readFileSync(type, "utf8").trim() === ARPHRD_LOOPBACK) {

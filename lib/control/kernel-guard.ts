@@ -24,7 +24,7 @@ export class GuardError extends OperatorError {
 /** The nft script that puts the guard of `config` in place, replacing what an earlier run left on the same devices. */
 export function buildGuard(config: Pick<Config, "interfaces" | "services" | "serviceRoutes" | "peers">): string {
   const lines = [`add table ${TABLE}`];
-  for (const item of config.interfaces) {
+  for (const item of byDevice(config.interfaces)) {
     const chain = `${TABLE} ${chainOf(item.device)}`;
     lines.push(
       `add chain ${chain} { type filter hook ingress device "${item.device}" priority ${PRIORITY}; policy accept; }`,
@@ -34,6 +34,15 @@ export function buildGuard(config: Pick<Config, "interfaces" | "services" | "ser
     for (const rule of rules) lines.push(`add rule ${chain} ${rule}`);
   }
   return `${lines.join("\n")}\n`;
+}
+
+/** One of each device: IPv4 and IPv6 of the same one are two interfaces, both exclusive (config-check.ts). */
+function byDevice(interfaces: readonly InterfaceConfig[]): InterfaceConfig[] {
+  const devices = [...new Set(interfaces.map(({ device }) => device))];
+  return devices.map((device) => {
+    const own = interfaces.filter((item) => item.device === device);
+    return { ...own[0], kernelAllow: own.flatMap(({ kernelAllow }) => kernelAllow) };
+  });
 }
 
 /** Put a script of buildGuard in place, all of it or nothing, and see that it is there. Throws GuardError. */

@@ -61,7 +61,7 @@ export function parsePacket(text: string): PacketDescription {
 /** The text for parsePacket of a frame; null when it is none that can be written so. */
 export function describeFrame(frame: Uint8Array): string | null {
   const row = new Int32Array(KEY_ROW_WORDS);
-  if (decodeFrame(viewOf(frame), 0, frame.length, 0, ANY_MAC, 0, row, 0) !== OK) return null;
+  if (decodeFrame(viewOf(frame), 0, frame.length, 0, ANY_MAC, 0, row, 0, true) !== OK) return null;
   const protocol = row[KEY_PROTOCOL] & 0xff;
   const kind = Object.keys(PROTOCOLS).find((name) => PROTOCOLS[name] === protocol);
   if (kind === undefined) return null;

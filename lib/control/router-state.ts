@@ -14,6 +14,7 @@ import { createHash } from "node:crypto";
 import { StateError, StateReader, StateWriter } from "../base/state.ts";
 import { wireProtocol } from "../session/open.ts";
 import { type RowsHere, restoreSession, saveSession } from "../session/session-state.ts";
+import { addressBook } from "../table/address-book.ts";
 import { PAIRS_MAX, type ShardedPortPool } from "../table/port-pool.ts";
 import { restoreSecurities, saveSecurities } from "./compile-security.ts";
 import type { Config } from "./config.ts";
@@ -72,6 +73,7 @@ function saveAround(router: Router): Uint8Array {
   const { sessions, counters, policy } = router;
   const out = new StateWriter();
   out.u8(AROUND);
+  addressBook.save(out);
   out.i32(sessions.table.count);
   saveSecurities(out, router.securities);
   router.metadata.names.save(out);
@@ -155,6 +157,7 @@ export class RouterRestorer {
   #restoreAround(from: StateReader): RowsHere {
     const { sessions, policy, config, clock, counters } = this.#router;
     const nowMs = clock.nowMs();
+    addressBook.restore(from, performance.now() | 0);
     this.#announced = from.count(sessions.table.capacity, "sessions (sessions.max)");
     restoreSecurities(from, config.securityPolicies, this.#router.securities, this.#router.crypto, nowMs);
     const names = this.#router.metadata.names.restore(from);

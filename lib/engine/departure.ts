@@ -40,6 +40,7 @@ import {
 } from "../wire/flow-key.ts";
 import { ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE } from "../wire/icmp.ts";
 import { DONT_FRAGMENT, IPV4_FLAGS, IPV4_HEADER } from "../wire/ipv4.ts";
+import { IPV6_FRAGMENT_HEADER } from "../wire/ipv6.ts";
 import { type MetadataWriter, writeFalsePositiveMarker } from "../wire/metadata.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
 import { segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
@@ -423,7 +424,17 @@ export class Departure {
       if (length === 0) return verdict;
       segment.offset[0] = at;
       segment.length[0] = length;
-      const decoded = decodeFrame(segment.view, at, length, key[KEY_PROTOCOL] >>> 8, ANY_MAC, 0, this.#pieceKey, 0);
+      const decoded = decodeFrame(
+        segment.view,
+        at,
+        length,
+        key[KEY_PROTOCOL] >>> 8,
+        ANY_MAC,
+        0,
+        this.#pieceKey,
+        0,
+        true,
+      );
       const left = decoded !== OK ? decoded : this.leave(segment, 0, this.#pieceKey, flow, session, direction, nowMs);
       if (left !== OK) verdict = left;
     }
@@ -447,11 +458,11 @@ export class Departure {
     const segmentSize = batch.segmentSize[i];
     if (path >= 0 && segmentSize === 0) return this.#transmitTo(batch, i, key, paths[path], hop, nowMs, partial);
     const egress = planEgress(words[base + FLOW_PLAN]);
-    const { mtu } = this.#interfaces[egress];
+    const { mtu, isIpv6 } = this.#interfaces[egress];
     if (key[AT_END] - key[AT_L3] > mtu && segmentSize === 0) {
       const send = (memory: Uint8Array, at: number, length: number) =>
         this.#egress.send(egress, hop, memory, at, length, 0, 0, nowMs);
-      const pieces = fragmentPacket(this.#generator, batch, i, key, mtu, send);
+      const pieces = fragmentPacket(this.#generator, batch, i, key, isIpv6 ? mtu - IPV6_FRAGMENT_HEADER : mtu, send);
       this.#counters.add(IP_FRAGMENTS_SENT, pieces);
       return pieces === 0 ? DROP_EXCEEDS_MTU : OK;
     }

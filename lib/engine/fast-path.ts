@@ -9,6 +9,7 @@
 import {
   FRAME_CHECKSUM_KNOWN,
   FRAME_CHECKSUM_PARTIAL,
+  FRAME_REFUSED_SHIFT,
   FRAME_TRUNCATED,
   type FrameBatch,
   SEGMENT_SIZE_UNKNOWN,
@@ -87,7 +88,8 @@ const PACKETS = FLOW_PACKETS_F64;
 const BYTES = FLOW_BYTES_F64;
 const PARTIAL = FRAME_CHECKSUM_PARTIAL;
 const KNOWN = FRAME_CHECKSUM_KNOWN;
-const TRUNCATED = FRAME_TRUNCATED;
+const REFUSED = FRAME_REFUSED_SHIFT;
+const NOT_READ = FRAME_TRUNCATED | (-1 << FRAME_REFUSED_SHIFT);
 const CUT_OFF = DROP_TRUNCATED;
 const decode = decodeFrame;
 const apply = rewrite;
@@ -144,10 +146,12 @@ export class FastPath {
     const { keys, verdicts } = this;
     const own = this.#interfaces[port];
     const macHigh = own.acceptAnyMac ? ANY_MAC : own.macHigh;
-    const macLow = own.macLow;
+    const { macLow, isIpv6 } = own;
     for (let i = from; i < to; i++) {
-      const whole = (flags[i] & TRUNCATED) === 0;
-      verdicts[i] = whole ? decode(view, offset[i], length[i], port, macHigh, macLow, keys, i << ROW) : CUT_OFF;
+      verdicts[i] =
+        (flags[i] & NOT_READ) === 0
+          ? decode(view, offset[i], length[i], port, macHigh, macLow, keys, i << ROW, isIpv6)
+          : flags[i] >>> REFUSED || CUT_OFF;
     }
     this.#flows.findBatch(keys, ROW, from, to, this.found);
     this.#removals = this.#flows.removals;

@@ -14,6 +14,7 @@ import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Sessions } from "../session/open.ts";
 import { isPayloadEnd } from "../session/payload.ts";
+import { addressBook, isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {
   FLOW_DESTINATION,
@@ -89,6 +90,9 @@ const MESSAGE_MAX = ICMP_HEADER + 60 + UDP_HEADER + QUOTED_L4;
 export const PATH_MTU_MIN = 576;
 /** RFC 1191, 7.1: what a path may take whose routers do not say it, largest first. */
 const PLATEAUS = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, PATH_MTU_MIN];
+
+/** 64:ff9b::/96: IPv4 addresses in IPv6 (RFC 6052). */
+const WELL_KNOWN_PREFIX = 0x0064_ff9b;
 
 export class IcmpErrors {
   readonly #interfaces: readonly RouterInterface[];
@@ -182,8 +186,9 @@ export class IcmpErrors {
     if (decodeQuote(batch.view, at + ICMP_HEADER, end, key[KEY_PROTOCOL] >>> 8, quote, 0) !== OK)
       return DROP_ICMP_ERROR;
     // It speaks of what we sent on this very tuple.
-    for (const word of [KEY_SOURCE, KEY_DESTINATION, KEY_PORTS, KEY_PROTOCOL])
-      if (quote[word] !== key[word]) return DROP_ICMP_ERROR;
+    for (const word of [KEY_PORTS, KEY_PROTOCOL]) if (quote[word] !== key[word]) return DROP_ICMP_ERROR;
+    for (const word of [KEY_SOURCE, KEY_DESTINATION])
+      if (quote[word] !== quotedAddress(key[word])) return DROP_ICMP_ERROR;
     const ttl = bytes[key[AT_L3] + IPV4_TTL] - 1;
     if (ttl < 1) return DROP_TTL;
     const [type, code] = [getIcmpType(bytes, at), getIcmpCode(bytes, at)];
@@ -277,8 +282,10 @@ export class IcmpErrors {
     const behind = this.#quoteL4(session, way, protocol, bytes, l3, l4, end, quoted);
     if (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP) setU32(message, quoted, words[base + FLOW_PORTS]);
     message[at + IPV4_PROTOCOL] = protocol;
-    setU32(message, at + IPV4_SOURCE, words[base + FLOW_SOURCE]);
-    setU32(message, at + IPV4_DESTINATION, words[base + FLOW_DESTINATION]);
+    const isToPeer = table.sides[way].path[session] >= 0;
+    const [source, destination] = [words[base + FLOW_SOURCE], words[base + FLOW_DESTINATION]];
+    setU32(message, at + IPV4_SOURCE, isToPeer ? quotedAddress(source) : source);
+    setU32(message, at + IPV4_DESTINATION, isToPeer ? quotedAddress(destination) : destination);
     setU16(message, at + IPV4_CHECKSUM, 0);
     setU16(message, at + IPV4_CHECKSUM, ipv4HeaderChecksum(message, at));
     writeIcmp(message, 0, type, code, rest, quoted + behind);
@@ -327,6 +334,14 @@ export class IcmpErrors {
     return at - to + QUOTED_L4;
   }
 
+  /** The address of the device that raised an error as a host of `toward`'s family can be told: RFC 6052, 2.1, or RFC 6791. */
+  #inFamilyOf(toward: number, location: number, egress: number): number {
+    if (isName(toward) === isName(location)) return location;
+    const own = this.#interfaces[egress].addresses[0].address;
+    if (!isName(toward)) return own;
+    return addressBook.enter(WELL_KNOWN_PREFIX, 0, 0, location, performance.now() | 0) || own;
+  }
+
   /** Send #message to the session's side `way`. False when there are too many of them, or that side's path is down. */
   #deliver(session: number, way: number, location: number, ttl: number, length: number, nowMs: number): boolean {
     const { flows, table, paths } = this.#sessions;
@@ -336,12 +351,17 @@ export class IcmpErrors {
     if (path !== null) return this.#signals.passError(session, way, location, message, length, nowMs);
     const leaving = table.flow(session, 1 - way) << FLOW_SHIFT;
     const toward = flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_SOURCE];
-    this.#generator.icmp(location, toward, ttl, message, length);
-    const { bytes, offset, length: frameLength } = this.#generator;
     const egress = planEgress(flows.words[leaving + FLOW_PLAN]);
+    this.#generator.icmp(this.#inFamilyOf(toward, location, egress), toward, ttl, message, length);
+    const { bytes, offset, length: frameLength } = this.#generator;
     this.#egress.send(egress, flows.words[leaving + FLOW_NEXT_HOP], bytes, offset, frameLength, 0, 0, nowMs);
     return true;
   }
+}
+
+/** An address in a quote between routers: it is the tuple's, and the name of an IPv6 address is its router's own business. */
+function quotedAddress(address: number): number {
+  return isName(address) ? 0 : address;
 }
 
 function isTooBig(type: number, code: number): boolean {

@@ -15,6 +15,7 @@ import type { Reroute } from "../session/reroute.ts";
 import type { ServicePolicy } from "../session/service-route.ts";
 import {
   ForwardMetadata,
+  hasContext,
   NO_POLICY_NAME,
   readContext,
   readForwardMetadata,
@@ -46,11 +47,9 @@ import { isFalsePositiveMarker } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DUPLICATE_SEQUENCE,
-  ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
   ATTRIBUTE_REMAINING_TIME,
-  ATTRIBUTE_REVERSE_CONTEXT_IPV4,
   ATTRIBUTE_SESSION_ENCRYPTED,
   ATTRIBUTE_UUID,
   CONTROL_KEEP_ALIVE,
@@ -362,14 +361,14 @@ export class Leads {
     const parsed = this.#reader.parsed;
     const known = this.#reader.sessionTold();
     if (known >= 0) return this.#elsewhere(batch, i, key, path, known, nowMs);
-    const forward = parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4);
+    const forward = hasContext(parsed, FORWARD);
     if (this.#strays !== null && !this.#strays.isBack && !forward) {
       this.#security.restore(batch, i, key);
       return this.#strays.handOver(batch, i, ingress.id);
     }
     if (isFalsePositiveMarker(parsed)) return DROP_UNKNOWN_SESSION;
     if (forward) return this.openFromPeer(batch, i, key, path, nowMs);
-    const backward = parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4) && parsed.has(ATTRIBUTE_UUID);
+    const backward = hasContext(parsed, REVERSE) && parsed.has(ATTRIBUTE_UUID);
     if (backward && this.#sessions.paths[path].mayGiveBack(swapPorts(key[KEY_PORTS]), nowMs))
       return this.#takeBack(batch, i, key, path, nowMs);
     if (parsed.has(ATTRIBUTE_CONTROL)) {
@@ -411,8 +410,8 @@ export class Leads {
   #elsewhere(batch: FrameBatch, i: number, key: Int32Array, path: number, session: number, nowMs: number): number {
     const parsed = this.#reader.parsed;
     const { table, paths } = this.#sessions;
-    const direction = parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) ? FORWARD : REVERSE;
-    if (direction === REVERSE && !parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) return DROP_UNKNOWN_SESSION;
+    const direction = hasContext(parsed, FORWARD) ? FORWARD : REVERSE;
+    if (direction === REVERSE && !hasContext(parsed, REVERSE)) return DROP_UNKNOWN_SESSION;
     // What we sent has come back to us, in a circle.
     if (table.sides[direction].path[session] < 0) return DROP_ROUTE_LOOP;
     if (!this.#reader.hasContext(session, direction)) return DROP_METADATA_UNEXPECTED;
@@ -456,7 +455,7 @@ export class Leads {
     const request = this.#request;
     const { context } = request;
     const parsed = this.#reader.parsed;
-    readContext(this.#security.told, parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), this.#reader.words);
+    if (!readContext(this.#security.told, parsed, REVERSE, this.#reader.words)) return DROP_METADATA_CONTEXT;
     const [source, destination, ports, protocol] = this.#reader.words;
     context.set([destination, source, swapPorts(ports), protocol]);
     if (wireProtocol(protocol) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;

@@ -3,18 +3,13 @@
 
 import { FrameBatch } from "../io/port.ts";
 import { type Sessions, swapPorts } from "../session/open.ts";
-import { readContext, readUuid } from "../session/session-metadata.ts";
+import { hasContext, readContext, readUuid } from "../session/session-metadata.ts";
 import type { CounterSet } from "../table/counter-set.ts";
-import { REVERSE } from "../table/session-table.ts";
+import { FORWARD, REVERSE } from "../table/session-table.ts";
 import { l4IsRight } from "../wire/checksum.ts";
 import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, KEY_PROTOCOL } from "../wire/flow-key.ts";
 import { isFalsePositiveMarker, ParsedMetadata, parseMetadata } from "../wire/metadata.ts";
-import {
-  ATTRIBUTE_FORWARD_CONTEXT_IPV4,
-  ATTRIBUTE_FRAGMENT,
-  ATTRIBUTE_REVERSE_CONTEXT_IPV4,
-  ATTRIBUTE_UUID,
-} from "../wire/metadata-attributes.ts";
+import { ATTRIBUTE_FRAGMENT, ATTRIBUTE_UUID } from "../wire/metadata-attributes.ts";
 import {
   CONSUMED,
   DROP_FRAGMENT_MALFORMED,
@@ -103,8 +98,8 @@ export class MetadataReader {
   /** Whether the parsed metadata's context, of packets in `direction`, is the session's. */
   hasContext(session: number, direction: number): boolean {
     if (direction === REVERSE) return this.#isMirror(session);
-    readContext(this.#security.told, this.parsed.offsetOf(ATTRIBUTE_FORWARD_CONTEXT_IPV4), this.words);
     const { context } = this.#sessions.table;
+    if (!readContext(this.#security.told, this.parsed, FORWARD, this.words)) return false;
     return this.words.every((word, k) => word === context[session * 4 + k]);
   }
 
@@ -115,7 +110,7 @@ export class MetadataReader {
       readUuid(this.#security.told, parsed, this.words);
       if (!this.#sessions.table.hasUuid(session, this.words)) return false;
     }
-    return !parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4) || this.#isMirror(session);
+    return !hasContext(parsed, REVERSE) || this.#isMirror(session);
   }
 
   /** Whether the parsed reverse context is the session's own with its ends swapped. */
@@ -123,7 +118,7 @@ export class MetadataReader {
     const { context } = this.#sessions.table;
     const at = session * 4;
     const said = this.words;
-    readContext(this.#security.told, this.parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), said);
+    if (!readContext(this.#security.told, this.parsed, REVERSE, said)) return false;
     return (
       said[0] === context[at + 1] &&
       said[1] === context[at] &&

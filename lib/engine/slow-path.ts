@@ -3,7 +3,6 @@
 // order of a packet's way: miss → session → arrive → metadata → TCP → leave. Each returns OK (the frame is on its way out) or the drop
 // reason to count. Frames are borrowed and changed in place.
 
-import { getI32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
@@ -14,11 +13,14 @@ import type { Sessions } from "../session/open.ts";
 import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
 import {
+  hasContext,
   NOT_NUMBERED,
+  readErrorLocation,
   readPacketNumber,
   readServiceSessions,
   readUuid,
   type SessionMetadata,
+  tellsIcmpError,
 } from "../session/session-metadata.ts";
 import { isTcpOver, nextTcpState } from "../session/tcp-state.ts";
 import type { CounterSet } from "../table/counter-set.ts";
@@ -56,11 +58,8 @@ import { isFalsePositiveMarker, type MetadataWriter, readPathMetrics } from "../
 import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DISABLE_FORWARD,
-  ATTRIBUTE_FORWARD_CONTEXT_IPV4,
   ATTRIBUTE_HEALTH_CHECK,
-  ATTRIBUTE_ICMP_ERROR_IPV4,
   ATTRIBUTE_PATH_METRICS,
-  ATTRIBUTE_REVERSE_CONTEXT_IPV4,
   ATTRIBUTE_UUID,
   CONTROL_DELETE_SESSION,
   CONTROL_DISABLE_METADATA,
@@ -327,7 +326,7 @@ export class SlowPath {
   /** Whether the metadata read last is on a packet of this session, which goes on: none of a router's own, and of no other session. */
   #isOf(session: number): boolean {
     const { parsed } = this.#reader;
-    if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_ICMP_ERROR_IPV4)) return false;
+    if (parsed.has(ATTRIBUTE_CONTROL) || tellsIcmpError(parsed)) return false;
     if (!parsed.has(ATTRIBUTE_UUID)) return true;
     readUuid(this.#security.told, parsed, this.#reader.words);
     return this.#sessions.table.hasUuid(session, this.#reader.words);
@@ -405,8 +404,8 @@ export class SlowPath {
           removeBeforePayload(batch, i, key, parsed.totalLength);
           return OK;
         }
-        if (parsed.has(ATTRIBUTE_ICMP_ERROR_IPV4)) {
-          const location = getI32(this.#security.told, parsed.offsetOf(ATTRIBUTE_ICMP_ERROR_IPV4));
+        if (tellsIcmpError(parsed)) {
+          const location = readErrorLocation(this.#security.told, parsed, paths[path].remote);
           return this.#errors.fromPeer(batch, key, parsed.totalLength, session, direction, location, nowMs);
         }
         if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
@@ -446,15 +445,14 @@ export class SlowPath {
   #isNew(bytes: Uint8Array, key: Int32Array, session: number, direction: number): boolean {
     const number = readPacketNumber(this.#security.told, this.#reader.parsed);
     if (number === NOT_NUMBERED) return true;
-    if (direction === FORWARD && !this.#reader.parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4))
-      this.#heardBare(bytes, key, session);
+    if (direction === FORWARD && !hasContext(this.#reader.parsed, FORWARD)) this.#heardBare(bytes, key, session);
     const row = this.#duplication.rowOf(session, direction);
     return row < 0 || this.#sessions.duplicates.isNew(row, number);
   }
 
   /** Take the one frame in `piece` through the slow path and count what becomes of it. */
   #takePiece(piece: FrameBatch, key: Int32Array, interfaceId: number, nowMs: number): void {
-    let verdict = decodeFrame(piece.view, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key, 0);
+    let verdict = decodeFrame(piece.view, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key, 0, true);
     if (verdict === OK) {
       const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
       verdict = flow < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, flow, nowMs);
@@ -467,7 +465,7 @@ export class SlowPath {
     const parsed = this.#reader.parsed;
     const { table } = this.#sessions;
     // Header attributes alone (a health check) ride on a packet that says nothing about the handshake.
-    if (!parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) return OK;
+    if (!hasContext(parsed, FORWARD)) return OK;
     if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
     readUuid(this.#security.told, parsed, this.#reader.words);
     if (!table.hasUuid(session, this.#reader.words)) {
@@ -502,7 +500,7 @@ export class SlowPath {
   #reverseMetadata(session: number, nowMs: number): number {
     const parsed = this.#reader.parsed;
     const { table } = this.#sessions;
-    if (!parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) {
+    if (!hasContext(parsed, REVERSE)) {
       return this.#from.state[this.#fromRow] === SIDE_SENDING ? DROP_METADATA_MISSING : OK;
     }
     if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
@@ -524,13 +522,12 @@ export class SlowPath {
     const { told } = this.#security;
     if (!this.#reader.speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     const reason = told[parsed.offsetOf(ATTRIBUTE_CONTROL)];
-    if (parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) || parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4))
-      this.#passOn(session, direction);
-    if (parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) {
+    if (hasContext(parsed, FORWARD) || hasContext(parsed, REVERSE)) this.#passOn(session, direction);
+    if (hasContext(parsed, FORWARD)) {
       // Metadata alone, of a session that the peer tells us of again: answered as on any packet.
       handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);
       this.#signals.generateIfDue(session, nowMs);
-    } else if (direction === REVERSE && parsed.has(ATTRIBUTE_REVERSE_CONTEXT_IPV4)) {
+    } else if (direction === REVERSE && hasContext(parsed, REVERSE)) {
       handshake.heardReverseMetadata(this.#from, this.#fromRow, nowMs);
     }
     if (reason === CONTROL_DELETE_SESSION) {

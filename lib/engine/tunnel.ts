@@ -59,7 +59,7 @@ export class Tunnel {
     frame.bytes = bytes;
     frame.offset[0] = offset;
     frame.length[0] = length;
-    decodeFrame(frame.view, offset, length, path.interfaceId, ANY_MAC, 0, key, 0);
+    decodeFrame(frame.view, offset, length, path.interfaceId, ANY_MAC, 0, key, 0, true);
     changeChecksum(bytes, key, -1);
     // A session may have been told where the peer was before.
     const header = key[AT_L3];
@@ -85,7 +85,7 @@ export class Tunnel {
       : 0;
     if (!this.#marks.has(protocol)) return DROP_METADATA_UNEXPECTED;
     removeUdpHeader(batch, i, key, protocol, parsed.totalLength);
-    const decoded = decodeFrame(batch.view, batch.offset[i], batch.length[i], interfaceId, ANY_MAC, 0, key, 0);
+    const decoded = decodeFrame(batch.view, batch.offset[i], batch.length[i], interfaceId, ANY_MAC, 0, key, 0, true);
     if (decoded !== OK) return decoded;
     // A session's packet, and not another one of these.
     if ((key[KEY_PORTS] & 0xffff) === BFD_PORT_PEER) return DROP_METADATA_UNEXPECTED;

@@ -20,6 +20,8 @@ export interface DevicePortOptions {
   readonly filter?: string;
   /** Instead of "arp or ip" in that. */
   readonly frames?: string;
+  /** IPv6 instead, with what is sent to its groups. */
+  readonly ipv6?: boolean;
   readonly promiscuous?: boolean;
   /** Instead of a device: this end of a wire. */
   readonly end?: WireEnd;
@@ -231,10 +233,13 @@ function readFacts(options: DevicePortOptions): DeviceFacts {
   const text = Buffer.from(mac)
     .toString("hex")
     .replace(/..(?!$)/g, "$&:");
+  const frames = options.frames ?? (options.ipv6 ? "ip6" : "arp or ip");
+  // 33:33: RFC 2464, 7.
+  const groups = options.ipv6 ? "ether[0:2] = 0x3333" : "ether broadcast";
   return {
     mac,
     deviceMtu,
     mtu: Math.min(options.mtu ?? deviceMtu, deviceMtu),
-    filter: options.filter ?? `(${options.frames ?? "arp or ip"}) and (ether dst ${text} or ether broadcast)`,
+    filter: options.filter ?? `(${frames}) and (ether dst ${text} or ${groups})`,
   };
 }

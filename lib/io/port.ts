@@ -18,6 +18,9 @@ export const FRAME_TRUNCATED = 2;
 /** A flag column bit: FRAME_CHECKSUM_PARTIAL is what the kernel says. Without it, nobody has looked yet. */
 export const FRAME_CHECKSUM_KNOWN = 4;
 
+/** From this bit of the flag column on: 0, or why the port refuses the frame (a verdict), which is nobody's then. */
+export const FRAME_REFUSED_SHIFT = 8;
+
 /** In the segmentSize column: a super-frame whose sender's segment size is not known. */
 export const SEGMENT_SIZE_UNKNOWN = 0xffff;
 

@@ -10,6 +10,8 @@ export interface MonitorStart<Config> {
   readonly clockStartUs: number;
   /** Wait for `begin` with ports open. */
   readonly waits: boolean;
+  /** The address book of who has read the configuration. */
+  readonly names: Uint8Array;
 }
 
 export type ToMonitor<Policy> =

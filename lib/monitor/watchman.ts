@@ -4,7 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Egress } from "../engine/egress.ts";
 import type { Resolver } from "../engine/resolver.ts";
-import { FrameBatch, type WakingPort } from "../io/port.ts";
+import { FRAME_REFUSED_SHIFT, FrameBatch, type Port, type WakingPort } from "../io/port.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { ANY_MAC, decodeFrame, KEY_ROW_WORDS } from "../wire/flow-key.ts";
 import { OK, PUNT_ARP } from "../wire/verdict.ts";
@@ -13,6 +13,9 @@ import type { Monitor } from "./monitor.ts";
 /** What the watchman's ports let through: the kernel keeps all other frames away from them. */
 export const WATCHED_FRAMES =
   "(ip and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (arp and arp[6:2] = 2)";
+/** The same on an IPv6 interface. */
+export const WATCHED_FRAMES_IPV6 =
+  "(ip6 and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (icmp6 and ip6[40] = 136)";
 
 const BATCH_FRAMES = 64;
 /** Batches of one port in one go. */
@@ -26,8 +29,9 @@ export function keepWatch(parts: {
   resolver: Resolver;
   egress: Egress;
   interfaces: readonly RouterInterface[];
-  /** ports[i] is interfaces[i]'s. */
-  ports: readonly WakingPort[];
+  /** ports[i] is interfaces[i]'s: what gives its frames, and what wakes. */
+  ports: readonly Port[];
+  devices: readonly WakingPort[];
   clock: Clock;
   /** Told each verdict that is a drop. */
   dropped: (verdict: number) => void;
@@ -40,7 +44,10 @@ export function keepWatch(parts: {
 
   const take = (port: number, nowMs: number): void => {
     for (let i = 0; i < batch.count; i++) {
-      const verdict = decodeFrame(batch.view, batch.offset[i], batch.length[i], port, ANY_MAC, 0, key, 0);
+      const { isIpv6 } = parts.interfaces[port];
+      const refused = batch.flags[i] >>> FRAME_REFUSED_SHIFT;
+      const verdict =
+        refused || decodeFrame(batch.view, batch.offset[i], batch.length[i], port, ANY_MAC, 0, key, 0, isIpv6);
       if (verdict === PUNT_ARP) resolver.receive(batch, i, port, Math.floor(nowMs));
       else dropped(verdict === OK ? monitor.receive(batch, i, key, nowMs) : verdict);
     }
@@ -62,7 +69,7 @@ export function keepWatch(parts: {
     clearTimeout(timer);
     timer = setTimeout(turn, Math.max(0, Math.min(dueMs, neighborsMs) - clock.nowUs() / 1000));
   };
-  for (const port of ports) port.onReadable(turn);
+  for (const device of parts.devices) device.onReadable(turn);
   turn();
   return (silent = false) => {
     if (silent) turn();

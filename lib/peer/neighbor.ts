@@ -1,4 +1,4 @@
-// Neighbors: IPv4 address on an interface → MAC address (RFC 826, aging in the manner of RFC 4861 section 7.3). A
+// Neighbors: address on an interface → MAC address (RFC 826, aging in the manner of RFC 4861 section 7.3). A
 // machine without I/O: `want` and `learn` change states, `due` says which requests to send, the engine sends them.
 //
 //   INCOMPLETE ──learn──► REACHABLE ──30 s──► PROBING ──3 unanswered──► INCOMPLETE ──3 unanswered──► FAILED
@@ -13,6 +13,7 @@
 
 import { elapsedMs } from "../base/clock.ts";
 import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
+import { addressBook } from "../table/address-book.ts";
 
 export const NEIGHBOR_INCOMPLETE = 1;
 export const NEIGHBOR_REACHABLE = 2;
@@ -102,6 +103,7 @@ export class NeighborTable {
       this.#rows.set(keyOf(interfaceId, address), row);
       this.interfaceId[row] = interfaceId;
       this.address[row] = address;
+      addressBook.pin(address);
       this.#enter(row, NEIGHBOR_INCOMPLETE, nowMs);
     }
     this.retry(row, nowMs);
@@ -270,6 +272,7 @@ export class NeighborTable {
       if (oldest < 0 || this.#idleMs(row, nowMs) > this.#idleMs(oldest, nowMs)) oldest = row;
     }
     if (oldest >= 0) {
+      addressBook.unpin(this.address[oldest]);
       this.#rows.delete(keyOf(this.interfaceId[oldest], this.address[oldest]));
       this.#confirmedMs[oldest] = 0;
       this.#disputedMs[oldest] = Number.NEGATIVE_INFINITY;

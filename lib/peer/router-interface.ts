@@ -1,4 +1,7 @@
 // An interface of the router as the planes above see it: addresses, MAC, MTU. Made once at start by control/compile.ts.
+// It is of one family: a device with both has two interfaces.
+
+import { isLinkLocal, sharesPrefix } from "../table/address-book.ts";
 
 export interface RouterInterface {
   /** Row number; also the ingress interface in a flow key. */
@@ -12,6 +15,8 @@ export interface RouterInterface {
   readonly tenant: number;
   /** Answer pings of our addresses; false where the kernel has them too and answers itself. */
   readonly answersEcho: boolean;
+  /** Its addresses are names of IPv6 addresses (table/address-book.ts). */
+  readonly isIpv6: boolean;
   /** Take frames for any station: captures made elsewhere. */
   readonly acceptAnyMac: boolean;
   /** First 2 and last 4 bytes of the port's MAC address */
@@ -21,11 +26,6 @@ export interface RouterInterface {
   readonly mtu: number;
 }
 
-/** The network mask of a prefix length, as int32. */
-export function maskOf(length: number): number {
-  return length === 0 ? 0 : -1 << (32 - length);
-}
-
 /** Whether `address` is the router's own on this interface. */
 export function isOwnAddress(at: RouterInterface, address: number): boolean {
   return at.addresses.some((own) => own.address === address);
@@ -33,13 +33,15 @@ export function isOwnAddress(at: RouterInterface, address: number): boolean {
 
 /** The router's own address in the subnet of `neighbor`, or its first address. The source of ARP and of waypoint packets. */
 export function sourceAddressFor(at: RouterInterface, neighbor: number): number {
-  const subnet = at.addresses.find((own) => ((own.address ^ neighbor) & maskOf(own.length)) === 0);
+  const subnet = at.addresses.find((own) => sharesPrefix(own.address, neighbor, own.length));
   return (subnet ?? at.addresses[0]).address;
 }
 
 /** Whether `address` is in a subnet of this interface. */
 export function isOnLink(at: RouterInterface, address: number): boolean {
-  return at.addresses.some((own) => ((own.address ^ address) & maskOf(own.length)) === 0);
+  return (
+    at.addresses.some((own) => sharesPrefix(own.address, address, own.length)) || (at.isIpv6 && isLinkLocal(address))
+  );
 }
 
 /** The address to resolve for a packet to `destination` leaving here: itself when on-link, else the gateway; null = no way. */

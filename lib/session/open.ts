@@ -13,6 +13,7 @@ import { KEY_STRIDE } from "../crypto/packet-crypto.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
+import { addressBook } from "../table/address-book.ts";
 import type { DuplicateTable } from "../table/duplicate-table.ts";
 import {
   EGRESS_SHIFT,
@@ -218,6 +219,7 @@ export class Sessions {
   goOn(session: number, nowMs: number): boolean {
     const { table } = this;
     if (!this.#byUuid.insert(session)) return false;
+    this.#pin(session);
     this.#tenantSessions[table.tenant[session]]++;
     this.#loads.opened(table.servicePath[session]);
     for (const { path } of table.sides) if (path[session] >= 0) this.paths[path[session]].sessions++;
@@ -423,6 +425,7 @@ export class Sessions {
     table.forwardFlow[session] = forward;
     table.reverseFlow[session] = reverse;
     table.context.set(context, session * 4);
+    this.#pin(session);
     table.sourceRouter[session] = request.sourceRouter;
     table.payload[session] = request.payload;
     table.payloadPolicy[session] = request.payloadPolicy;
@@ -454,8 +457,16 @@ export class Sessions {
     this.#tenantSessions[tenant]--;
     if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
     this.#byUuid.remove(session);
+    addressBook.unpin(table.context[session * 4]);
+    addressBook.unpin(table.context[session * 4 + 1]);
     table.free(session);
     this.closedTotal++;
+  }
+
+  /** Its hosts' addresses are in use; all others in its flows are the configuration's. */
+  #pin(session: number): void {
+    addressBook.pin(this.table.context[session * 4]);
+    addressBook.pin(this.table.context[session * 4 + 1]);
   }
 
   removeFlow(flow: number): void {

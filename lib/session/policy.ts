@@ -3,6 +3,7 @@
 // replay and explain.
 
 import type { Security } from "../crypto/key-ring.ts";
+import { sharesPrefix } from "../table/address-book.ts";
 import type { PrefixTrie } from "../table/prefix-trie.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 import type { LocalRoute, PeerRoute, ServicePolicy } from "./service-route.ts";
@@ -59,7 +60,7 @@ export class Policy {
   /** Destination prefix → row in #groups: the services that have this prefix, most specific transport first. */
   readonly #destinations: PrefixTrie;
   readonly #groups: readonly (readonly { service: number; transport: ServiceTransport }[])[];
-  readonly #matches = new Int32Array(33);
+  readonly #matches = new Int32Array(129);
 
   constructor(parts: {
     tenants: readonly Tenant[];
@@ -116,7 +117,7 @@ export class Policy {
   contains(service: number, destination: number, protocol: number, destinationPort: number): boolean {
     const { prefixes, transports } = this.services[service];
     return (
-      prefixes.some(({ address, length }) => length === 0 || (address ^ destination) >>> (32 - length) === 0) &&
+      prefixes.some(({ address, length }) => sharesPrefix(address, destination, length)) &&
       transports.some((transport) => carries(transport, protocol, destinationPort))
     );
   }

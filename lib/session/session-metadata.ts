@@ -5,8 +5,11 @@ import { getI32, getU32 } from "../base/bytes.ts";
 import { encryptsMetadata } from "../crypto/key-ring.ts";
 import { HEADROOM, TAILROOM } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
+import { addressBook, isName } from "../table/address-book.ts";
 import { CARRIED_BYTES } from "../table/carried-attributes.ts";
 import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
+import { PROTOCOL_ICMP } from "../wire/flow-key.ts";
+import { PROTOCOL_ICMPV6 } from "../wire/ipv6.ts";
 import { copyUnknown, type MetadataWriter, type ParsedMetadata } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
@@ -15,13 +18,16 @@ import {
   ATTRIBUTE_DUPLICATE_SEQUENCE,
   ATTRIBUTE_ENCRYPTED_FROM,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
+  ATTRIBUTE_FORWARD_CONTEXT_IPV6,
   ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_ICMP_ERROR_IPV4,
+  ATTRIBUTE_ICMP_ERROR_IPV6,
   ATTRIBUTE_PATH_ID,
   ATTRIBUTE_PATH_METRICS,
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
   ATTRIBUTE_REMAINING_TIME,
   ATTRIBUTE_REVERSE_CONTEXT_IPV4,
+  ATTRIBUTE_REVERSE_CONTEXT_IPV6,
   ATTRIBUTE_SECURITY_ID,
   ATTRIBUTE_SECURITY_KEY,
   ATTRIBUTE_SECURITY_POLICY,
@@ -46,6 +52,9 @@ const HEALTH_CHECK_REQUEST = 1;
 /** Attribute 15 of a session whose payload is not encrypted. */
 export const NO_POLICY_NAME = "none";
 const NO_POLICY = new TextEncoder().encode(NO_POLICY_NAME);
+
+const CONTEXT_IPV4 = [ATTRIBUTE_FORWARD_CONTEXT_IPV4, ATTRIBUTE_REVERSE_CONTEXT_IPV4];
+const CONTEXT_IPV6 = [ATTRIBUTE_FORWARD_CONTEXT_IPV6, ATTRIBUTE_REVERSE_CONTEXT_IPV6];
 
 /** Of packets that have none: see table/duplicate-table.ts. */
 export const NOT_NUMBERED = -1;
@@ -90,7 +99,7 @@ export class SessionMetadata {
     this.#begin(version, number);
     if (alone) writer.u8(ATTRIBUTE_CONTROL, CONTROL_KEEP_ALIVE);
     writer.copy("header", table.carried.header(session, FORWARD));
-    writer.contextIpv4(ATTRIBUTE_FORWARD_CONTEXT_IPV4, context[at], context[at + 1], context[at + 2], context[at + 3]);
+    this.#context(FORWARD, context[at], context[at + 1], context[at + 2], context[at + 3]);
     writer.uuid(ATTRIBUTE_UUID, table.uuid, at);
     writer.text(ATTRIBUTE_TENANT, this.#policy.tenants[table.tenant[session]].nameBytes);
     writer.text(ATTRIBUTE_SERVICE, this.#policy.services[table.service[session]].nameBytes);
@@ -152,7 +161,8 @@ export class SessionMetadata {
   /** That an ICMP error is behind it, and which device raised it (protocol sheet 2.5). */
   writeIcmpError(location: number, version: number): number {
     this.#begin(version);
-    this.#writer.u32(ATTRIBUTE_ICMP_ERROR_IPV4, location);
+    if (isName(location)) this.#writer.ipv6(ATTRIBUTE_ICMP_ERROR_IPV6, addressBook, location);
+    else this.#writer.u32(ATTRIBUTE_ICMP_ERROR_IPV4, location);
     return this.#writer.end();
   }
 
@@ -169,6 +179,15 @@ export class SessionMetadata {
     return this.#writer.end();
   }
 
+  /** A 5-tuple in the form of its family. */
+  #context(direction: number, source: number, destination: number, ports: number, protocol: number): void {
+    const writer = this.#writer;
+    if (isName(source)) {
+      const said = protocol === PROTOCOL_ICMP ? PROTOCOL_ICMPV6 : protocol;
+      writer.contextIpv6(CONTEXT_IPV6[direction], addressBook, source, destination, ports, said);
+    } else writer.contextIpv4(CONTEXT_IPV4[direction], source, destination, ports, protocol);
+  }
+
   #begin(version: number, number = NOT_NUMBERED): void {
     this.#writer.begin();
     this.#writer.u32(ATTRIBUTE_SECURITY_ID, version);
@@ -180,13 +199,7 @@ export class SessionMetadata {
     const at = session * 4;
     const { context, uuid, carried } = this.#table;
     writer.copy("header", carried.header(session, REVERSE));
-    writer.contextIpv4(
-      ATTRIBUTE_REVERSE_CONTEXT_IPV4,
-      context[at + 1],
-      context[at],
-      swapPorts(context[at + 2]),
-      context[at + 3],
-    );
+    this.#context(REVERSE, context[at + 1], context[at], swapPorts(context[at + 2]), context[at + 3]);
     writer.uuid(ATTRIBUTE_UUID, uuid, at);
     writer.text(ATTRIBUTE_DESTINATION_ROUTER, this.names.bytes(0));
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
@@ -266,14 +279,13 @@ export class ForwardMetadata {
 /** Read what opening a session needs. Returns OK, or DROP_METADATA_CONTEXT when the context, identifier, tenant or service is missing. */
 export function readForwardMetadata(bytes: Uint8Array, parsed: ParsedMetadata, into: ForwardMetadata): number {
   if (
-    !parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4) ||
+    !readContext(bytes, parsed, FORWARD, into.context) ||
     !parsed.has(ATTRIBUTE_UUID) ||
     !parsed.has(ATTRIBUTE_TENANT) ||
     !parsed.has(ATTRIBUTE_SERVICE)
   ) {
     return DROP_METADATA_CONTEXT;
   }
-  readContext(bytes, parsed.offsetOf(ATTRIBUTE_FORWARD_CONTEXT_IPV4), into.context);
   readUuid(bytes, parsed, into.uuid);
   into.tenant = readText(bytes, parsed, ATTRIBUTE_TENANT);
   into.service = readText(bytes, parsed, ATTRIBUTE_SERVICE);
@@ -286,12 +298,56 @@ export function readForwardMetadata(bytes: Uint8Array, parsed: ParsedMetadata, i
   return OK;
 }
 
-/** Four words of a context attribute's value: source, destination, ports, protocol. */
-export function readContext(bytes: Uint8Array, at: number, into: Int32Array): void {
-  into[0] = getI32(bytes, at);
-  into[1] = getI32(bytes, at + 4);
-  into[2] = getI32(bytes, at + 8);
-  into[3] = bytes[at + 12];
+/** Whether there is a context of this direction, of either family. */
+export function hasContext(parsed: ParsedMetadata, direction: number): boolean {
+  return parsed.has(CONTEXT_IPV4[direction]) || parsed.has(CONTEXT_IPV6[direction]);
+}
+
+/**
+ * Four words of the context of this direction: source, destination, ports, protocol. False where there is none, or one
+ * with addresses that no host has or that there is no more room for.
+ */
+export function readContext(bytes: Uint8Array, parsed: ParsedMetadata, direction: number, into: Int32Array): boolean {
+  if (parsed.has(CONTEXT_IPV4[direction])) {
+    const at = parsed.offsetOf(CONTEXT_IPV4[direction]);
+    into[0] = getI32(bytes, at);
+    into[1] = getI32(bytes, at + 4);
+    into[2] = getI32(bytes, at + 8);
+    into[3] = bytes[at + 12];
+    // Names are this router's own.
+    return !isName(into[0]) && !isName(into[1]);
+  }
+  if (!parsed.has(CONTEXT_IPV6[direction])) return false;
+  const at = parsed.offsetOf(CONTEXT_IPV6[direction]);
+  into[0] = readName(bytes, at);
+  into[1] = readName(bytes, at + 16);
+  into[2] = getI32(bytes, at + 32);
+  into[3] = bytes[at + 36] === PROTOCOL_ICMPV6 ? PROTOCOL_ICMP : bytes[at + 36];
+  return into[0] !== 0 && into[1] !== 0;
+}
+
+/** Whether an ICMP error is behind the metadata. */
+export function tellsIcmpError(parsed: ParsedMetadata): boolean {
+  return parsed.has(ATTRIBUTE_ICMP_ERROR_IPV4) || parsed.has(ATTRIBUTE_ICMP_ERROR_IPV6);
+}
+
+/** The address of the device that raised it; `otherwise` where what is said is no host's. */
+export function readErrorLocation(bytes: Uint8Array, parsed: ParsedMetadata, otherwise: number): number {
+  if (parsed.has(ATTRIBUTE_ICMP_ERROR_IPV6))
+    return readName(bytes, parsed.offsetOf(ATTRIBUTE_ICMP_ERROR_IPV6)) || otherwise;
+  const location = getI32(bytes, parsed.offsetOf(ATTRIBUTE_ICMP_ERROR_IPV4));
+  return isName(location) ? otherwise : location;
+}
+
+function readName(bytes: Uint8Array, at: number): number {
+  const nowMs = performance.now() | 0;
+  return addressBook.enter(
+    getI32(bytes, at),
+    getI32(bytes, at + 4),
+    getI32(bytes, at + 8),
+    getI32(bytes, at + 12),
+    nowMs,
+  );
 }
 
 /** The session identifier as four words; call only when it is present. */

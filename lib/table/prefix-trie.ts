@@ -3,9 +3,12 @@
 // a value exists only where two prefixes part. So n prefixes need at most 2n + 1 nodes, whatever their lengths, and
 // a lookup visits at most 33. Read by the slow path only; built anew when the configuration changes, never pruned.
 //
+// IPv6 prefixes, which are few, stand in a list, longest first.
+//
 // All memory is taken at construction (17 bytes a node). Full: insert returns false and nothing changes.
 
 import { invariant } from "../base/invariant.ts";
+import { isName, sharesPrefix } from "./address-book.ts";
 
 const ROOT = 0;
 const NO_VALUE = -1;
@@ -21,6 +24,7 @@ export class PrefixTrie {
   readonly #path = new Int32Array(33);
   #nodes = 1;
   #count = 0;
+  readonly #named: { address: number; length: number; value: number }[] = [];
 
   constructor(capacityPrefixes: number) {
     this.capacity = capacityPrefixes;
@@ -41,9 +45,11 @@ export class PrefixTrie {
    * false, changing nothing, when the prefix has a value already or the trie is full.
    */
   insert(address: number, prefixLength: number, value: number): boolean {
-    invariant(prefixLength >= 0 && prefixLength <= 32, "prefix trie: a prefix length is 0 to 32");
+    const longest = isName(address) ? 128 : 32;
+    invariant(prefixLength >= 0 && prefixLength <= longest, "prefix trie: a prefix length is 0 to 32, or 128");
     invariant(value >= 0 && (value | 0) === value, "prefix trie: a value is an int32 from 0");
     if (this.#count >= this.capacity) return false;
+    if (isName(address)) return this.#insertNamed(address, prefixLength, value);
     let node = ROOT;
     while (this.#length[node] < prefixLength) {
       const branch = this.#branch(node, address);
@@ -69,13 +75,26 @@ export class PrefixTrie {
     return true;
   }
 
+  #insertNamed(address: number, length: number, value: number): boolean {
+    const same = (one: { address: number; length: number }) =>
+      one.length === length && sharesPrefix(one.address, address, length);
+    if (this.#named.some(same)) return false;
+    this.#named.push({ address, length, value });
+    this.#named.sort((a, b) => b.length - a.length);
+    this.#count++;
+    return true;
+  }
+
   /** The value of the longest prefix that contains `address`, or -1. */
   find(address: number): number {
+    if (isName(address))
+      return this.#named.find((one) => sharesPrefix(one.address, address, one.length))?.value ?? NO_VALUE;
     return this.matches(address, this.#path) === 0 ? NO_VALUE : this.#path[0];
   }
 
-  /** Fill `out` with the values of every prefix that contains `address`, longest first, as many as fit (33 always do). Returns how many. */
+  /** Fill `out` with the values of every prefix that contains `address`, longest first, as many as fit (33 always do, of IPv6 129). Returns how many. */
   matches(address: number, out: Int32Array): number {
+    if (isName(address)) return this.#matchesNamed(address, out);
     let found = 0;
     let node = ROOT;
     do {
@@ -86,6 +105,14 @@ export class PrefixTrie {
     this.#path.subarray(0, found).reverse();
     const count = Math.min(found, out.length);
     if (out !== this.#path) for (let i = 0; i < count; i++) out[i] = this.#path[i];
+    return count;
+  }
+
+  #matchesNamed(address: number, out: Int32Array): number {
+    let count = 0;
+    for (const one of this.#named) {
+      if (count < out.length && sharesPrefix(one.address, address, one.length)) out[count++] = one.value;
+    }
     return count;
   }
 

@@ -116,6 +116,9 @@ const UNKNOWN_QUOTE = DROP_ICMP_ERROR;
 
 /** RFC 1812 5.3.7: 0/8, 127/8, and everything from 224 up (multicast, reserved, broadcast) is not routed. */
 const isNeverForwarded = (firstByte: number): boolean => firstByte === 0 || firstByte === 127 || firstByte >= 224;
+/** Names of IPv6 addresses begin with 127 (table/address-book.ts), and come only from ports that have given them. */
+const mayNotPass = (firstByte: number, named: boolean): boolean =>
+  isNeverForwarded(firstByte) && !(named && firstByte === 127);
 
 /** Whether the L4 payload from `at` to `end` begins with the SVR cookie. */
 const hasCookie = (view: DataView, at: number, end: number): boolean =>
@@ -124,7 +127,8 @@ const hasCookie = (view: DataView, at: number, end: number): boolean =>
 /**
  * Decode the frame at `offset`, `length` bytes long, received on `interfaceId`, whose own MAC address is
  * `macHigh` (first 2 bytes) and `macLow` (last 4, int32). Returns OK with the key row at rows[at] filled, PUNT_ARP (row
- * unset), PUNT_ICMP_ERROR or PUNT_FRAGMENT (row filled as for OK, ports 0), or a drop reason.
+ * unset), PUNT_ICMP_ERROR or PUNT_FRAGMENT (row filled as for OK, ports 0), or a drop reason. `named`: the interface is of
+ * IPv6, and its addresses are names.
  */
 export function decodeFrame(
   view: DataView,
@@ -135,6 +139,7 @@ export function decodeFrame(
   macLow: number,
   rows: Int32Array,
   at: number,
+  named = false,
 ): number {
   if (length < HEADER) return RUNT;
   // Both MAC addresses are three words: four bytes, two and two, four.
@@ -165,7 +170,7 @@ export function decodeFrame(
   const life = view.getInt32(l3 + 8);
   const source = view.getInt32(l3 + 12);
   const destination = view.getInt32(l3 + 16);
-  if (isNeverForwarded(source >>> 24) || isNeverForwarded(destination >>> 24)) return IP_ADDRESS;
+  if (mayNotPass(source >>> 24, named) || mayNotPass(destination >>> 24, named)) return IP_ADDRESS;
 
   const protocol = (life >>> 16) & 0xff;
   const l4 = l3 + headerLength;

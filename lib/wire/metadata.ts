@@ -224,6 +224,11 @@ export function readPathMetrics(bytes: Uint8Array, at: number, out: PathMetrics)
  * Which section an attribute goes to is told by the table. Names are short by configuration, so running out of
  * buffer is a programmer's error, as is a header attribute after a payload attribute.
  */
+/** What knows the four words of an IPv6 address by its name. */
+interface AddressWords {
+  word(name: number, n: number): number;
+}
+
 export class MetadataWriter {
   readonly buffer: Uint8Array;
   #at = 0;
@@ -323,6 +328,30 @@ export class MetadataWriter {
     setU32(this.buffer, at + 4, destination);
     setU32(this.buffer, at + 8, ports);
     this.buffer[at + 12] = protocol;
+  }
+
+  /** The same with 16-byte addresses, each four words of an address book. */
+  contextIpv6(
+    type: number,
+    book: AddressWords,
+    source: number,
+    destination: number,
+    ports: number,
+    protocol: number,
+  ): void {
+    const at = this.#attribute(type, 37);
+    this.#ipv6(at, book, source);
+    this.#ipv6(at + 16, book, destination);
+    setU32(this.buffer, at + 32, ports);
+    this.buffer[at + 36] = protocol;
+  }
+
+  ipv6(type: number, book: AddressWords, name: number): void {
+    this.#ipv6(this.#attribute(type, 16), book, name);
+  }
+
+  #ipv6(at: number, book: AddressWords, name: number): void {
+    for (let n = 0; n < 4; n++) setU32(this.buffer, at + 4 * n, book.word(name, n));
   }
 
   /** Four words of a session table's column from `at`. */

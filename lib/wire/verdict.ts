@@ -56,7 +56,27 @@ export const DROP_LOOP = reason("loop", "The source MAC address is this interfac
 export const DROP_SOURCE_MAC = reason("source-mac", "The source MAC address is a group address.");
 export const DROP_VLAN = reason("vlan", "The frame has a VLAN tag; this version handles untagged frames.");
 export const DROP_ETHERTYPE = reason("ethertype", "Neither IPv4 nor ARP.");
-export const DROP_IPV6 = reason("ipv6", "An IPv6 packet; this version forwards IPv4.");
+export const DROP_IPV6 = reason("ipv6", "An IPv6 packet on an interface that has no IPv6 address.");
+export const DROP_IPV6_EXTENSION = reason(
+  "ipv6-extension",
+  "Extension headers that do not fit, more than eight, or with a hop of their own (RFC 5095).",
+);
+export const DROP_IPV6_FRAGMENT = reason(
+  "ipv6-fragment",
+  "A piece of an ICMPv6 message; this version puts together those of other protocols.",
+);
+export const DROP_UDP_UNCHECKED = reason(
+  "udp-unchecked",
+  "UDP without a checksum over IPv6, which RFC 8200 does not allow.",
+);
+export const DROP_NEIGHBOR_MALFORMED = reason(
+  "neighbor-malformed",
+  "A neighbor solicitation or advertisement that RFC 4861 does not allow, or one from beyond the link.",
+);
+export const DROP_ADDRESSES_FULL = reason(
+  "addresses-full",
+  "A packet with an IPv6 address of no session, while more of them are in use or were seen just now than there is room for.",
+);
 export const DROP_ARP_MALFORMED = reason("arp-malformed", "An ARP message that RFC 826 does not allow.");
 export const DROP_ARP_LIMIT = reason(
   "arp-limit",

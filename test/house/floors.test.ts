@@ -7,7 +7,7 @@ const FLOORS = [
   ["base"],
   ["wire"],
   ["table", "io", "crypto"],
-  ["peer"],
+  ["peer", "ipv6"],
   ["session"],
   ["engine"],
   ["monitor"],

@@ -2,6 +2,10 @@
 
 import { getI32, getU16, setU16, viewOf } from "../../lib/base/bytes.ts";
 import { formatAddress, parseAddress } from "../../lib/control/address-text.ts";
+import { FRAME_CHECKSUM_KNOWN } from "../../lib/io/port.ts";
+import { Inbound } from "../../lib/ipv6/inbound.ts";
+import { Outbound } from "../../lib/ipv6/outbound.ts";
+import { addressBook } from "../../lib/table/address-book.ts";
 import { ipv4HeaderChecksum, ipv4HeaderIsRight, l4IsRight } from "../../lib/wire/checksum.ts";
 import { writeEthernet } from "../../lib/wire/ethernet.ts";
 import {
@@ -17,6 +21,7 @@ import {
 } from "../../lib/wire/flow-key.ts";
 import { writeIcmp } from "../../lib/wire/icmp.ts";
 import { writeIpv4 } from "../../lib/wire/ipv4.ts";
+import { ETHERTYPE_IPV6 } from "../../lib/wire/ipv6.ts";
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import {
   ATTRIBUTE_SECURITY_KEY,
@@ -211,8 +216,27 @@ export interface SeenPacket extends Ends {
 const row = new Int32Array(KEY_ROW_WORDS);
 const parsed = new ParsedMetadata();
 
-export function seePacket(frame: Uint8Array): SeenPacket | undefined {
-  const verdict = decodeFrame(viewOf(frame), 0, frame.length, 0, ANY_MAC, 0, row, 0);
+const inbound = new Inbound(addressBook);
+const outbound = new Outbound(addressBook);
+
+/** A frame as hosts here make and read it, IPv4 in form; undefined where there is none. What is not IPv6 is as it is. */
+export function fromIpv6(wire: Uint8Array): Uint8Array | undefined {
+  if (wire.length < 14 || getU16(wire, 12) !== ETHERTYPE_IPV6) return wire;
+  const copy = wire.slice();
+  if (inbound.translate(copy, 0, copy.length, FRAME_CHECKSUM_KNOWN, 0) !== OK) return undefined;
+  return copy.slice(inbound.offset, inbound.offset + inbound.length);
+}
+
+/** The same frame as it is on an IPv6 wire. */
+export function toIpv6(frame: Uint8Array): Uint8Array {
+  const wire = new Uint8Array(frame.length + 64);
+  return wire.slice(0, outbound.translate(frame, 0, frame.length, wire, 0));
+}
+
+export function seePacket(wire: Uint8Array): SeenPacket | undefined {
+  const frame = fromIpv6(wire);
+  if (frame === undefined) return undefined;
+  const verdict = decodeFrame(viewOf(frame), 0, frame.length, 0, ANY_MAC, 0, row, 0, true);
   if (verdict !== OK && verdict !== PUNT_ICMP_ERROR) return undefined;
   const [l3, l4, at, end] = [row[AT_L3], row[AT_L4], row[AT_PAYLOAD], row[AT_END]];
   const protocol = frame[l3 + 9];

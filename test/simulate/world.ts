@@ -11,7 +11,8 @@ import { type Config, formatProblem, parseConfig } from "../../lib/control/confi
 import type { Engine } from "../../lib/engine/engine.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
-import { buildRouter, macOf, type Router } from "../../lib/router.ts";
+import { buildRouter, inOwnForm, macOf, type Router } from "../../lib/router.ts";
+import { isName } from "../../lib/table/address-book.ts";
 import {
   ARP_REPLY,
   ARP_REQUEST,
@@ -24,7 +25,7 @@ import {
 import { getMacHigh, getMacLow, writeEthernet } from "../../lib/wire/ethernet.ts";
 import { ETHERTYPE_ARP } from "../../lib/wire/flow-key.ts";
 import { printFrame } from "../../lib/wire/print.ts";
-import { type SeenPacket, seePacket } from "./packets.ts";
+import { fromIpv6, type SeenPacket, seePacket, toIpv6 } from "./packets.ts";
 import { SplitRouter } from "./split.ts";
 
 /** What becomes of a frame on a link: the frames that arrive now (none = lost), or later. */
@@ -93,8 +94,13 @@ export class SimHost {
     });
   }
 
+  get #isIpv6(): boolean {
+    return isName(this.#gateway);
+  }
+
   /** Send a frame made by packets.ts to the gateway. */
-  send(frame: Uint8Array, out: (frame: Uint8Array) => void): void {
+  send(frame: Uint8Array, put: (frame: Uint8Array) => void): void {
+    const out = this.#isIpv6 ? (one: Uint8Array) => put(toIpv6(one)) : put;
     if (this.#gatewayMac === null) {
       // Asked again with every frame: an answer may be lost.
       this.#waiting.push(frame);
@@ -107,7 +113,10 @@ export class SimHost {
     out(frame);
   }
 
-  receive(frame: Uint8Array, out: (frame: Uint8Array) => void): void {
+  receive(wire: Uint8Array, put: (frame: Uint8Array) => void): void {
+    const out = this.#isIpv6 ? (one: Uint8Array) => put(toIpv6(one)) : put;
+    const frame = fromIpv6(wire);
+    if (frame === undefined) return;
     if (getU16(frame, 12) === ETHERTYPE_ARP) {
       const sender = getArpSenderIp(frame, 14);
       const high = getMacHigh(frame, 14 + ARP_SENDER_MAC);
@@ -116,7 +125,7 @@ export class SimHost {
       const asked =
         getArpOperation(frame, 14) === ARP_REQUEST && getArpTargetIp(frame, 14) === parseAddress(this.address);
       if (asked && this.answersArp) out(this.#arp(ARP_REPLY, high, low, sender));
-      for (const waiting of this.#waiting.splice(0)) this.send(waiting, out);
+      for (const waiting of this.#waiting.splice(0)) this.send(waiting, put);
       return;
     }
     const packet = seePacket(frame);
@@ -185,7 +194,7 @@ export class World {
   restart(name: string, monitorState?: Uint8Array): Router {
     const ports = [...this.#portsOf.get(name)!.values()];
     const random = new SeededRandom(this.#seed++);
-    const router = buildRouter(this.#configs.get(name)!, ports, {
+    const router = buildRouter(this.#configs.get(name)!, inOwnForm(this.#configs.get(name)!, ports), {
       clock: this.clock,
       random,
       acceptAnyMac: false,

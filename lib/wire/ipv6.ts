@@ -1,0 +1,121 @@
+// HOT
+// IPv6 (RFC 8200), ICMPv6 (RFC 4443) and neighbor discovery (RFC 4861): where things are.
+//
+//   | 6, traffic class, flow label 4 | payload length 2 | next header | hop limit | source 16 | destination 16 |
+//   | extension header: next header, length in 8 bytes less the first | ...
+//   ^ l3 is the first byte
+
+import { getU16, setU16, setU32 } from "../base/bytes.ts";
+import { fold, sumWords } from "./checksum.ts";
+
+export const ETHERTYPE_IPV6 = 0x86dd;
+export const IPV6_PAYLOAD_LENGTH = 4;
+export const IPV6_NEXT_HEADER = 6;
+export const IPV6_HOP_LIMIT = 7;
+export const IPV6_SOURCE = 8;
+export const IPV6_DESTINATION = 24;
+export const IPV6_HEADER = 40;
+export const IPV6_FRAGMENT_HEADER = 8;
+/** What every link must take (RFC 8200, 5). */
+export const IPV6_MTU_MIN = 1280;
+
+export const PROTOCOL_ICMPV6 = 58;
+const HOP_BY_HOP = 0;
+const ROUTING = 43;
+const FRAGMENT = 44;
+const NO_NEXT = 59;
+const DESTINATION_OPTIONS = 60;
+/** More of them than any sender has a use for. */
+const EXTENSIONS_MAX = 8;
+
+export const ICMPV6_UNREACHABLE = 1;
+export const ICMPV6_TOO_BIG = 2;
+export const ICMPV6_TIME_EXCEEDED = 3;
+export const ICMPV6_PARAMETER_PROBLEM = 4;
+export const ICMPV6_ECHO = 128;
+export const ICMPV6_ECHO_REPLY = 129;
+export const NEIGHBOR_SOLICITATION = 135;
+export const NEIGHBOR_ADVERTISEMENT = 136;
+/** Type, code, checksum, flags or reserved, target: what is in front of the options of the last two. */
+export const NEIGHBOR_MESSAGE = 24;
+export const OPTION_SOURCE_MAC = 1;
+export const OPTION_TARGET_MAC = 2;
+
+/** The result of `walkHeaders`; the owner reuses one. */
+export class HeaderWalk {
+  /** The protocol behind the last extension header, and where that begins. */
+  protocol = 0;
+  l4 = 0;
+  /** Of a fragment header: offset in 8 bytes, more to come, identification. All 0 where there is none that matters (RFC 6946). */
+  fragmentOffset = 0;
+  moreFragments = false;
+  identification = 0;
+}
+
+/**
+ * Go through the extension headers of the packet at `l3`, which ends at `end`, once. False: one does not fit, there are
+ * more than eight, the next hop is in a routing header (RFC 5095), or there is nothing behind them.
+ */
+export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: HeaderWalk): boolean {
+  let protocol = bytes[l3 + IPV6_NEXT_HEADER];
+  let at = l3 + IPV6_HEADER;
+  into.fragmentOffset = 0;
+  into.moreFragments = false;
+  into.identification = 0;
+  for (let n = 0; ; n++) {
+    const isOptions = protocol === HOP_BY_HOP || protocol === DESTINATION_OPTIONS || protocol === ROUTING;
+    // Of a packet's later pieces nothing is known behind the fragment header.
+    if ((!isOptions && protocol !== FRAGMENT) || into.fragmentOffset > 0) break;
+    if (n === EXTENSIONS_MAX || at + 8 > end || (protocol === HOP_BY_HOP && n > 0)) return false;
+    if (protocol === ROUTING && bytes[at + 3] !== 0) return false;
+    if (protocol === FRAGMENT) {
+      const field = getU16(bytes, at + 2);
+      if (into.moreFragments) return false;
+      into.fragmentOffset = field >>> 3;
+      into.moreFragments = (field & 1) !== 0;
+      into.identification = getU16(bytes, at + 4) ^ getU16(bytes, at + 6);
+      protocol = bytes[at];
+      at += IPV6_FRAGMENT_HEADER;
+    } else {
+      protocol = bytes[at];
+      at += (bytes[at + 1] + 1) << 3;
+    }
+    if (at > end) return false;
+  }
+  into.protocol = protocol;
+  into.l4 = at;
+  return protocol !== NO_NEXT;
+}
+
+/** Whether the checksum of the ICMPv6 message bytes[l4..end) of the packet at `l3` is right. */
+export function icmpv6IsRight(bytes: Uint8Array, l3: number, l4: number, end: number): boolean {
+  return fold(icmpv6Sum(bytes, l3, l4, end)) === 0xffff;
+}
+
+/** Store the checksum of the ICMPv6 message bytes[l4..end) of the packet at `l3`. */
+export function completeIcmpv6(bytes: Uint8Array, l3: number, l4: number, end: number): void {
+  setU16(bytes, l4 + 2, 0);
+  setU16(bytes, l4 + 2, ~fold(icmpv6Sum(bytes, l3, l4, end)) & 0xffff);
+}
+
+function icmpv6Sum(bytes: Uint8Array, l3: number, l4: number, end: number): number {
+  const pseudo = sumWords(bytes, l3 + IPV6_SOURCE, l3 + IPV6_HEADER, end - l4 + PROTOCOL_ICMPV6);
+  return sumWords(bytes, l4, end, pseudo);
+}
+
+/** Write all of a header but the addresses. Returns the offset behind it. */
+export function writeIpv6(
+  bytes: Uint8Array,
+  l3: number,
+  trafficClass: number,
+  flowLabel: number,
+  payloadLength: number,
+  nextHeader: number,
+  hopLimit: number,
+): number {
+  setU32(bytes, l3, (6 << 28) | (trafficClass << 20) | flowLabel);
+  setU16(bytes, l3 + IPV6_PAYLOAD_LENGTH, payloadLength);
+  bytes[l3 + IPV6_NEXT_HEADER] = nextHeader;
+  bytes[l3 + IPV6_HOP_LIMIT] = hopLimit;
+  return l3 + IPV6_HEADER;
+}

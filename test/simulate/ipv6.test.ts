@@ -1,0 +1,148 @@
+// IPv6 on either side of each router: sessions of one family over paths of the other, and of both over the same.
+
+import test, { type ExecutionContext } from "ava";
+import type { Router } from "../../lib/router.ts";
+import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
+import { echoFrame, type SeenPacket } from "./packets.ts";
+import { AES_256, fabricText } from "./protection.ts";
+import { dropsOf } from "./topologies.ts";
+import { type Link, type SimHost, World } from "./world.ts";
+
+type Family = 4 | 6;
+
+const LAN = { 4: ["10.1.0.1", "10.1.0.2", 24], 6: ["2001:db8:1::1", "2001:db8:1::2", 64] } as const;
+const FAR = { 4: ["10.2.0.1", "10.2.0.2", 24], 6: ["2001:db8:2::1", "2001:db8:2::2", 64] } as const;
+const SERVED = { 4: "10.2.0.0/24", 6: "2001:db8:2::/64" } as const;
+const wanOf = (hop: number, family: Family) =>
+  family === 4 ? [`198.18.${hop}.1`, `198.18.${hop}.2`, 24] : [`2001:db8:ff${hop}::1`, `2001:db8:ff${hop}::2`, 64];
+
+interface Chain {
+  readonly world: World;
+  readonly client: SimHost;
+  readonly server: SimHost;
+  readonly routers: readonly Router[];
+  readonly wires: readonly Link[];
+  readonly lan: Link;
+  readonly far: Link;
+}
+
+/** client ─ r0 ─ r1 ... ─ server; `wires` has the family of each hop. */
+function chain(hosts: Family, wires: readonly Family[], sealed = false): Chain {
+  const world = new World();
+  const fabric = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
+  const routers = Array.from({ length: wires.length + 1 }, (_, n) => {
+    const last = n === wires.length;
+    const interfaces: string[] = [];
+    const peers: string[] = [];
+    const security = sealed ? ", security: fabric" : "";
+    if (n === 0)
+      interfaces.push(`{ name: lan0, device: lan0, addresses: ["${LAN[hosts][0]}/${LAN[hosts][2]}"], tenant: corp }`);
+    if (last) interfaces.push(`{ name: lan0, device: lan0, addresses: ["${FAR[hosts][0]}/${FAR[hosts][2]}"] }`);
+    if (n > 0) {
+      const [left, right, length] = wanOf(n - 1, wires[n - 1]);
+      interfaces.push(`{ name: up, device: up, addresses: ["${right}/${length}"] }`);
+      peers.push(`{ name: r${n - 1}, paths: [{ interface: up, address: "${left}" }]${security} }`);
+    }
+    if (!last) {
+      const [left, right, length] = wanOf(n, wires[n]);
+      interfaces.push(`{ name: down, device: down, addresses: ["${left}/${length}"] }`);
+      peers.push(`{ name: r${n + 1}, paths: [{ interface: down, address: "${right}" }]${security} }`);
+    }
+    return world.addRouter(
+      `r${n}`,
+      `authority: acme
+router: r${n}
+sessions: { max: 256 }
+interfaces:
+${interfaces.map((item) => `  - ${item}`).join("\n")}
+tenants: [{ name: corp }]
+services: [{ name: app, addresses: ["${SERVED[hosts]}"], access: [corp]${sealed ? ", security: payload" : ""} }]
+service-routes: [{ service: app, ${last ? "interface: lan0" : `peer: r${n + 1}`} }]
+peers:
+${peers.map((item) => `  - ${item}`).join("\n")}
+${sealed ? `security-policies:\n  - { name: fabric, ${fabric} }\n  - { name: payload, ${AES_256} }` : ""}`,
+    );
+  });
+  const client = world.addHost("client", LAN[hosts][1], LAN[hosts][0]);
+  const server = world.addHost("server", FAR[hosts][1], FAR[hosts][0]);
+  const lan = world.join("lan", "client", "r0.lan0");
+  const links = wires.map((_, n) => world.join(`wan${n}`, `r${n}.down`, `r${n + 1}.up`));
+  const far = world.join("far", `r${wires.length}.lan0`, "server");
+  return { world, client, server, routers, wires: links, lan, far };
+}
+
+const REQUESTS = Array.from({ length: 20 }, (_, n) => `request ${n} `.repeat(1 + 4 * n));
+const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
+
+function right(
+  t: ExecutionContext,
+  { routers, wires, lan, far }: Chain,
+  families: readonly Family[],
+  hosts: Family,
+): void {
+  for (const router of routers) t.deepEqual(dropsOf(router), {});
+  const etherTypes = (link: Link) =>
+    new Set(link.seen.map(({ frame }) => (frame[12] << 8) | frame[13]).filter((type) => type !== 0x0806));
+  for (const [n, link] of [...wires, lan, far].entries()) {
+    t.deepEqual([...etherTypes(link)], [(families[n] ?? hosts) === 6 ? 0x86dd : 0x0800], link.name);
+    const packets = link.seen
+      .map(({ packet }) => packet)
+      .filter((packet): packet is SeenPacket => packet !== undefined);
+    t.true(packets.length > 0);
+    for (const packet of packets) t.true(packet.ipChecksumRight && packet.l4ChecksumRight, link.name);
+  }
+}
+
+const SHAPES: [hosts: Family, wires: Family[]][] = [
+  [6, [6]],
+  [6, [4]],
+  [4, [6]],
+  [6, [6, 6, 6]],
+  [4, [6, 4, 6]],
+  [6, [4, 6, 4]],
+];
+
+for (const [hosts, wires] of SHAPES) {
+  for (const sealed of [false, true]) {
+    const what = `IPv${hosts} over ${wires.map((family) => `IPv${family}`).join(", ")}${sealed ? ", signed and encrypted" : ""}`;
+    const ends = { source: LAN[hosts][1], destination: FAR[hosts][1], sourcePort: 40_000, destinationPort: 7 };
+
+    test(`TCP: ${what}`, (t) => {
+      const net = chain(hosts, wires, sealed);
+      const client = new TcpClient(net.world, net.client, ends, REQUESTS, 10);
+      net.client.onPacket = (packet) => client.receive(packet);
+      net.server.onPacket = tcpServer(net.world, net.server);
+      t.true(net.world.runUntil(() => client.state === "closed", 10_000));
+      t.deepEqual(client.answers, ANSWERS);
+      right(t, net, wires, hosts);
+    });
+
+    test(`UDP: ${what}`, (t) => {
+      const net = chain(hosts, wires, sealed);
+      const client = new UdpClient(net.world, net.client, ends, REQUESTS, 10);
+      net.client.onPacket = (packet) => client.receive(packet);
+      net.server.onPacket = udpServer(net.world, net.server);
+      t.true(net.world.runUntil(() => client.answers.length === REQUESTS.length, 10_000));
+      t.deepEqual(client.answers, ANSWERS);
+      right(t, net, wires, hosts);
+    });
+
+    test(`ICMP echo: ${what}`, (t) => {
+      const net = chain(hosts, wires, sealed);
+      const { client, server, world } = net;
+      server.onPacket = (packet) => {
+        if (packet.icmpType === 8)
+          world.send(server, echoFrame(server.address, client.address, 77, 1, packet.text, true));
+      };
+      for (let n = 0; n < 10; n++) {
+        world.send(client, echoFrame(client.address, server.address, 77, n, `ping ${n}`));
+        world.run(20);
+      }
+      t.deepEqual(
+        client.received.map(({ text }) => text),
+        Array.from({ length: 10 }, (_, n) => `ping ${n}`),
+      );
+      right(t, net, wires, hosts);
+    });
+  }
+}
