@@ -13,7 +13,7 @@ import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
 import type { AddressBook } from "../table/address-book.ts";
 import { ARP_LENGTH, ARP_REPLY, ARP_REQUEST, writeArp } from "../wire/arp.ts";
-import { addDelta, applyDelta, applyDeltaUdp, deltaU16, fold, pseudoSum, sumWords } from "../wire/checksum.ts";
+import { addDelta, applyDelta, applyDeltaUdp, fold, pseudoSum } from "../wire/checksum.ts";
 import {
   BROADCAST_HIGH,
   BROADCAST_LOW,
@@ -65,7 +65,6 @@ import {
   DROP_IP_TOTAL_LENGTH,
   DROP_IP_VERSION,
   DROP_IPV6_EXTENSION,
-  DROP_IPV6_FRAGMENT,
   DROP_L4_HEADER,
   DROP_NEIGHBOR_MALFORMED,
   DROP_NOT_OURS,
@@ -74,6 +73,7 @@ import {
   OK,
 } from "../wire/verdict.ts";
 import { icmpOf, restOf } from "./icmp-codes.ts";
+import { echoToIcmp } from "./icmp-echo.ts";
 
 const UDP_CHECKSUM = 6;
 const TCP_CHECKSUM = 16;
@@ -117,8 +117,8 @@ export class Inbound {
     if (!walkHeaders(bytes, l3, end, walk)) return DROP_IPV6_EXTENSION;
     const { l4, fragmentOffset, moreFragments } = walk;
     const isPiece = moreFragments || fragmentOffset > 0;
-    if (walk.protocol === PROTOCOL_ICMPV6) {
-      if (isPiece) return DROP_IPV6_FRAGMENT;
+    // Of pieces nobody makes neighbors (RFC 6980).
+    if (walk.protocol === PROTOCOL_ICMPV6 && !isPiece) {
       if (end - l4 < ICMP_HEADER) return DROP_L4_HEADER;
       const type = bytes[l4];
       if (type === NEIGHBOR_SOLICITATION || type === NEIGHBOR_ADVERTISEMENT)
@@ -137,14 +137,12 @@ export class Inbound {
     let newEnd = end;
     this.flags = flags;
     if (protocol === PROTOCOL_ICMPV6) {
-      protocol = PROTOCOL_ICMP;
       const type = bytes[l4];
-      if (type === ICMPV6_ECHO || type === ICMPV6_ECHO_REPLY) {
-        this.#echo(bytes, l3, l4, end);
-      } else if (type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER_PROBLEM) {
+      if (!isPiece && type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER_PROBLEM) {
         newEnd = this.#error(bytes, l3, l4, end);
         if (newEnd < 0) return DROP_ICMP_ERROR;
-      } else return DROP_ICMP_TYPE;
+        protocol = PROTOCOL_ICMP;
+      } else if (!isPiece && type !== ICMPV6_ECHO && type !== ICMPV6_ECHO_REPLY) return DROP_ICMP_TYPE;
     } else if (fragmentOffset === 0 && (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP)) {
       const field = l4 + (protocol === PROTOCOL_UDP ? UDP_CHECKSUM : TCP_CHECKSUM);
       if (field + 2 > end) return DROP_L4_HEADER;
@@ -173,6 +171,7 @@ export class Inbound {
       source,
       destination,
     );
+    if (protocol === PROTOCOL_ICMPV6 && !isPiece) echoToIcmp(this.#book, bytes, to + ETHERNET_HEADER, l4, newEnd);
     this.offset = to;
     this.length = newEnd - to;
     return OK;
@@ -213,17 +212,6 @@ export class Inbound {
     if (isPartial) setU16(bytes, field, named);
     else if (protocol === PROTOCOL_UDP) setU16(bytes, field, applyDeltaUdp(old, undone(delta)));
     else setU16(bytes, field, applyDelta(old, undone(delta)));
-  }
-
-  /** An echo becomes IPv4's, whose checksum has no pseudo header. */
-  #echo(bytes: Uint8Array, l3: number, l4: number, end: number): void {
-    const before = getU16(bytes, l4);
-    const type = bytes[l4] === ICMPV6_ECHO ? ICMP_ECHO : ICMP_ECHO_REPLY;
-    bytes[l4] = type;
-    const pseudo = fold(sumWords(bytes, l3 + IPV6_SOURCE, l3 + IPV6_HEADER, end - l4 + PROTOCOL_ICMPV6));
-    const delta = addDelta(deltaU16(before, (type << 8) | (before & 0xff)), undone(pseudo));
-    // A message may be all zero now, the one for which 0 is wrong and 0xFFFF right.
-    setU16(bytes, l4 + 2, applyDelta(getU16(bytes, l4 + 2), delta) || 0xffff);
   }
 
   /**

@@ -7,7 +7,7 @@ import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { copyBytes } from "../base/copy.ts";
 import { type AddressBook, isName } from "../table/address-book.ts";
 import { ARP_REQUEST, ARP_SENDER_MAC, getArpOperation, getArpSenderIp, getArpTargetIp } from "../wire/arp.ts";
-import { addDelta, applyDelta, applyDeltaUdp, deltaU16, fold, l4Checksum, sumWords } from "../wire/checksum.ts";
+import { addDelta, applyDelta, applyDeltaUdp, l4Checksum } from "../wire/checksum.ts";
 import {
   ETHERNET_DESTINATION,
   ETHERNET_SOURCE,
@@ -26,7 +26,7 @@ import {
   PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
-import { ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER, ICMP_REST } from "../wire/icmp.ts";
+import { ICMP_ECHO, ICMP_HEADER, ICMP_REST } from "../wire/icmp.ts";
 import {
   IPV4_FLAGS,
   IPV4_HEADER,
@@ -55,6 +55,7 @@ import {
   writeIpv6,
 } from "../wire/ipv6.ts";
 import { icmpv6Of, restOfV6 } from "./icmp-codes.ts";
+import { echoToIcmpv6 } from "./icmp-echo.ts";
 
 const FRAGMENT = 44;
 const FRAGMENT_OFFSET = 0x1fff;
@@ -98,6 +99,7 @@ export class Outbound {
     const isPiece = offset > 0 || (field & MORE_FRAGMENTS) !== 0;
     const protocol = bytes[l3 + IPV4_PROTOCOL];
     const isIcmp = protocol === PROTOCOL_ICMP;
+    // A message in pieces became ICMPv6's before it was cut.
     if (isIcmp && isPiece) return 0;
     const next = isIcmp ? PROTOCOL_ICMPV6 : protocol;
     const headers = isPiece ? IPV6_FRAGMENT_HEADER : 0;
@@ -126,7 +128,7 @@ export class Outbound {
       setU16(out, toL3 + IPV6_HEADER + 2, (offset << 3) | ((field & MORE_FRAGMENTS) !== 0 ? 1 : 0));
       setU32(out, toL3 + IPV6_HEADER + 4, identification);
     }
-    if (isIcmp) return this.#icmp(bytes, l4, end, out, to, toL3, toL4);
+    if (isIcmp) return this.#icmp(bytes, l3, l4, end, out, to, toL3, toL4);
     copyBytes(bytes, l4, end, out, toL4);
     if (offset === 0) this.#checksum(bytes, l3, l4, end, protocol, source, destination, out, toL4);
     return toL4 + (end - l4) - to;
@@ -159,17 +161,20 @@ export class Outbound {
   }
 
   /** The message bytes[l4..end) behind the header at `toL3`. Returns the frame's length, 0 = IPv6 has no such message. */
-  #icmp(bytes: Uint8Array, l4: number, end: number, out: Uint8Array, to: number, toL3: number, toL4: number): number {
+  #icmp(
+    bytes: Uint8Array,
+    l3: number,
+    l4: number,
+    end: number,
+    out: Uint8Array,
+    to: number,
+    toL3: number,
+    toL4: number,
+  ): number {
     if (end - l4 < ICMP_HEADER) return 0;
     const type = bytes[l4];
-    if (type === ICMP_ECHO || type === ICMP_ECHO_REPLY) {
+    if (echoToIcmpv6(this.#book, bytes, l3, l4, end)) {
       copyBytes(bytes, l4, end, out, toL4);
-      const now = type === ICMP_ECHO ? ICMPV6_ECHO : ICMPV6_ECHO_REPLY;
-      const before = getU16(bytes, l4);
-      out[toL4] = now;
-      const pseudo = fold(sumWords(out, toL3 + IPV6_SOURCE, toL3 + IPV6_HEADER, end - l4 + PROTOCOL_ICMPV6));
-      const delta = addDelta(deltaU16(before, (now << 8) | (before & 0xff)), pseudo);
-      setU16(out, toL4 + 2, applyDelta(getU16(bytes, l4 + 2), delta));
       return toL4 + (end - l4) - to;
     }
     const newType = icmpv6Of(type, bytes[l4 + 1]);

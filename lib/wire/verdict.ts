@@ -61,10 +61,6 @@ export const DROP_IPV6_EXTENSION = reason(
   "ipv6-extension",
   "Extension headers that do not fit, more than eight, or with a hop of their own (RFC 5095).",
 );
-export const DROP_IPV6_FRAGMENT = reason(
-  "ipv6-fragment",
-  "A piece of an ICMPv6 message; this version puts together those of other protocols.",
-);
 export const DROP_UDP_UNCHECKED = reason(
   "udp-unchecked",
   "UDP without a checksum over IPv6, which RFC 8200 does not allow.",

@@ -1,0 +1,203 @@
+// Hosts with IPv6, and paths with it, under real kernels: every mix of families, with the tools that an operator has.
+
+import { createHash, randomBytes } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ExecutionContext } from "ava";
+import type { CountersAnswer, PathsAnswer } from "../../lib/control/show.ts";
+import { CLIENT, type Lab, openLab, SERVER, type Shape } from "./lab.ts";
+import { labTest } from "./lab-test.ts";
+import { shown } from "./watched.ts";
+
+type Family = 4 | 6;
+
+const CLIENT_6 = "2001:db8:1::2";
+const SERVER_6 = "2001:db8:2::2";
+const FILE_BYTES = 20 << 20;
+const KERNEL_6 = `for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > "$file"; done
+for file in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 1 > "$file"; done
+for file in /proc/sys/net/ipv6/conf/*/accept_ra; do echo 0 > "$file"; done`;
+
+const wireAddress = (hop: number, end: number, family: Family) =>
+  family === 4 ? `198.18.${hop}.${end + 1}` : `2001:db8:ff${hop}::${end + 1}`;
+const wireLength = (family: Family) => (family === 4 ? 24 : 64);
+
+/** Both families on both LANs, as two interfaces of one device; `wires`: the family of each hop. */
+function configure(lab: Lab, wires: readonly Family[], protectedBy: boolean, bfd: boolean): void {
+  const last = wires.length;
+  lab.routers.forEach((router, at) => {
+    const side = at === 0 ? 1 : 2;
+    const interfaces: string[] = [];
+    const peers: string[] = [];
+    if (at === 0 || at === last) {
+      interfaces.push(`{ name: lan0, device: lan0, addresses: [10.${side}.0.1/24], tenant: corp }`);
+      interfaces.push(`{ name: lan0-6, device: lan0, addresses: ["2001:db8:${side}::1/64"], tenant: corp }`);
+    }
+    const hops = [at - 1, at].filter((hop) => hop >= 0 && hop < last);
+    hops.forEach((hop, n) => {
+      const end = hop === at ? 0 : 1;
+      const family = wires[hop];
+      const own = `${wireAddress(hop, end, family)}/${wireLength(family)}`;
+      interfaces.push(`{ name: wan${n}, device: wan${n}, addresses: ["${own}"] }`);
+      const peer = lab.routers[hop + 1 - end].name;
+      const path = `{ interface: wan${n}, address: "${wireAddress(hop, 1 - end, family)}" }`;
+      peers.push(`{ name: ${peer}, paths: [${path}]${protectedBy ? ", security: fabric" : ""} }`);
+    });
+    const payload = protectedBy ? ", security: payload" : "";
+    const route = (service: string, here: boolean, toward: number) =>
+      `{ service: ${service}, ${here ? `interface: ${service.endsWith("6") ? "lan0-6" : "lan0"}` : `peer: ${lab.routers[toward].name}`} }`;
+    const service = (name: string, prefix: string) =>
+      `{ name: ${name}, addresses: ["${prefix}"], transports: [tcp, udp, icmp], access: [corp]${payload} }`;
+    const lines = [
+      "authority: lab",
+      `router: ${router.name}`,
+      `control: { socket: ${router.socketPath} }`,
+      "interfaces:",
+      ...interfaces.map((item) => `  - ${item}`),
+      "tenants: [{ name: corp }]",
+      "services:",
+      `  - ${service("app", "10.2.0.0/24")}`,
+      `  - ${service("app6", "2001:db8:2::/64")}`,
+      `  - ${service("branch", "10.1.0.0/24")}`,
+      `  - ${service("branch6", "2001:db8:1::/64")}`,
+      "service-routes:",
+      ...["app", "app6"].map((name) => `  - ${route(name, at === last, at + 1)}`),
+      ...["branch", "branch6"].map((name) => `  - ${route(name, at === 0, at - 1)}`),
+      "peers:",
+      ...peers.map((item) => `  - ${item}`),
+      ...(bfd ? ["bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, hold-down: 0s }"] : []),
+    ];
+    if (protectedBy) {
+      const keys = "keys: { file: keys }, encryption: aes-cbc-256";
+      lines.push(
+        "security-policies:",
+        `  - { name: fabric, ${keys}, hmac: sha256-128, sign: every-packet }`,
+        `  - { name: payload, ${keys}, adaptive: false }`,
+      );
+    }
+    writeFileSync(router.configPath, `${lines.join("\n")}\n`);
+  });
+}
+
+async function opened(shape: Shape, wires: readonly Family[], protectedBy: boolean, bfd: boolean): Promise<Lab> {
+  const lab = await openLab(shape);
+  configure(lab, wires, protectedBy, bfd);
+  for (const [host, own, gateway] of [
+    ["client", CLIENT_6, "2001:db8:1::1"],
+    ["server", SERVER_6, "2001:db8:2::1"],
+  ]) {
+    const script = `${KERNEL_6}; ip -6 address add ${own}/64 dev eth0; ip -6 route add default via ${gateway}`;
+    const { code, stderr } = await lab.run(host, "sh", "-e", "-c", script);
+    if (code !== 0) throw new Error(stderr);
+  }
+  if (protectedBy) await lab.waymark("west", "keys", "generate", "--file", "keys");
+  return lab;
+}
+
+/** What tshark says is wrong in a capture: checksums and what it cannot read. */
+async function complaints(lab: Lab, node: string): Promise<string> {
+  const checks = ["ip", "tcp", "udp"].flatMap((name) => ["-o", `${name}.check_checksum:TRUE`]);
+  // What is in the payload is the hosts' business, and tshark's guesses at it are none of ours.
+  checks.push("-d", "udp.port==1-65535,data", "-d", "tcp.port==1-65535,data");
+  const wrong = [
+    "ip.checksum.status == 0",
+    "tcp.checksum.status == 0",
+    "udp.checksum.status == 0",
+    "icmp.checksum.status == 0",
+    "icmpv6.checksum.status == 0",
+    "_ws.malformed",
+  ].join(" || ");
+  const { stdout, stderr, code } = await lab.run(node, "tshark", "-r", lab.capturePath(node), ...checks, "-Y", wrong);
+  return code === 0 ? stdout : stderr;
+}
+
+async function etherTypes(lab: Lab, node: string): Promise<string[]> {
+  const args = ["-r", lab.capturePath(node), "-T", "fields", "-e", "eth.type"];
+  const { stdout } = await lab.run(node, "tshark", ...args);
+  return [...new Set(stdout.trim().split("\n"))].sort();
+}
+
+async function pathsUp(lab: Lab): Promise<void> {
+  for (const deadline = Date.now() + 20_000; ; await sleep(100)) {
+    const answers = await Promise.all(lab.routers.map(({ name }) => shown<PathsAnswer>(lab, name, "paths")));
+    if (answers.every(({ paths }) => paths.every(({ state }) => state === "up"))) break;
+    if (Date.now() > deadline) throw new Error(JSON.stringify(answers));
+  }
+  // A router that has just started waits for what its peer may give back.
+  await sleep(2500);
+}
+
+async function talks(t: ExecutionContext, lab: Lab, server: string, size: number): Promise<void> {
+  for (const bytes of ["56", `${size}`]) {
+    const ping = await lab.run("client", "ping", "-M", "dont", "-c", "4", "-i", "0.2", "-W", "2", "-s", bytes, server);
+    // Of what does not fit an IPv6 host is told at each router: ping counts that as an answer.
+    t.regex(ping.stdout, / [234] received.* (0|25|50)% packet loss/, `${server}: ${ping.stdout}${ping.stderr}`);
+  }
+  const file = randomBytes(FILE_BYTES);
+  writeFileSync(join(lab.directory, "file.bin"), file);
+  const got = join(lab.directory, "got.bin");
+  const host = server.includes(":") ? `[${server}]` : server;
+  const curl = await lab.run("client", "curl", "-sS", "-m", "60", "-o", got, `http://${host}:8080/file.bin`);
+  t.is(curl.code, 0, curl.stderr);
+  const digest = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
+  t.is(digest(readFileSync(got)), digest(file));
+  const udp = ["-c", server, "-u", "-b", "20M", "-l", "1200", "-t", "1", "--json"];
+  lab.spawn("server", "iperf3", ["-s", "-1"], { stdio: "ignore" });
+  let said = await lab.run("client", "iperf3", ...udp);
+  for (let n = 0; n < 20 && said.code !== 0; n++) said = await lab.run("client", "iperf3", ...udp);
+  t.is(said.code, 0, said.stdout);
+  const { end } = JSON.parse(said.stdout) as { end: { sum: { lost_packets: number; packets: number } } };
+  t.true(end.sum.packets > 1000);
+}
+
+const NETS: [shape: Shape, wires: Family[], protectedBy: boolean][] = [
+  ["two-routers", [6], false],
+  ["two-routers", [4], true],
+  ["two-routers", [6], true],
+  ["three-routers", [6, 6], false],
+  ["three-routers", [4, 6], true],
+];
+
+for (const [shape, wires, protectedBy] of NETS) {
+  const over = wires.map((family) => `IPv${family}`).join(" and ");
+  const how = protectedBy ? "signed and encrypted" : "in clear";
+  labTest(
+    `Hosts of both families over ${over}, ${how}: ping, a download, UDP; tshark finds nothing wrong`,
+    async (t) => {
+      const lab = await opened(shape, wires, protectedBy, !protectedBy);
+      try {
+        await lab.startCaptures();
+        await lab.startRouters();
+        if (!protectedBy) await pathsUp(lab);
+        if (!protectedBy) await pathsUp(lab);
+        await talks(t, lab, SERVER_6, 1452);
+        await talks(t, lab, SERVER, 1472);
+        const back = await lab.run("server", "ping", "-c", "3", "-i", "0.2", "-W", "2", CLIENT_6);
+        t.regex(back.stdout, / 0% packet loss/, back.stdout);
+        const trace = await lab.run("client", "traceroute", "-6", "-n", "-q", "1", "-w", "2", "-m", "6", SERVER_6);
+        t.log(trace.stdout);
+        t.regex(trace.stdout, new RegExp(`\\n *${lab.routers.length + 1}  ${SERVER_6} `));
+        t.regex(trace.stdout, /\n *1 {2}2001:db8:1::1 /);
+        await lab.stopCaptures();
+        for (const [n, wire] of lab.wires.entries()) {
+          t.deepEqual(
+            (await etherTypes(lab, wire.name)).filter((type) => type !== "0x0806"),
+            [wires[n] === 6 ? "0x86dd" : "0x0800"],
+          );
+          t.is(await complaints(lab, wire.name), "");
+        }
+        for (const { name } of lab.routers) {
+          const counters = await shown<CountersAnswer>(lab, name, "counters");
+          t.log(
+            name,
+            Object.entries(counters).filter(([key, count]) => key.startsWith("drop.") && count > 0),
+          );
+        }
+        t.is((await lab.run("client", "ping", "-c", "1", CLIENT)).code, 0);
+      } finally {
+        await lab.close();
+      }
+    },
+  );
+}
