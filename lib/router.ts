@@ -152,6 +152,7 @@ export function buildRouter(
   const { clock, random, share, crypto = nodeCrypto, wallMs = () => clock.nowMs() } = options;
   const securities = compileSecurity(config.securityPolicies, crypto, clock.nowMs());
   const { limits } = config;
+  addressBook.limit = limits.ipv6Addresses;
   const interfaces = compileInterfaces(
     config,
     ports.map((port) => port.info()),

@@ -52,6 +52,8 @@ export function formatPrefix(prefix: Prefix): string {
 export function parseAddress(text: string): number {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) {
     const [a, b, c, d] = ipaddr.IPv4.parse(text).octets;
+    // RFC 1122, 3.2.1.3; here, the names of IPv6 addresses are out of it.
+    if (a === 127) throw new TextError(`${quote(text)} never leaves a host`, "write an address outside 127.0.0.0/8");
     return (a << 24) | (b << 16) | (c << 8) | d;
   }
   // A zone is this host's own business.

@@ -86,6 +86,7 @@ export const CAPACITIES = {
   "limits.waypoint-pairs-per-path": [400_000, 16, 1_000_000],
   "limits.fabric-chains": [256, 1, 4096],
   "limits.ip-fragments": [256, 1, 4096],
+  "limits.ipv6-addresses": [1_048_576, 1024, 8_388_608],
   "limits.duplicated-sessions": [4096, 1, 1_000_000],
 } as const satisfies Record<string, readonly [number, number, number]>;
 
@@ -317,6 +318,7 @@ function sections(need: Need) {
     "waypoint-pairs-per-path": capacity("limits.waypoint-pairs-per-path"),
     "fabric-chains": capacity("limits.fabric-chains"),
     "ip-fragments": capacity("limits.ip-fragments"),
+    "ipv6-addresses": capacity("limits.ipv6-addresses"),
     "duplicated-sessions": capacity("limits.duplicated-sessions"),
     "half-open": sessionLimit.optional(),
   });
@@ -497,6 +499,7 @@ function sections(need: Need) {
         waypointPairsPerPath: limits["waypoint-pairs-per-path"],
         fabricChains: limits["fabric-chains"],
         ipFragments: limits["ip-fragments"],
+        ipv6Addresses: limits["ipv6-addresses"],
         duplicatedSessions: limits["duplicated-sessions"],
         halfOpen: limits["half-open"] ?? null,
       },

@@ -55,6 +55,8 @@ export interface Limits {
   readonly waypointPairsPerPath: number;
   readonly fabricChains: number;
   readonly ipFragments: number;
+  /** IPv6 addresses that are known at a time (table/address-book.ts). */
+  readonly ipv6Addresses: number;
   readonly duplicatedSessions: number;
   /** Null = no limit. */
   readonly halfOpen: number | null;

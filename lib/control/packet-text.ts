@@ -1,6 +1,7 @@
 // A packet as a person writes it for `waymark explain`: "tcp 10.1.0.2:40000 > 10.2.0.2:443".
 
 import { viewOf } from "../base/bytes.ts";
+import { isName } from "../table/address-book.ts";
 import {
   ANY_MAC,
   AT_L4,
@@ -14,7 +15,7 @@ import {
 import { ICMP_ECHO } from "../wire/icmp.ts";
 import { TCP_FLAGS as TCP_FLAGS_AT } from "../wire/tcp.ts";
 import { OK } from "../wire/verdict.ts";
-import { formatAddress, parseHostAddress, parsePort, TextError } from "./address-text.ts";
+import { formatAddress, formatSocket, parseHostAddress, parsePort, TextError } from "./address-text.ts";
 import { nearest } from "./nearest.ts";
 
 /** The packet to explain. An ICMP packet is an echo request; its ports are 0. */
@@ -48,6 +49,8 @@ export function parsePacket(text: string): PacketDescription {
   if (kind !== "tcp" && flags.length > 0) throw new TextError(`${kind} has no flags`, `remove ${flags.join(" ")}`);
   const from = parseEnd(source, kind);
   const to = parseEnd(destination, kind);
+  if (isName(from.address) !== isName(to.address))
+    throw new TextError("a packet goes from one family to the same", "write two IPv4 or two IPv6 addresses");
   return {
     protocol,
     source: from.address,
@@ -68,7 +71,7 @@ export function describeFrame(frame: Uint8Array): string | null {
   const [from, to] = [formatAddress(row[KEY_SOURCE]), formatAddress(row[KEY_DESTINATION])];
   if (kind === "icmp") return frame[row[AT_L4]] === ICMP_ECHO ? `icmp ${from} > ${to}` : null;
   const ports = row[KEY_PORTS];
-  const ends = `${kind} ${from}:${ports >>> 16} > ${to}:${ports & 0xffff}`;
+  const ends = `${kind} ${formatSocket(row[KEY_SOURCE], ports >>> 16)} > ${formatSocket(row[KEY_DESTINATION], ports & 0xffff)}`;
   if (kind !== "tcp") return ends;
   const flags = Object.keys(TCP_FLAGS).filter((name) => (frame[row[AT_L4] + TCP_FLAGS_AT] & TCP_FLAGS[name]) !== 0);
   return flags.length === 0 ? null : `${ends} ${flags.join(",")}`;
@@ -77,15 +80,20 @@ export function describeFrame(frame: Uint8Array): string | null {
 const EXAMPLE = "'tcp 10.1.0.2:40000 > 10.2.0.2:443'";
 
 function parseEnd(text: string, kind: string): { address: number; port: number } {
-  const colon = text.indexOf(":");
-  const hasPort = colon >= 0 && colon === text.lastIndexOf(":"); // two colons: parseHostAddress tells of IPv6
+  // Of IPv6, [ADDRESS]:PORT.
+  const colon = text.startsWith("[") ? text.indexOf("]:") + 1 : text.indexOf(":");
+  const hasPort = colon > 0 && (text.startsWith("[") || colon === text.lastIndexOf(":"));
   if (kind === "icmp") {
     if (hasPort) throw new TextError("icmp has no ports", `write ${text.slice(0, colon)}`);
     return { address: parseHostAddress(text), port: 0 };
   }
-  if (hasPort) return { address: parseHostAddress(text.slice(0, colon)), port: parsePort(text.slice(colon + 1)) };
-  parseHostAddress(text); // a bad address is the greater mistake
-  throw new TextError(`${text} has no port`, `write ${text}:PORT`);
+  if (hasPort) {
+    const address = text.startsWith("[") ? text.slice(1, colon - 1) : text.slice(0, colon);
+    return { address: parseHostAddress(address), port: parsePort(text.slice(colon + 1)) };
+  }
+  // A bad address is the greater mistake.
+  const sample = formatSocket(parseHostAddress(text.replace(/^\[(.*)\]$/, "$1")), 0).slice(0, -1);
+  throw new TextError(`${text} has no port`, `write ${sample}PORT`);
 }
 
 function parseFlags(words: readonly string[]): number {

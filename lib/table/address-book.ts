@@ -21,7 +21,6 @@ const NAME_BYTE = 0x7f;
 const NAME_BASE = NAME_BYTE << 24;
 const ROW_MASK = 0x00ff_ffff;
 const ROWS_FIRST = 1024;
-/** Some 60 bytes each. */
 const ROWS_MAX = 1 << 20;
 const KEEP_MS = 10_000;
 /** Rows looked at for one that can be given away. */
@@ -35,6 +34,7 @@ export const isName = (address: number): boolean => address >>> 24 === NAME_BYTE
 export const isLinkLocal = (address: number): boolean =>
   isName(address) && addressBook.word(address, 0) >>> 22 === 0x3fa;
 
+// cold: as often as the book doubles
 const grown = (rows: Int32Array, length: number) => {
   const more = new Int32Array(length);
   more.set(rows);
@@ -47,7 +47,8 @@ export class AddressBook {
   #pins = new Int32Array(ROWS_FIRST);
   #seenMs = new Int32Array(ROWS_FIRST);
   #index: HashIndex;
-  readonly #rowsMax: number;
+  /** Rows that may be in use; lowered, those beyond go on until nobody has them. */
+  limit: number;
   readonly #seed: number;
   /** Rows 1..used-1 have had an address. */
   #used = 1;
@@ -55,7 +56,7 @@ export class AddressBook {
 
   constructor(seed: number, rowsMax = ROWS_MAX) {
     this.#seed = seed;
-    this.#rowsMax = rowsMax;
+    this.limit = rowsMax;
     this.#index = new HashIndex(ROWS_FIRST, seed, 4, this.#words, 4);
   }
 
@@ -122,10 +123,10 @@ export class AddressBook {
   // cold: at a take-over
   restore(from: StateReader, nowMs: number): void {
     const words = new Int32Array(4);
-    for (let left = from.count(this.#rowsMax, "addresses"); left > 0; left--) {
+    for (let left = from.count(ROW_MASK, "addresses"); left > 0; left--) {
       const row = from.i32();
       from.words(words, 0, 4);
-      if (row < 1 || row >= this.#rowsMax) throw new StateError("a name out of range");
+      if (row < 1 || row > ROW_MASK) throw new StateError("a name out of range");
       const found = this.#index.find4(words[0], words[1], words[2], words[3]);
       if (found === row) continue;
       if (found >= 0 || this.#holds(row)) throw new StateError("a name that is another address's");
@@ -142,7 +143,7 @@ export class AddressBook {
 
   #make(w0: number, w1: number, w2: number, w3: number, nowMs: number): number {
     let row = -1;
-    if (this.#used < this.#rowsMax) {
+    if (this.#used < this.limit) {
       if (this.#used === this.#deltas.length) this.#grow();
       row = this.#used++;
     } else {
@@ -184,7 +185,7 @@ export class AddressBook {
 
   // cold: as often as the book doubles
   #grow(): void {
-    const rows = Math.min(this.#deltas.length * 2, this.#rowsMax);
+    const rows = this.#deltas.length * 2;
     this.#words = grown(this.#words, rows * 4);
     this.#deltas = grown(this.#deltas, rows);
     this.#pins = grown(this.#pins, rows);

@@ -89,6 +89,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
       waypointPairsPerPath: 400_000,
       fabricChains: 256,
       ipFragments: 256,
+      ipv6Addresses: 1_048_576,
       duplicatedSessions: 4096,
       halfOpen: null,
     },
@@ -507,17 +508,27 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
   [
     "an address that is none",
     change("address: 198.18.0.2", "address: 198.18.0.256"),
-    'w.yaml:22:41  peers[0].paths[0].address  "198.18.0.256" is not an IPv4 address  write four numbers of 0 to 255, such as 198.18.0.2',
+    'w.yaml:22:41  peers[0].paths[0].address  "198.18.0.256" is not an IP address  write an address such as 198.18.0.2 or 2001:db8::2',
   ],
   [
     "an address with a leading zero",
     change("address: 198.18.0.2", "address: 198.018.0.2"),
-    'w.yaml:22:41  peers[0].paths[0].address  "198.018.0.2" is not an IPv4 address  write four numbers of 0 to 255, such as 198.18.0.2',
+    'w.yaml:22:41  peers[0].paths[0].address  "198.018.0.2" is not an IP address  write an address such as 198.18.0.2 or 2001:db8::2',
   ],
   [
-    "an IPv6 address",
-    change("[10.2.0.0/24]", "['fd00::/8']"),
-    'w.yaml:15:17  services[0].addresses[0]  "fd00::" is an IPv6 address, which this version does not route  write an IPv4 address',
+    "an IPv6 address with a zone",
+    change("[10.2.0.0/24]", "['fe80::1%lan0']"),
+    'w.yaml:15:17  services[0].addresses[0]  "fe80::1%lan0" is not an IP address  write an address such as 198.18.0.2 or 2001:db8::2',
+  ],
+  [
+    "a loopback prefix",
+    change("[10.2.0.0/24]", "[127.0.0.0/8]"),
+    'w.yaml:15:17  services[0].addresses[0]  "127.0.0.0" never leaves a host  write an address outside 127.0.0.0/8',
+  ],
+  [
+    "both families on one interface",
+    change("[10.1.0.1/24]", "[10.1.0.1/24, '2001:db8::1/64']"),
+    "w.yaml:6:30  interfaces[0].addresses[1]  2001:db8::1/64 is not of the family of the interface's first address  write a second interface for it, of the same device",
   ],
   [
     "a network address as our own",
@@ -582,7 +593,7 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
   [
     "a device used twice",
     change("device: eth0", "device: eth1"),
-    "w.yaml:9:13  interfaces[1].device  device eth1 is already interface lan0  give each interface a device of its own",
+    "w.yaml:9:13  interfaces[1].device  device eth1 is already interface lan0  give each interface a device of its own; IPv4 and IPv6 of one device are two interfaces",
   ],
   [
     "overlapping interface prefixes",
@@ -1041,7 +1052,7 @@ test("A dynamic address that nothing would prove is refused", (t) => {
   t.deepEqual(told(withPath("address: 198.18.0.2, connectivity: outbound-only")), [
     `${where}.connectivity  the peer learns where we are from our BFD with metadata, and this path has no BFD  add bfd: {} to the path, with mode: svr`,
   ]);
-  t.regex(named("address: dynamyc, bfd: {}")[0], /"dynamyc" is not an IPv4 address/);
+  t.regex(named("address: dynamyc, bfd: {}")[0], /"dynamyc" is not an IP address/);
   t.regex(told(withPath("address: 198.18.0.2, nat-keep-alive: 500ms"))[0], /500ms is out of bounds/);
 });
 

@@ -5,12 +5,15 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import test from "ava";
 import { setU16 } from "../../lib/base/bytes.ts";
+import { ManualClock } from "../../lib/base/clock.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
+import { parseConfig } from "../../lib/control/config.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
-import type { MemoryPort } from "../../lib/io/memory-port.ts";
+import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
 import { BFD_DEFAULTS, BfdSession } from "../../lib/peer/bfd-session.ts";
-import type { Router } from "../../lib/router.ts";
+import { buildRouter, inOwnForm, macOf, type Router } from "../../lib/router.ts";
+import { addressBook } from "../../lib/table/address-book.ts";
 import { addBfdAttributes, BfdPacket, checkBfdTtl, readBfd, writeBfd } from "../../lib/wire/bfd.ts";
 import { MetadataWriter, ParsedMetadata } from "../../lib/wire/metadata.ts";
 import { DROP_REASONS, verdictName } from "../../lib/wire/verdict.ts";
@@ -73,6 +76,31 @@ const piece = (id: number) =>
     setU16(bytes, 20, 0x2000);
   }).slice(0, 42);
 
+/** A router with one IPv6 interface. */
+function ipv6Router(): { port: MemoryPort; router: Router } {
+  const text = `authority: acme
+router: six
+interfaces: [{ name: lan0, device: lan0, addresses: ["2001:db8:1::1/64"], tenant: corp }]
+tenants: [{ name: corp }]
+`;
+  const { config } = parseConfig(text, "six.yaml");
+  const port = new MemoryPort({ name: "lan0", mac: macOf(config!, config!.interfaces[0]) });
+  const options = { clock: new ManualClock(1000), random: new SeededRandom(1), acceptAnyMac: true };
+  return { port, router: buildRouter(config!, inOwnForm(config!, [port]), options) };
+}
+
+/** To the outside from a host of its network; its L4 checksum is what `l4` says. */
+function ipv6Frame(protocol: number, l4: Uint8Array, host = 2): Uint8Array {
+  const frame = new Uint8Array(54 + l4.length);
+  frame.set([0x02, 0x57, 0x4d, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0, l4.length, protocol, 64]);
+  frame.set([0x20, 1, 0x0d, 0xb8, 0, 1], 22);
+  frame[37] = host;
+  frame.set([0x20, 1, 0x0d, 0xb8, 0, 2], 38);
+  frame[53] = host;
+  frame.set(l4, 54);
+  return frame;
+}
+
 /** What no capture can cause: the state of links, peers and the wire. Each leaves its reason counted at west or east, or at the routers it adds. */
 const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
   loop: ({ west }) => {
@@ -80,6 +108,36 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
     frame.set(west.ports[0].info().mac, 6);
     (west.ports[0] as MemoryPort).inject(frame);
     west.engine.turn(1000);
+  },
+  "ipv6-extension": (_, routers) => {
+    const { port, router } = ipv6Router();
+    const packet = ipv6Frame(17, Uint8Array.of(0, 1, 0, 2, 0, 8, 1, 1));
+    packet[20] = 60;
+    port.inject(packet);
+    router.engine.turn(1000);
+    routers.push(router);
+  },
+  "udp-unchecked": (_, routers) => {
+    const { port, router } = ipv6Router();
+    port.inject(ipv6Frame(17, Uint8Array.of(0, 1, 0, 2, 0, 8, 0, 0)));
+    router.engine.turn(1000);
+    routers.push(router);
+  },
+  "neighbor-malformed": (_, routers) => {
+    const { port, router } = ipv6Router();
+    const solicitation = new Uint8Array(24);
+    solicitation[0] = 135;
+    port.inject(ipv6Frame(58, solicitation));
+    router.engine.turn(1000);
+    routers.push(router);
+  },
+  "addresses-full": (_, routers) => {
+    const { port, router } = ipv6Router();
+    addressBook.limit = 1;
+    port.inject(ipv6Frame(17, Uint8Array.of(0, 1, 0, 2, 0, 8, 1, 1), 0x77));
+    router.engine.turn(1000);
+    addressBook.limit = router.config.limits.ipv6Addresses;
+    routers.push(router);
   },
   "path-down": ({ world, client, west }) => {
     west.sessions.paths[0].up = false;
