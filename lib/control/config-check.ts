@@ -13,6 +13,7 @@ import {
   prefixMask,
 } from "./address-text.ts";
 import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
+import { checkSourceNat } from "./config-nat.ts";
 import { checkBfd, checkNat, checkServicePolicies } from "./config-paths.ts";
 import type { Draft, DraftList } from "./config-schema.ts";
 import { checkSecurityPolicies } from "./config-security.ts";
@@ -38,6 +39,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   checkTenants(draft, source);
   checkServices(draft, source);
   const serviceRoutes = checkRoutes(draft, source);
+  checkSourceNat(draft, serviceRoutes, source);
   checkPeers(draft, source);
   checkSecurityReferences(draft, source);
   const securityPolicies = checkSecurityPolicies(draft, source);

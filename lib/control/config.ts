@@ -132,6 +132,8 @@ export interface ServiceRouteConfig {
   readonly gateway: number | null;
   /** Destination NAT; port 0 keeps the packet's. */
   readonly target: { readonly address: number; readonly port: number } | null;
+  /** Source NAT to the interface's own address, or to these; null = sources stay as they are. */
+  readonly sourceNat: "interface" | readonly Prefix[] | null;
   readonly cost: number;
   /** Null = no limit. */
   readonly maxSessions: number | null;

@@ -67,6 +67,7 @@ import {
   DROP_LOCAL_ADDRESS,
   DROP_METADATA_CONTEXT,
   DROP_METADATA_UNEXPECTED,
+  DROP_NAT_PORTS,
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
   DROP_NO_SERVICE,
@@ -98,7 +99,14 @@ import type { Tunnel } from "./tunnel.ts";
 export const OPENING_FLAGS = SYN | ACK | FIN | RST;
 
 /** What its tenant's hosts are told of, where they are told of anything: nothing but time, or an operator, changes it. */
-const REJECTED = [DROP_NO_SERVICE, DROP_ACCESS_DENIED, DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY];
+const REJECTED = [
+  DROP_NO_SERVICE,
+  DROP_ACCESS_DENIED,
+  DROP_NO_ROUTE,
+  DROP_PATH_DOWN,
+  DROP_PATH_QUALITY,
+  DROP_NAT_PORTS,
+];
 
 /** Told of each decision about a lead packet: explain, and nothing else. */
 export type Observer = (

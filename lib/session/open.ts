@@ -47,12 +47,14 @@ import {
 } from "../table/session-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { addDelta, deltaI32 } from "../wire/checksum.ts";
-import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { shardOf } from "../wire/shard.ts";
 import {
   DROP_FLOW_CONFLICT,
   DROP_HALF_OPEN_LIMIT,
   DROP_KEY_IN_CLEAR,
+  DROP_NAT_PORTS,
+  DROP_NAT_UNMAPPED,
   DROP_NEIGHBOR_TABLE_FULL,
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
@@ -71,6 +73,7 @@ import { encryptFrom, isPayloadEnd } from "./payload.ts";
 import type { Tenant } from "./policy.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 import type { ServiceRoute } from "./service-route.ts";
+import { hasNatPorts, type NatPool, type SourceNat } from "./source-nat.ts";
 import { isTcpHalfOpen, isTcpOver, isTcpSteady, TCP_ESTABLISHED } from "./tcp-state.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
@@ -78,6 +81,9 @@ const TTL_DELTA = 0xfeff;
 
 /** The ops that `settle` decides anew. */
 const CHANGING_OPS = OP_SLOW | OP_SECURE;
+
+/** In the place of a mapping. */
+const NO_PORT = -2;
 
 /** Port pairs that are looked at for one session: a pair may be a session's that came back from before a restart. */
 const PAIRS_TRIED = 16;
@@ -127,6 +133,9 @@ class Way {
   destination = 0;
   ports = 0;
   protocol = 0;
+  // Whose addresses the source is translated to, and the mapping that it has there. -1 = none yet.
+  pool: NatPool | null = null;
+  mapping = -1;
 }
 
 export class Sessions {
@@ -138,6 +147,8 @@ export class Sessions {
   readonly interfaces: readonly RouterInterface[];
   readonly paths: readonly PeerPath[];
   readonly choice: PathChoice;
+  /** Null = no service-route translates sources. */
+  readonly nat: SourceNat | null;
   readonly #loads: ServiceLoads;
   readonly #halfOpen: HalfOpenList;
   readonly #halfOpenMax: number;
@@ -166,6 +177,7 @@ export class Sessions {
     interfaces: readonly RouterInterface[];
     paths: readonly PeerPath[];
     choice: PathChoice;
+    nat: SourceNat | null;
     loads: ServiceLoads;
     random: RandomSource;
     /** Of hashes. */
@@ -183,6 +195,7 @@ export class Sessions {
     this.interfaces = parts.interfaces;
     this.paths = parts.paths;
     this.choice = parts.choice;
+    this.nat = parts.nat;
     this.#loads = parts.loads;
     this.#halfOpen = new HalfOpenList(parts.table.capacity);
     this.#random = parts.random;
@@ -253,6 +266,8 @@ export class Sessions {
     if (predecessor >= 0 && !this.#mayReplace(predecessor, request)) return DROP_FLOW_CONFLICT;
     const refused = this.#refusal(request, predecessor);
     if (refused !== OK) return refused;
+    const mapping = this.#translate(request, nowMs);
+    if (mapping === NO_PORT) return DROP_NAT_PORTS;
     const { downstream, protocol } = this.#way;
     const { context } = request;
     const isGivenBack = request.downstreamPath >= 0;
@@ -270,8 +285,10 @@ export class Sessions {
     if (placed !== OK) {
       if (session >= 0) this.table.free(session);
       if (downstream !== null && portRow >= 0) downstream.ports(protocol).release(portRow, nowMs);
+      if (mapping >= 0) this.nat!.table.release(mapping, nowMs);
       return placed;
     }
+    this.table.setMapping(session, mapping);
     this.#tenantSessions[request.tenant]++;
     this.settle(session);
     armTimer(this, session, nowMs);
@@ -305,6 +322,8 @@ export class Sessions {
     way.destination = context[1];
     way.ports = context[2];
     way.protocol = context[3];
+    way.pool = null;
+    way.mapping = -1;
     if (route === null) return DROP_NO_ROUTE;
     if (route.kind === "peer") {
       const chosen =
@@ -327,8 +346,13 @@ export class Sessions {
       way.egress = route.interfaceId;
       if (route.target !== null) {
         way.destination = route.target.address;
-        if (route.target.port !== 0) way.ports = (context[2] & 0xffff0000) | route.target.port;
+        if (route.target.port !== 0 && hasPorts(way.protocol))
+          way.ports = (context[2] & 0xffff0000) | route.target.port;
       }
+      // It has nobody's mapping, and on a network of ours nobody else's address either.
+      if (this.nat?.table.has(way.destination)) return DROP_NAT_UNMAPPED;
+      way.pool = route.sourceNat;
+      if (way.pool !== null) this.#known(request, way.pool);
       const address = route.gateway ?? nextHopAddress(this.interfaces[way.egress], way.destination);
       if (address === null) return DROP_NO_ROUTE;
       way.forwardHop = this.neighbors.want(way.egress, address, nowMs);
@@ -346,10 +370,41 @@ export class Sessions {
     return way.reverseHop < 0 ? DROP_NEIGHBOR_TABLE_FULL : OK;
   }
 
+  /** The source as it leaves to a network with source NAT, as far as that is known before the session is opened. */
+  #known(request: OpenRequest, pool: NatPool): void {
+    const way = this.#way;
+    way.source = this.nat!.addressOf(request, pool);
+    way.mapping = this.nat!.find(request, pool);
+    if (way.mapping >= 0) this.#mapped();
+  }
+
+  /** The source's port is the mapping's; of an echo it is the identifier, which is in both places. */
+  #mapped(): void {
+    const way = this.#way;
+    const { table } = this.nat!;
+    const port = table.outsidePort(way.mapping);
+    way.source = table.outside(way.mapping);
+    way.ports = (port << 16) | (way.protocol === PROTOCOL_ICMP ? port : way.ports & 0xffff);
+  }
+
+  /** A reference to the source's mapping, made where there is none. -1 = nothing is mapped, NO_PORT = no port is left. */
+  #translate(request: OpenRequest, nowMs: number): number {
+    const way = this.#way;
+    if (way.pool === null || !hasNatPorts(way.protocol)) return -1;
+    if (way.mapping >= 0) this.nat!.table.hold(way.mapping);
+    else {
+      way.mapping = this.nat!.add(request, way.pool, nowMs);
+      if (way.mapping < 0) return NO_PORT;
+      this.#mapped();
+    }
+    return way.mapping;
+  }
+
   /** The session whose flow has the key on which a plain server's replies will come; hosts chose that key. -1 = none. */
   #inTheWay(): number {
     const way = this.#way;
-    if (way.downstream !== null) return -1;
+    // What is not mapped yet gets a port that nothing uses.
+    if (way.downstream !== null || (way.pool !== null && way.mapping < 0 && hasNatPorts(way.protocol))) return -1;
     const flow = this.flows.find(way.destination, way.source, swapPorts(way.ports), (way.egress << 8) | way.protocol);
     return flow < 0 ? -1 : this.flows.words[(flow << FLOW_SHIFT) + FLOW_SESSION];
   }
@@ -358,6 +413,8 @@ export class Sessions {
   #mayReplace(other: number, request: OpenRequest): boolean {
     const { table } = this;
     if (isTcpOver(table.tcpState[other])) return true;
+    // The same port of the same host, whatever path it came by: where sources are mapped sessions outlive their first router's.
+    if (this.#way.mapping >= 0 && table.mappingOf(other) === this.#way.mapping) return true;
     if (request.upstreamPath < 0 || table.upstream.path[other] !== request.upstreamPath) return false;
     return request.context.every((word, k) => word === table.context[other * 4 + k]);
   }
@@ -454,6 +511,7 @@ export class Sessions {
     this.#tenantSessions[tenant]--;
     if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
     this.#byUuid.remove(session);
+    if (table.mappingOf(session) >= 0) this.nat!.table.release(table.mappingOf(session), nowMs);
     table.free(session);
     this.closedTotal++;
   }
@@ -660,6 +718,10 @@ export function mayTellKey(table: SessionTable, session: number, path: PeerPath)
 /** What carries a session of this protocol between routers: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
 export function wireProtocol(protocol: number): number {
   return protocol === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
+}
+
+function hasPorts(protocol: number): boolean {
+  return protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
 }
 
 export function swapPorts(ports: number): number {

@@ -6,6 +6,7 @@ import type { Security } from "../crypto/key-ring.ts";
 import type { PrefixTrie } from "../table/prefix-trie.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 import type { LocalRoute, PeerRoute, ServicePolicy } from "./service-route.ts";
+import type { NatPool } from "./source-nat.ts";
 
 /** One transport of a service; an empty list of transports was compiled to one that matches everything. */
 export interface ServiceTransport {
@@ -49,6 +50,7 @@ export class Policy {
   readonly tenants: readonly Tenant[];
   readonly services: readonly Service[];
   readonly servicePolicies: readonly ServicePolicy[];
+  readonly natPools: readonly NatPool[];
   /** How many sessions each service path has. */
   readonly loads: ServiceLoads;
   readonly #tenantByName: ReadonlyMap<string, number>;
@@ -65,6 +67,7 @@ export class Policy {
     tenants: readonly Tenant[];
     services: readonly Service[];
     servicePolicies: readonly ServicePolicy[];
+    natPools: readonly NatPool[];
     loads: ServiceLoads;
     members: readonly (PrefixTrie | null)[];
     interfaceTenant: readonly number[];
@@ -74,6 +77,7 @@ export class Policy {
     this.tenants = parts.tenants;
     this.services = parts.services;
     this.servicePolicies = parts.servicePolicies;
+    this.natPools = parts.natPools;
     this.loads = parts.loads;
     this.#tenantByName = new Map(parts.tenants.map((tenant) => [tenant.name, tenant.row]));
     this.#serviceByName = new Map(parts.services.map((service) => [service.name, service.row]));

@@ -38,6 +38,7 @@ import { TCP_RESET_REVERSE_ALIVE } from "./tcp-state.ts";
 export interface RowsHere {
   readonly hops: ReadonlyMap<number, number>;
   readonly names: readonly number[];
+  readonly mappings: ReadonlyMap<number, number>;
   readonly tenants: number;
   readonly services: number;
   readonly servicePaths: number;
@@ -65,6 +66,7 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   out.u8(table.hasEncryptedFrom[session]);
   const key = session * table.keyStride;
   out.raw(table.keys.subarray(key, key + table.keyLength(session)));
+  out.i32(table.mappingOf(session));
   saveFlow(sessions, table.forwardFlow[session], out);
   saveFlow(sessions, table.reverseFlow[session], out);
   for (const side of table.sides) saveSide(sessions, side, session, out);
@@ -140,11 +142,20 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   const key = from.raw();
   if (key.length > table.keyStride) throw new StateError("a session has a key, and here is no room for any");
   if (key.length > 0) table.setKey(session, key, key.length);
+  restoreMapping(sessions, session, from.i32(), here);
   table.forwardFlow[session] = restoreFlow(sessions, session, FORWARD, from, here);
   table.reverseFlow[session] = restoreFlow(sessions, session, REVERSE, from, here);
   for (const way of [FORWARD, REVERSE]) restoreSide(sessions, session, way, from, here);
   for (const way of [FORWARD, REVERSE]) restoreDuplication(sessions, session, way, from, here);
   if (!sessions.goOn(session, nowMs)) throw new StateError("two sessions have one identifier");
+}
+
+function restoreMapping({ table, nat }: Sessions, session: number, there: number, { mappings }: RowsHere): void {
+  if (there === -1) return;
+  const row = mappings.get(there);
+  if (row === undefined) throw new StateError("a session has a mapping that is none");
+  nat!.table.hold(row);
+  table.setMapping(session, row);
 }
 
 function nameRow(from: StateReader, { names }: RowsHere): number {

@@ -116,8 +116,10 @@ export class SessionTable {
   /** The payload keys that sessions have of their own, and how long each is; 0 = none. Zeroes where there is none. */
   readonly keys: Uint8Array;
   readonly #keyLength: Uint8Array;
+  /** Row of its source's mapping in the NAT table, which it references; -1 = it has none. Empty where there is no NAT. */
+  readonly #mapping: Int32Array;
 
-  constructor(capacity: number, keyStride = 0) {
+  constructor(capacity: number, keyStride = 0, hasMappings = false) {
     this.capacity = capacity;
     this.#slab = new Slab(capacity);
     this.tenant = new Int32Array(capacity);
@@ -145,6 +147,7 @@ export class SessionTable {
     this.hasEncryptedFrom = new Uint8Array(capacity);
     this.keyStride = keyStride;
     this.keys = new Uint8Array(capacity * keyStride);
+    this.#mapping = new Int32Array(hasMappings ? capacity : 0);
     this.#keyLength = new Uint8Array(keyStride === 0 ? 0 : capacity);
   }
 
@@ -158,6 +161,7 @@ export class SessionTable {
     if (row < 0) return -1;
     this.opened[row] = Math.floor(nowMs / OPENED_MS);
     this.tcpState[row] = 0;
+    this.setMapping(row, -1);
     this.healthCheck[row] = 0;
     this.moves[row] = 0;
     this.upstream.lingering[row] = -1;
@@ -178,6 +182,16 @@ export class SessionTable {
       this.#keyLength[row] = 0;
     }
     this.#slab.free(row);
+  }
+
+  /** Row of its source's mapping in the NAT table, which it references; -1 = it has none. */
+  mappingOf(row: number): number {
+    return this.#mapping.length === 0 ? -1 : this.#mapping[row];
+  }
+
+  /** Only where there is NAT. */
+  setMapping(row: number, mapping: number): void {
+    if (this.#mapping.length > 0) this.#mapping[row] = mapping;
   }
 
   /** Bytes of the payload key that a session has of its own; 0 = it has none. */
