@@ -209,8 +209,8 @@ export class IcmpErrors {
   /** Who raised an error, as the session's side `way` may know: what is inside source NAT has the mapping's address (RFC 5508, REQ-5 d). */
   #locationToward(session: number, way: number, location: number): number {
     const { flows, table } = this.#sessions;
-    if (way !== REVERSE || table.mappingOf(session) < 0) return location;
-    return flows.words[(table.reverseFlow[session] << FLOW_SHIFT) + FLOW_DESTINATION];
+    if (way === REVERSE ? table.mappingOf(session) < 0 : table.hairpinOf(session) < 0) return location;
+    return flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_DESTINATION];
   }
 
   /** The router's own word about a packet of the session, just as it came in `direction`, to whoever sent it. */

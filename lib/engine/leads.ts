@@ -6,7 +6,7 @@ import { getI32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, type FrameBatch } from "../io/port.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
-import { Classification, classifyMetadata, classifyPacket } from "../session/classify.ts";
+import { Classification, classifyMetadata, classifyPacket, isForwarded } from "../session/classify.ts";
 import type { Duplication } from "../session/duplication.ts";
 import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import { firstPayload } from "../session/payload.ts";
@@ -202,7 +202,11 @@ export class Leads {
   /** A packet of no flow: a lead packet from a plain network, or from a peer with metadata. */
   miss(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
-    if (isOwnAddress(ingress, key[KEY_DESTINATION])) return this.#waypointPacket(batch, i, key, ingress, nowMs);
+    if (isOwnAddress(ingress, key[KEY_DESTINATION])) {
+      const path = this.#sessions.pathBetween(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
+      if (path >= 0 || isBfd(key) || !isForwarded(this.#policy, key))
+        return this.#waypointPacket(batch, i, key, ingress, path, nowMs);
+    }
     if (batch.bytes[key[AT_L3] + 8] < 2) {
       // Nobody who could not open a session gets an answer: it is longer than the question, and goes to whoever sent it.
       const isTenants = this.#policy.tenantOf(ingress.id, key[KEY_SOURCE]) >= 0;
@@ -344,10 +348,16 @@ export class Leads {
     return verdict;
   }
 
-  /** A packet to one of our own addresses that no flow knows. */
-  #waypointPacket(batch: FrameBatch, i: number, key: Int32Array, ingress: RouterInterface, nowMs: number): number {
+  /** A packet to one of our own addresses that no flow knows. `path`: row of the one that it comes by, -1 = none. */
+  #waypointPacket(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    ingress: RouterInterface,
+    path: number,
+    nowMs: number,
+  ): number {
     if (ingress.answersEcho && this.#answers.echo(batch, i, key, nowMs)) return CONSUMED;
-    const path = this.#sessions.pathBetween(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
     const isBehindNat = path >= 0 && this.#sessions.paths[path].isBehindNat;
     if (isBehindNat && isBfd(key) && (key[TRAITS] & TRAIT_COOKIE) !== 0) return this.#tunnelled(batch, i, key, nowMs);
     if (this.#isMonitored && isBfd(key)) return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;

@@ -136,6 +136,8 @@ class Way {
   // Whose addresses the source is translated to, and the mapping that it has there. -1 = none yet.
   pool: NatPool | null = null;
   mapping = -1;
+  /** The mapping that the destination is behind, as the source is: hairpinning. -1 = none. */
+  hairpin = -1;
 }
 
 export class Sessions {
@@ -268,7 +270,9 @@ export class Sessions {
     if (refused !== OK) return refused;
     const mapping = this.#translate(request, nowMs);
     if (mapping === NO_PORT) return DROP_NAT_PORTS;
-    const { downstream, protocol } = this.#way;
+    const { downstream, protocol, hairpin } = this.#way;
+    // Before anything is closed that may be its last session.
+    if (hairpin >= 0) this.nat!.table.hold(hairpin);
     const { context } = request;
     const isGivenBack = request.downstreamPath >= 0;
     let portRow = -1;
@@ -285,10 +289,11 @@ export class Sessions {
     if (placed !== OK) {
       if (session >= 0) this.table.free(session);
       if (downstream !== null && portRow >= 0) downstream.ports(protocol).release(portRow, nowMs);
-      if (mapping >= 0) this.nat!.table.release(mapping, nowMs);
+      for (const held of [mapping, hairpin]) if (held >= 0) this.nat!.table.release(held, nowMs);
       return placed;
     }
     this.table.setMapping(session, mapping);
+    this.table.setHairpin(session, hairpin);
     this.#tenantSessions[request.tenant]++;
     this.settle(session);
     armTimer(this, session, nowMs);
@@ -324,6 +329,7 @@ export class Sessions {
     way.protocol = context[3];
     way.pool = null;
     way.mapping = -1;
+    way.hairpin = -1;
     if (route === null) return DROP_NO_ROUTE;
     if (route.kind === "peer") {
       const chosen =
@@ -349,11 +355,12 @@ export class Sessions {
         if (route.target.port !== 0 && hasPorts(way.protocol))
           way.ports = (context[2] & 0xffff0000) | route.target.port;
       }
-      // It has nobody's mapping, and on a network of ours nobody else's address either.
-      if (this.nat?.table.has(way.destination)) return DROP_NAT_UNMAPPED;
       way.pool = route.sourceNat;
+      const within = this.#lookWithin(request, way.egress);
+      if (within !== OK) return within;
       if (way.pool !== null) this.#known(request, way.pool);
-      const address = route.gateway ?? nextHopAddress(this.interfaces[way.egress], way.destination);
+      const gateway = way.hairpin < 0 ? route.gateway : null;
+      const address = gateway ?? nextHopAddress(this.interfaces[way.egress], way.destination);
       if (address === null) return DROP_NO_ROUTE;
       way.forwardHop = this.neighbors.want(way.egress, address, nowMs);
       if (way.forwardHop < 0) return DROP_NEIGHBOR_TABLE_FULL;
@@ -368,6 +375,29 @@ export class Sessions {
     if (address === null || elsewhere) return DROP_NO_RETURN_ROUTE;
     way.reverseHop = this.neighbors.want(request.interfaceId, address, nowMs);
     return way.reverseHop < 0 ? DROP_NEIGHBOR_TABLE_FULL : OK;
+  }
+
+  /**
+   * A destination that is an outside address of source NAT leads back inside: to the host whose mapping it is (RFC 4787, REQ-9), or
+   * by a target, which may be where the source is. Then the source is translated too, or replies would go past this router.
+   */
+  #lookWithin({ context, upstreamPath, interfaceId, tenant }: OpenRequest, egress: number): number {
+    const way = this.#way;
+    const { nat } = this;
+    if (nat === null || !nat.table.has(context[1])) return nat?.table.has(way.destination) ? DROP_NAT_UNMAPPED : OK;
+    const isBack = upstreamPath < 0 && interfaceId === egress;
+    if (way.destination !== context[1]) {
+      if (isBack) way.pool ??= nat.poolWith(context[1]);
+      return OK;
+    }
+    way.hairpin = nat.behind(context[1], context[2] & 0xffff, way.protocol, tenant);
+    if (way.hairpin < 0) return DROP_NAT_UNMAPPED;
+    way.egress = nat.table.insideInterface(way.hairpin);
+    way.destination = nat.table.inside(way.hairpin);
+    const port = nat.table.insidePort(way.hairpin);
+    way.ports = way.protocol === PROTOCOL_ICMP ? (port << 16) | port : (way.ports & 0xffff0000) | port;
+    way.pool ??= nat.poolWith(context[1]);
+    return OK;
   }
 
   /** The source as it leaves to a network with source NAT, as far as that is known before the session is opened. */
@@ -511,7 +541,8 @@ export class Sessions {
     this.#tenantSessions[tenant]--;
     if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
     this.#byUuid.remove(session);
-    if (table.mappingOf(session) >= 0) this.nat!.table.release(table.mappingOf(session), nowMs);
+    for (const mapping of [table.mappingOf(session), table.hairpinOf(session)])
+      if (mapping >= 0) this.nat!.table.release(mapping, nowMs);
     table.free(session);
     this.closedTotal++;
   }

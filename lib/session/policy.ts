@@ -107,6 +107,15 @@ export class Policy {
     return -1;
   }
 
+  /** Whether a service has this very address, and leads it to a target: then it is forwarded even where it is our own. */
+  forwards(destination: number, protocol: number, destinationPort: number): boolean {
+    const row = this.serviceOf(destination, protocol, destinationPort);
+    if (row < 0) return false;
+    const { prefixes, localRoutes } = this.services[row];
+    const isMeant = prefixes.some(({ address, length }) => length === 32 && address === destination);
+    return isMeant && localRoutes.some(({ target }) => target !== null && target.address !== destination);
+  }
+
   /** Row of the tenant or service with this name; -1 = none. */
   tenantNamed(name: string): number {
     return this.#tenantByName.get(name) ?? -1;

@@ -67,6 +67,7 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   const key = session * table.keyStride;
   out.raw(table.keys.subarray(key, key + table.keyLength(session)));
   out.i32(table.mappingOf(session));
+  out.i32(table.hairpinOf(session));
   saveFlow(sessions, table.forwardFlow[session], out);
   saveFlow(sessions, table.reverseFlow[session], out);
   for (const side of table.sides) saveSide(sessions, side, session, out);
@@ -142,7 +143,8 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   const key = from.raw();
   if (key.length > table.keyStride) throw new StateError("a session has a key, and here is no room for any");
   if (key.length > 0) table.setKey(session, key, key.length);
-  restoreMapping(sessions, session, from.i32(), here);
+  table.setMapping(session, restoreMapping(sessions, from.i32(), here));
+  table.setHairpin(session, restoreMapping(sessions, from.i32(), here));
   table.forwardFlow[session] = restoreFlow(sessions, session, FORWARD, from, here);
   table.reverseFlow[session] = restoreFlow(sessions, session, REVERSE, from, here);
   for (const way of [FORWARD, REVERSE]) restoreSide(sessions, session, way, from, here);
@@ -150,12 +152,13 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   if (!sessions.goOn(session, nowMs)) throw new StateError("two sessions have one identifier");
 }
 
-function restoreMapping({ table, nat }: Sessions, session: number, there: number, { mappings }: RowsHere): void {
-  if (there === -1) return;
+/** A reference to the mapping that has row `there` in the process that wrote it; -1 = none. */
+function restoreMapping({ nat }: Sessions, there: number, { mappings }: RowsHere): number {
+  if (there === -1) return -1;
   const row = mappings.get(there);
   if (row === undefined) throw new StateError("a session has a mapping that is none");
   nat!.table.hold(row);
-  table.setMapping(session, row);
+  return row;
 }
 
 function nameRow(from: StateReader, { names }: RowsHere): number {

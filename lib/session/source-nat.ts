@@ -10,7 +10,7 @@
 // one's ports are in use the session is refused (drop.nat-ports), and no other address is taken.
 
 import { scatter } from "../base/hash.ts";
-import { type NatInside, type NatTable, ORIGIN_INTERFACE } from "../table/nat-table.ts";
+import { type NatInside, type NatTable, ORIGIN_INTERFACE, ORIGIN_PATH } from "../table/nat-table.ts";
 import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 
 /** Outside addresses of service-routes: those that name the same ones share their mappings. */
@@ -29,9 +29,6 @@ export interface NatRequest {
   readonly interfaceId: number;
   readonly sourceRouter: number;
 }
-
-/** Behind every number of an interface: a router that gives no name is known by the path it is behind. */
-const ORIGIN_PATH = ORIGIN_INTERFACE - 256;
 
 export class SourceNat {
   readonly table: NatTable;
@@ -64,6 +61,21 @@ export class SourceNat {
   addressOf(request: NatRequest, { addresses }: NatPool): number {
     const host = scatter(scatter(originOf(request), request.tenant), request.context[0]);
     return addresses[(host >>> 0) % addresses.length];
+  }
+
+  /** The pool that has this outside address; null = none. */
+  poolWith(address: number): NatPool | null {
+    return this.pools.find(({ addresses }) => addresses.includes(address)) ?? null;
+  }
+
+  /**
+   * Hairpinning (RFC 4787, REQ-9): the mapping of a host on this router's own networks that a session to this outside address and
+   * port is for; -1 = there is none, or it is not the tenant's own: then the host is out of reach, as from outside.
+   */
+  behind(address: number, port: number, protocol: number, tenant: number): number {
+    const mapping = this.table.withOutside(address, port, protocol);
+    if (mapping < 0 || this.table.insideInterface(mapping) < 0) return -1;
+    return this.table.tenant(mapping) === tenant ? mapping : -1;
   }
 
   #insideOf(request: NatRequest, pool: NatPool): NatInside {

@@ -20,6 +20,8 @@ export const NAT_PORT_FIRST = 16384;
 export const NAT_PORTS = 49_151;
 /** In the place of a name's row in `origin`: the session begins at an interface of this router, by its number. */
 export const ORIGIN_INTERFACE = -1;
+/** Or it comes by a peer path, by its row: the router where it begins gives no name. Behind every number of an interface. */
+export const ORIGIN_PATH = ORIGIN_INTERFACE - 256;
 
 /** IP protocols that have ports, or an identifier in their place. */
 const PROTOCOLS = [6, 17, 1];
@@ -35,7 +37,7 @@ export interface NatInside {
   readonly protocol: number;
   readonly tenant: number;
   readonly pool: number;
-  /** Row of the name of the router where the host's sessions begin, or ORIGIN_INTERFACE less the interface's number. */
+  /** Row of the name of the router where the host's sessions begin; or ORIGIN_INTERFACE, or ORIGIN_PATH, less a number. */
   readonly origin: number;
 }
 
@@ -179,6 +181,16 @@ export class NatTable {
 
   protocol(row: number): number {
     return (this.#words[(row << ROW_SHIFT) + 1] >>> 8) & 0xff;
+  }
+
+  tenant(row: number): number {
+    return this.#words[(row << ROW_SHIFT) + 2] >>> 16;
+  }
+
+  /** The interface of this router that the host is behind, -1 = it is behind another router. */
+  insideInterface(row: number): number {
+    const origin = this.#words[(row << ROW_SHIFT) + 3];
+    return origin <= ORIGIN_INTERFACE && origin > ORIGIN_PATH ? ORIGIN_INTERFACE - origin : -1;
   }
 
   outside(row: number): number {

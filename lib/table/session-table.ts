@@ -116,7 +116,7 @@ export class SessionTable {
   /** The payload keys that sessions have of their own, and how long each is; 0 = none. Zeroes where there is none. */
   readonly keys: Uint8Array;
   readonly #keyLength: Uint8Array;
-  /** Row of its source's mapping in the NAT table, which it references; -1 = it has none. Empty where there is no NAT. */
+  /** Rows in the NAT table, which it references: of its source in [2r], of its destination in [2r+1]. Empty where there is no NAT. */
   readonly #mapping: Int32Array;
 
   constructor(capacity: number, keyStride = 0, hasMappings = false) {
@@ -147,7 +147,7 @@ export class SessionTable {
     this.hasEncryptedFrom = new Uint8Array(capacity);
     this.keyStride = keyStride;
     this.keys = new Uint8Array(capacity * keyStride);
-    this.#mapping = new Int32Array(hasMappings ? capacity : 0);
+    this.#mapping = new Int32Array(hasMappings ? capacity * 2 : 0);
     this.#keyLength = new Uint8Array(keyStride === 0 ? 0 : capacity);
   }
 
@@ -162,6 +162,7 @@ export class SessionTable {
     this.opened[row] = Math.floor(nowMs / OPENED_MS);
     this.tcpState[row] = 0;
     this.setMapping(row, -1);
+    this.setHairpin(row, -1);
     this.healthCheck[row] = 0;
     this.moves[row] = 0;
     this.upstream.lingering[row] = -1;
@@ -186,12 +187,21 @@ export class SessionTable {
 
   /** Row of its source's mapping in the NAT table, which it references; -1 = it has none. */
   mappingOf(row: number): number {
-    return this.#mapping.length === 0 ? -1 : this.#mapping[row];
+    return this.#mapping.length === 0 ? -1 : this.#mapping[row * 2];
   }
 
   /** Only where there is NAT. */
   setMapping(row: number, mapping: number): void {
-    if (this.#mapping.length > 0) this.#mapping[row] = mapping;
+    if (this.#mapping.length > 0) this.#mapping[row * 2] = mapping;
+  }
+
+  /** The mapping of its destination, which is a host behind the same NAT; -1 = it is none. */
+  hairpinOf(row: number): number {
+    return this.#mapping.length === 0 ? -1 : this.#mapping[row * 2 + 1];
+  }
+
+  setHairpin(row: number, mapping: number): void {
+    if (this.#mapping.length > 0) this.#mapping[row * 2 + 1] = mapping;
   }
 
   /** Bytes of the payload key that a session has of its own; 0 = it has none. */
