@@ -78,9 +78,10 @@ import { NeighborTable } from "./peer/neighbor.ts";
 import { Duplication } from "./session/duplication.ts";
 import { Sessions } from "./session/open.ts";
 import { PathChoice } from "./session/path-choice.ts";
+import type { Policy } from "./session/policy.ts";
 import { Reroute } from "./session/reroute.ts";
 import { SessionMetadata } from "./session/session-metadata.ts";
-import { type NatPool, SourceNat } from "./session/source-nat.ts";
+import { SourceNat } from "./session/source-nat.ts";
 import { CounterSet } from "./table/counter-set.ts";
 import { DropSamples } from "./table/drop-samples.ts";
 import { DuplicateTable } from "./table/duplicate-table.ts";
@@ -182,7 +183,7 @@ export function buildRouter(
     interfaces,
     paths,
     choice: new PathChoice({ paths, loads, policies: policy.servicePolicies }),
-    nat: sourceNat(policy.natPools, config.sessions.max, seed),
+    nat: sourceNat(policy, config.sessions.max, seed),
     loads,
     random,
     seed,
@@ -314,9 +315,11 @@ export function buildRouter(
   };
 }
 
-function sourceNat(pools: readonly NatPool[], sessionsMax: number, seed: number): SourceNat | null {
+function sourceNat({ natPools: pools, ingressPools }: Policy, sessionsMax: number, seed: number): SourceNat | null {
   const addresses = new Set(pools.flatMap((pool) => pool.addresses));
-  return pools.length === 0 ? null : new SourceNat(new NatTable([...addresses], sessionsMax, seed), pools);
+  return pools.length === 0
+    ? null
+    : new SourceNat(new NatTable([...addresses], sessionsMax, seed), pools, ingressPools);
 }
 
 /** Who we are to our peers, this time: a router that begins anew is another one, unless it goes on with a monitor's state. */

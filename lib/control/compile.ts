@@ -161,6 +161,9 @@ export function compilePolicy(
     services,
     servicePolicies: policies,
     natPools,
+    ingressPools: config.interfaces.map(({ sourceNatPool }) =>
+      sourceNatPool.length === 0 ? null : poolOf(addressesOf(sourceNatPool), natPools),
+    ),
     loads: new ServiceLoads({
       servicePaths,
       services: services.length,
@@ -310,6 +313,10 @@ function compileNatPool(
   if (sourceNat === null) return null;
   const toward = gateway ?? target?.address ?? at.gateway ?? at.addresses[0].address;
   const addresses = sourceNat === "interface" ? [sourceAddressFor(at, toward)] : addressesOf(sourceNat);
+  return poolOf(addresses, pools);
+}
+
+function poolOf(addresses: readonly number[], pools: NatPool[]): NatPool {
   const known = pools.find((pool) => pool.addresses.join() === addresses.join());
   if (known !== undefined) return known;
   const pool = { row: pools.length, addresses };

@@ -38,17 +38,43 @@ export function checkSourceNat(draft: Draft, routes: readonly ServiceRouteConfig
     const out = draft.interfaces.items.find((item) => item?.name === route.interface) ?? null;
     if (out !== null) checkPool(draft, route, out, [...path, key], source);
   }
-  const addresses = translating.reduce((sum, { route }) => sum + sizeOf(route), 0);
+  checkIngress(draft, source);
+  const ofInterfaces = draft.interfaces.items.reduce((sum, item) => sum + sizeOf(item?.sourceNatPool ?? []), 0);
+  const addresses = translating.reduce((sum, { route }) => sum + sizeOf(route.sourceNat), ofInterfaces);
   if (addresses > NAT_ADDRESSES_MAX) {
-    const [{ path }] = translating.slice(-1);
+    const path: Path = translating.at(-1)?.path ?? ["interfaces", draft.interfaces.items.length - 1];
     const message = `${addresses} addresses of source NAT, and there is room for ${NAT_ADDRESSES_MAX}`;
     source.error([...path, "source-nat-pool"], message, "write fewer: each has 49,151 ports");
   }
 }
 
-function sizeOf({ sourceNat }: ServiceRouteConfig): number {
-  if (sourceNat === null || sourceNat === "interface") return 1;
-  return sourceNat.reduce((sum, { length }) => sum + 2 ** (32 - length), 0);
+/** Pools of interfaces: their addresses are at home where sessions end, of which nothing is known here. */
+function checkIngress(draft: Draft, source: ConfigSource): void {
+  for (const [index, item] of draft.interfaces.items.entries()) {
+    if (item === null || item.sourceNatPool.length === 0) continue;
+    const path: Path = ["interfaces", index, "source-nat-pool"];
+    if (draft.top.workers > 1) {
+      const message = `source-nat-pool and ${draft.top.workers} workers: a host's ports would not be the same at each`;
+      source.error(path, message, "write workers: 1", "key");
+    }
+    for (const [at, prefix] of item.sourceNatPool.entries()) {
+      if (item.sourceNatPool.some((other, n) => n < at && prefixesOverlap(other, prefix)))
+        source.error([...path, at], `${formatPrefix(prefix)} stands here twice`, "remove one");
+      const holder = draft.interfaces.items.find((near) => near?.addresses.some((own) => prefixesOverlap(own, prefix)));
+      if (holder !== undefined)
+        source.error(
+          [...path, at],
+          `${formatPrefix(prefix)} is on-link on ${holder?.name} here`,
+          "write addresses of the far side",
+        );
+    }
+  }
+}
+
+/** Addresses of a pool. */
+function sizeOf(pool: ServiceRouteConfig["sourceNat"]): number {
+  if (pool === null || pool === "interface") return 1;
+  return pool.reduce((sum, { length }) => sum + 2 ** (32 - length), 0);
 }
 
 function checkPool(

@@ -399,6 +399,7 @@ function sections(need: Need) {
     mac: mac.optional(),
     mtu: whole(MTU_MIN, 65535).optional(),
     promiscuous: z.boolean().default(false),
+    "source-nat-pool": z.array(parsed(parsePrefix)).min(1).optional(),
   });
 
   const member = z.strictObject({
@@ -504,9 +505,10 @@ function sections(need: Need) {
       },
     })),
     interfaces: interfaces.transform(
-      ({ "kernel-allow": kernelAllow, ...raw }): InterfaceConfig => ({
+      ({ "kernel-allow": kernelAllow, "source-nat-pool": sourceNatPool, ...raw }): InterfaceConfig => ({
         ...raw,
         kernelAllow,
+        sourceNatPool: sourceNatPool ?? [],
         tenant: raw.tenant ?? null,
         gateway: raw.gateway ?? null,
         mac: raw.mac ?? null,

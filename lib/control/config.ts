@@ -79,6 +79,8 @@ export interface InterfaceConfig {
   /** Lowers the device's. */
   readonly mtu: number | null;
   readonly promiscuous: boolean;
+  /** Ingress source NAT: what the last router presents of sessions that begin here; empty = sources stay as they are. */
+  readonly sourceNatPool: readonly Prefix[];
 }
 
 /** What the kernel's own stack may still receive: for tcp and udp by destination port. */

@@ -132,6 +132,8 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
 /** Of a protocol without ports, whose address alone is translated, the port is 0. */
 function sourceNat(router: Router, row: number): string | null {
   const { table, flows } = router.sessions;
+  const presented = table.presented.get(row);
+  if (presented !== undefined) return formatSocket(presented.address, presented.port);
   if (table.downstream.path[row] >= 0) return null;
   const base = table.forwardFlow[row] << FLOW_SHIFT;
   const source = flows.words[base + FLOW_NEW_SOURCE];

@@ -168,7 +168,7 @@ export class Departure {
     const packetLength = key[AT_END] - key[AT_L3];
     const partial = batch.segmentSize[i] !== 0 && isPartial(batch, i, key);
     rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
-    if (table.mappingOf(session) >= 0 && bytes[key[AT_L3] + IPV4_PROTOCOL] === PROTOCOL_ICMP)
+    if (bytes[key[AT_L3] + IPV4_PROTOCOL] === PROTOCOL_ICMP && table.isTranslated(session))
       this.#identify(bytes, key, session, base, plan);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     const sealed = this.#payload.leave(batch, i, key, session, direction, plan);

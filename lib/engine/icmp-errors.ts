@@ -209,6 +209,8 @@ export class IcmpErrors {
   /** Who raised an error, as the session's side `way` may know: what is inside source NAT has the mapping's address (RFC 5508, REQ-5 d). */
   #locationToward(session: number, way: number, location: number): number {
     const { flows, table } = this.#sessions;
+    const presented = way === REVERSE ? table.presented.get(session) : undefined;
+    if (presented !== undefined) return presented.address;
     if (way === REVERSE ? table.mappingOf(session) < 0 : table.hairpinOf(session) < 0) return location;
     return flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_DESTINATION];
   }

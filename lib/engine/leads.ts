@@ -282,6 +282,14 @@ export class Leads {
     return this.#strays === null || this.#strays.isOwner(context[0], destination, ports, context[3] & 0xff);
   }
 
+  /** The context of what a peer tells of, with the source that a route out of an interface presents for it (attribute 25). */
+  #asPresented({ context, natAddress, natPort }: ForwardMetadata): Int32Array {
+    const { route } = this.#classification;
+    if (natAddress === 0 || route?.kind !== "interface" || route.sourceNat !== null) return context;
+    const ports = natPort === 0 ? context[2] : (natPort << 16) | (context[2] & 0xffff);
+    return Int32Array.of(natAddress, context[1], ports, context[3]);
+  }
+
   #openSession(key: Int32Array, nowMs: number): number {
     const request = this.#request;
     for (let k = 0; k < 4; k++) request.key[k] = key[k];
@@ -293,6 +301,7 @@ export class Leads {
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = -1;
     request.downstreamPath = -1;
+    request.natAddress = 0;
     request.replaces = -1;
     request.sourceRouter = 0;
     this.#beginPayload(request, nowMs);
@@ -488,6 +497,7 @@ export class Leads {
     request.interfaceId = ingress;
     request.upstreamPath = -1;
     request.downstreamPath = path;
+    request.natAddress = 0;
     request.downstreamPorts = swapPorts(key[KEY_PORTS]);
     request.replaces = -1;
     request.sourceRouter = 0;
@@ -573,7 +583,7 @@ export class Leads {
       this.#classification,
     );
     if (classified !== OK) return classified;
-    if (this.#strays !== null && !this.#isOwn(forward.context)) {
+    if (this.#strays !== null && !this.#isOwn(this.#asPresented(forward))) {
       this.#security.restore(batch, i, key);
       const handed = this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
       // The one it replaces would take the packets that follow.
@@ -587,6 +597,8 @@ export class Leads {
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = path;
     request.downstreamPath = -1;
+    request.natAddress = forward.natAddress;
+    request.natPort = forward.natPort;
     request.replaces = replaced;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
     const payload = this.#takePayload(request);

@@ -31,7 +31,7 @@ const FORTNIGHT_MS = 14 * 24 * 3_600_000;
 /** Milliseconds a session may be idle in its present state. */
 export function idleTimeoutMs(sessions: Sessions, session: number): number {
   const protocol = sessions.table.context[session * 4 + 3];
-  const isMapped = sessions.table.mappingOf(session) >= 0;
+  const isMapped = sessions.table.isTranslated(session);
   if (protocol === PROTOCOL_TCP) {
     const state = sessions.table.tcpState[session];
     if (isMapped) return isTcpSteady(state) && state !== TCP_CLOSING ? NAT_TCP_ESTABLISHED_MS : NAT_TCP_TRANSITORY_MS;

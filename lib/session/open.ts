@@ -114,6 +114,9 @@ export class OpenRequest {
   payloadKeyVersion = 0;
   hasEncryptedFrom = false;
   encryptedFrom = 0;
+  // Of the session's first router: attribute 25, 0 = nothing; and its port, 0 = the source's own.
+  natAddress = 0;
+  natPort = 0;
   /** A payload key of its own, and how many bytes it has; 0 = it has none. */
   readonly payloadKey = new Uint8Array(KEY_STRIDE);
   payloadKeyLength = 0;
@@ -280,7 +283,10 @@ export class Sessions {
       portRow = isGivenBack
         ? downstream.ports(protocol).reserve(request.downstreamPorts)
         : this.allocatePair(downstream, context, nowMs);
-      if (portRow < 0 && !isGivenBack) return DROP_WAYPOINT_PORTS;
+      if (portRow < 0 && !isGivenBack) {
+        if (mapping >= 0) this.nat!.table.release(mapping, nowMs);
+        return DROP_WAYPOINT_PORTS;
+      }
     }
     if (predecessor >= 0) this.close(predecessor, nowMs);
     if (request.replaces >= 0 && request.replaces !== predecessor) this.close(request.replaces, nowMs);
@@ -294,6 +300,7 @@ export class Sessions {
     }
     this.table.setMapping(session, mapping);
     this.table.setHairpin(session, hairpin);
+    this.#tell(session, request);
     this.#tenantSessions[request.tenant]++;
     this.settle(session);
     armTimer(this, session, nowMs);
@@ -346,6 +353,8 @@ export class Sessions {
       way.source = path.local;
       way.destination = path.remote;
       way.protocol = wireProtocol(context[3]);
+      way.pool = this.nat?.ingressPool(request) ?? null;
+      if (way.pool !== null) way.mapping = this.nat!.find(request, way.pool);
     } else {
       if (this.#loads.ofRoute(route.serviceRoute) >= route.maxSessions) return DROP_ROUTE_SESSION_LIMIT;
       way.servicePath = route.row;
@@ -356,6 +365,7 @@ export class Sessions {
           way.ports = (context[2] & 0xffff0000) | route.target.port;
       }
       way.pool = route.sourceNat;
+      if (way.pool === null && request.natAddress !== 0) this.#present(request);
       const within = this.#lookWithin(request, way.egress);
       if (within !== OK) return within;
       if (way.pool !== null) this.#known(request, way.pool);
@@ -375,6 +385,30 @@ export class Sessions {
     if (address === null || elsewhere) return DROP_NO_RETURN_ROUTE;
     way.reverseHop = this.neighbors.want(request.interfaceId, address, nowMs);
     return way.reverseHop < 0 ? DROP_NEIGHBOR_TABLE_FULL : OK;
+  }
+
+  /** The source as the session's first router has it. An own source NAT of the route comes before that. */
+  #present({ natAddress, natPort }: OpenRequest): void {
+    const way = this.#way;
+    way.source = natAddress;
+    if (natPort === 0 || !hasNatPorts(way.protocol)) return;
+    way.ports = (natPort << 16) | (way.protocol === PROTOCOL_ICMP ? natPort : way.ports & 0xffff);
+  }
+
+  /** What the last router of the session in #way is to present, where this router is the first or one in between. */
+  #tell(session: number, request: OpenRequest): void {
+    const { pool, mapping, downstream } = this.#way;
+    const { presented } = this.table;
+    if (pool === null) {
+      if (request.natAddress !== 0) presented.set(session, { address: request.natAddress, port: request.natPort });
+    } else if (downstream !== null) {
+      const { table } = this.nat!;
+      const port = mapping < 0 ? 0 : table.outsidePort(mapping);
+      presented.set(session, {
+        address: mapping < 0 ? this.nat!.addressOf(request, pool) : table.outside(mapping),
+        port,
+      });
+    }
   }
 
   /**
@@ -420,12 +454,12 @@ export class Sessions {
   /** A reference to the source's mapping, made where there is none. -1 = nothing is mapped, NO_PORT = no port is left. */
   #translate(request: OpenRequest, nowMs: number): number {
     const way = this.#way;
-    if (way.pool === null || !hasNatPorts(way.protocol)) return -1;
+    if (way.pool === null || !hasNatPorts(request.context[3])) return -1;
     if (way.mapping >= 0) this.nat!.table.hold(way.mapping);
     else {
       way.mapping = this.nat!.add(request, way.pool, nowMs);
       if (way.mapping < 0) return NO_PORT;
-      this.#mapped();
+      if (way.downstream === null) this.#mapped();
     }
     return way.mapping;
   }

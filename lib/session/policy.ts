@@ -51,6 +51,8 @@ export class Policy {
   readonly services: readonly Service[];
   readonly servicePolicies: readonly ServicePolicy[];
   readonly natPools: readonly NatPool[];
+  /** By interface: of sessions that begin there and go to a peer; null = none. */
+  readonly ingressPools: readonly (NatPool | null)[];
   /** How many sessions each service path has. */
   readonly loads: ServiceLoads;
   readonly #tenantByName: ReadonlyMap<string, number>;
@@ -68,6 +70,7 @@ export class Policy {
     services: readonly Service[];
     servicePolicies: readonly ServicePolicy[];
     natPools: readonly NatPool[];
+    ingressPools: readonly (NatPool | null)[];
     loads: ServiceLoads;
     members: readonly (PrefixTrie | null)[];
     interfaceTenant: readonly number[];
@@ -78,6 +81,7 @@ export class Policy {
     this.services = parts.services;
     this.servicePolicies = parts.servicePolicies;
     this.natPools = parts.natPools;
+    this.ingressPools = parts.ingressPools;
     this.loads = parts.loads;
     this.#tenantByName = new Map(parts.tenants.map((tenant) => [tenant.name, tenant.row]));
     this.#serviceByName = new Map(parts.services.map((service) => [service.name, service.row]));

@@ -1,7 +1,7 @@
 // What a session says to a peer, and what a peer's metadata says of a session: the bridge between the session table's
 // columns and the metadata codec. Which attributes go where: protocol sheet 3.5.
 
-import { getI32, getU32 } from "../base/bytes.ts";
+import { getI32, getU16, getU32 } from "../base/bytes.ts";
 import { encryptsMetadata } from "../crypto/key-ring.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
@@ -26,6 +26,8 @@ import {
   ATTRIBUTE_SERVICE,
   ATTRIBUTE_SERVICE_SESSIONS,
   ATTRIBUTE_SESSION_ENCRYPTED,
+  ATTRIBUTE_SOURCE_NAT,
+  ATTRIBUTE_SOURCE_NAT_PORT,
   ATTRIBUTE_SOURCE_ROUTER,
   ATTRIBUTE_TENANT,
   ATTRIBUTE_UUID,
@@ -90,6 +92,11 @@ export class SessionMetadata {
     this.#key(session, path);
     this.#encrypted(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
+    const presented = table.presented.get(session);
+    if (presented !== undefined) {
+      writer.u32(ATTRIBUTE_SOURCE_NAT, presented.address);
+      if (presented.port !== 0) writer.u16(ATTRIBUTE_SOURCE_NAT_PORT, presented.port);
+    }
     if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
     return writer.end();
   }
@@ -222,6 +229,9 @@ export class ForwardMetadata {
   payloadKeyVersion = 0;
   hasEncryptedFrom = false;
   encryptedFrom = 0;
+  /** Attribute 25, 0 = it is not there; and ours, its port: 0 = the source keeps its own. */
+  natAddress = 0;
+  natPort = 0;
 }
 
 /** Read what opening a session needs. Returns OK, or DROP_METADATA_CONTEXT when the context, identifier, tenant or service is missing. */
@@ -244,6 +254,9 @@ export function readForwardMetadata(bytes: Uint8Array, parsed: ParsedMetadata, i
   into.payloadKeyVersion = readNumber(bytes, parsed, ATTRIBUTE_PAYLOAD_KEY_VERSION);
   into.hasEncryptedFrom = parsed.has(ATTRIBUTE_ENCRYPTED_FROM);
   into.encryptedFrom = readNumber(bytes, parsed, ATTRIBUTE_ENCRYPTED_FROM);
+  into.natAddress = readNumber(bytes, parsed, ATTRIBUTE_SOURCE_NAT);
+  const hasPort = parsed.has(ATTRIBUTE_SOURCE_NAT_PORT);
+  into.natPort = hasPort ? getU16(bytes, parsed.offsetOf(ATTRIBUTE_SOURCE_NAT_PORT)) : 0;
   return OK;
 }
 

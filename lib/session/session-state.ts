@@ -68,6 +68,10 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   out.raw(table.keys.subarray(key, key + table.keyLength(session)));
   out.i32(table.mappingOf(session));
   out.i32(table.hairpinOf(session));
+  const presented = table.presented.get(session);
+  out.flag(presented !== undefined);
+  if (presented !== undefined) out.i32(presented.address);
+  if (presented !== undefined) out.i32(presented.port);
   saveFlow(sessions, table.forwardFlow[session], out);
   saveFlow(sessions, table.reverseFlow[session], out);
   for (const side of table.sides) saveSide(sessions, side, session, out);
@@ -145,6 +149,7 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   if (key.length > 0) table.setKey(session, key, key.length);
   table.setMapping(session, restoreMapping(sessions, from.i32(), here));
   table.setHairpin(session, restoreMapping(sessions, from.i32(), here));
+  if (from.flag()) table.presented.set(session, { address: from.i32(), port: from.count(0xffff, "port") });
   table.forwardFlow[session] = restoreFlow(sessions, session, FORWARD, from, here);
   table.reverseFlow[session] = restoreFlow(sessions, session, REVERSE, from, here);
   for (const way of [FORWARD, REVERSE]) restoreSide(sessions, session, way, from, here);

@@ -1,4 +1,4 @@
-// Source NAT where a session leaves to a plain network: which outside address a host has, and the mapping of each of its ports
+// Source NAT where a session leaves to a plain network, or where it begins, for its last router to present (attribute 25): which outside address a host has, and the mapping of each of its ports
 // (table/nat-table.ts). Like waypoint ports it is compiled into the session's rewrite plan when the session is opened, so the
 // forwarding of packets knows nothing of it.
 //
@@ -33,6 +33,8 @@ export interface NatRequest {
 export class SourceNat {
   readonly table: NatTable;
   readonly pools: readonly NatPool[];
+  /** By interface: of sessions that begin there and go to a peer; null = none. */
+  readonly #ingress: readonly (NatPool | null)[];
   readonly #inside: { -readonly [K in keyof NatInside]: NatInside[K] } = {
     address: 0,
     port: 0,
@@ -42,7 +44,8 @@ export class SourceNat {
     origin: 0,
   };
 
-  constructor(table: NatTable, pools: readonly NatPool[]) {
+  constructor(table: NatTable, pools: readonly NatPool[], ingress: readonly (NatPool | null)[]) {
+    this.#ingress = ingress;
     this.table = table;
     this.pools = pools;
   }
@@ -61,6 +64,11 @@ export class SourceNat {
   addressOf(request: NatRequest, { addresses }: NatPool): number {
     const host = scatter(scatter(originOf(request), request.tenant), request.context[0]);
     return addresses[(host >>> 0) % addresses.length];
+  }
+
+  /** The pool of a session toward a peer: it is this router's to choose where the session begins. */
+  ingressPool({ upstreamPath, interfaceId }: NatRequest): NatPool | null {
+    return upstreamPath < 0 ? this.#ingress[interfaceId] : null;
   }
 
   /** The pool that has this outside address; null = none. */

@@ -84,6 +84,8 @@ export class SessionTable {
   readonly duplicate: Int32Array;
   /** The same two: a packet arrives from sides[direction] and leaves by sides[1 - direction]. */
   readonly sides: readonly [HandshakeColumns, HandshakeColumns];
+  /** Where source NAT is of the session's first router: what its last one presents. 0 for the port: the source's own. */
+  readonly presented = new Map<number, { readonly address: number; readonly port: number }>();
   /** RFC 4122 bytes as four big-endian words per row. */
   readonly uuid: Int32Array;
   /** The original 5-tuple as four words per row: source, destination, ports, protocol. */
@@ -182,6 +184,7 @@ export class SessionTable {
       this.keys.fill(0, row * this.keyStride, (row + 1) * this.keyStride);
       this.#keyLength[row] = 0;
     }
+    this.presented.delete(row);
     this.#slab.free(row);
   }
 
@@ -193,6 +196,11 @@ export class SessionTable {
   /** Only where there is NAT. */
   setMapping(row: number, mapping: number): void {
     if (this.#mapping.length > 0) this.#mapping[row * 2] = mapping;
+  }
+
+  /** Whether this router, or the session's first one, gives its source another address outside. */
+  isTranslated(row: number): boolean {
+    return this.mappingOf(row) >= 0 || this.presented.has(row);
   }
 
   /** The mapping of its destination, which is a host behind the same NAT; -1 = it is none. */

@@ -105,6 +105,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         mac: null,
         mtu: null,
         promiscuous: false,
+        sourceNatPool: [],
       },
       {
         name: "wan0",
@@ -118,6 +119,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         mac: null,
         mtu: null,
         promiscuous: false,
+        sourceNatPool: [],
       },
     ],
     tenants: [
@@ -1082,6 +1084,14 @@ test("Source NAT is for routes that leave the fabric, to addresses that nobody e
       /the kernel has wan0 too/,
     ],
   ];
+  const ingress = (pool: string) => change("device: eth1", `device: eth1\n    source-nat-pool: ${pool}`);
+  t.is(good(t, ingress("[192.0.2.7]")).interfaces[0].sourceNatPool.length, 1);
+  wrong.push(
+    [`${ingress("[192.0.2.7]")}workers: 2\n`, /source-nat-pool and 2 workers/],
+    [ingress("[192.0.2.7, 192.0.2.7]"), /stands here twice/],
+    [ingress("[10.1.0.7]"), /10\.1\.0\.7\/32 is on-link on lan0 here/],
+    [ingress("[192.0.2.0/23]"), /512 addresses of source NAT/],
+  );
   for (const [text, problem] of wrong) t.regex(told(text).join("\n"), problem);
 });
 

@@ -38,6 +38,8 @@ export interface NatOptions {
   /** Of the outer interface. */
   readonly outer?: string;
   readonly outerMtu?: number;
+  /** Of the client's interface. */
+  readonly inner?: string;
   readonly limits?: string;
   readonly sessions?: number;
   readonly security?: string;
@@ -52,6 +54,11 @@ tenants: [{ name: corp${tenant} }, { name: world }]
 services:
   - { name: internet, addresses: [0.0.0.0/0], access: [corp] }
 ${services}`;
+}
+
+/** "" = the edge translates nothing. */
+function natOf({ nat = NAT }: NatOptions): string {
+  return nat === "" ? "" : `, ${nat}`;
 }
 
 function outer({ outer: more = "", outerMtu = 1500 }: NatOptions): string {
@@ -70,7 +77,7 @@ interfaces:
   - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }
   - ${outer(options)}
 service-routes:
-  - { service: internet, interface: out0, ${options.nat ?? NAT} }
+  - { service: internet, interface: out0${natOf(options)} }
 ${options.routes ?? ""}`,
   );
   return joined(world, edge, "edge", "edge");
@@ -87,7 +94,7 @@ export function edgeBehindPeer(options: NatOptions = {}): NatNet & { west: Route
 router: west
 ${edgeText(options)}
 interfaces:
-  - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }
+  - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp${options.inner ?? ""} }
   - { name: wan0, device: wan0, addresses: [198.18.0.1/24] }
 service-routes:
   - { service: internet, peer: edge }
@@ -103,13 +110,44 @@ interfaces:
   - { name: wan0, device: wan0, addresses: [198.18.0.2/24] }
   - ${outer(options)}
 service-routes:
-  - { service: internet, interface: out0, ${options.nat ?? NAT} }
+  - { service: internet, interface: out0${natOf(options)} }
 ${options.routes ?? ""}
 peers: [{ name: west, paths: [{ interface: wan0, address: 198.18.0.1 }]${protect} }]
 ${fabric}`,
   );
   const wan = world.join("wan", "west.wan0", "edge.wan0");
   return { ...joined(world, edge, "west", "edge"), west, wan };
+}
+
+/** client ─lan─ west ─wan─ middle ─wan1─ edge ─out─ outside. */
+export function edgeBehindMiddle(options: NatOptions = {}): NatNet {
+  const world = new World(1);
+  const router = (name: string, interfaces: string[], route: string, peers: string[]) =>
+    world.addRouter(
+      name,
+      `authority: acme
+router: ${name}
+${edgeText(options)}
+interfaces:
+${interfaces.map((item) => `  - ${item}\n`).join("")}
+service-routes: [{ service: internet, ${route} }]
+peers:
+${peers.map((item) => `  - ${item}\n`).join("")}`,
+    );
+  const at = (name: string, address: string) => `{ name: ${name}, device: ${name}, addresses: [${address}/24] }`;
+  const peer = (name: string, wan: string, address: string) =>
+    `{ name: ${name}, paths: [{ interface: ${wan}, address: ${address} }] }`;
+  const lan = `{ name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp${options.inner ?? ""} }`;
+  router("west", [lan, at("wan0", "198.18.0.1")], "peer: middle", [peer("middle", "wan0", "198.18.0.2")]);
+  router("middle", [at("wan0", "198.18.0.2"), at("wan1", "198.18.1.1")], "peer: edge", [
+    peer("west", "wan0", "198.18.0.1"),
+    peer("edge", "wan1", "198.18.1.2"),
+  ]);
+  const way = `interface: out0${natOf(options)}`;
+  const edge = router("edge", [at("wan0", "198.18.1.2"), outer(options)], way, [peer("middle", "wan0", "198.18.1.1")]);
+  world.join("wan", "west.wan0", "middle.wan0");
+  world.join("wan1", "middle.wan1", "edge.wan0");
+  return joined(world, edge, "west", "edge");
 }
 
 function joined(world: World, edge: Router, near: string, far: string): NatNet {
@@ -150,7 +188,7 @@ interfaces:
   - { name: wan1, device: wan1, addresses: [198.18.1.2/24] }
   - ${outer(options)}
 service-routes:
-  - { service: internet, interface: out0, ${options.nat ?? NAT} }
+  - { service: internet, interface: out0${natOf(options)} }
 peers:
   - { name: west, paths: [{ interface: wan0, address: 198.18.0.1 }] }
   - { name: north, paths: [{ interface: wan1, address: 198.18.1.1 }] }
