@@ -38,6 +38,8 @@ export interface NatOptions {
   /** Of the outer interface. */
   readonly outer?: string;
   readonly outerMtu?: number;
+  /** What the host outside asks for by ARP, to send whatever it sends; left out = the interface's own address. */
+  readonly asksFor?: string;
   /** Of the client's interface. */
   readonly inner?: string;
   readonly limits?: string;
@@ -80,7 +82,7 @@ service-routes:
   - { service: internet, interface: out0${natOf(options)} }
 ${options.routes ?? ""}`,
   );
-  return joined(world, edge, "edge", "edge");
+  return joined(world, edge, "edge", "edge", options);
 }
 
 /** client ─lan─ west ─wan─ edge ─out─ outside: sessions come to the edge from a peer. */
@@ -116,7 +118,7 @@ peers: [{ name: west, paths: [{ interface: wan0, address: 198.18.0.1 }]${protect
 ${fabric}`,
   );
   const wan = world.join("wan", "west.wan0", "edge.wan0");
-  return { ...joined(world, edge, "west", "edge"), west, wan };
+  return { ...joined(world, edge, "west", "edge", options), west, wan };
 }
 
 /** client ─lan─ west ─wan─ middle ─wan1─ edge ─out─ outside. */
@@ -147,13 +149,13 @@ ${peers.map((item) => `  - ${item}\n`).join("")}`,
   const edge = router("edge", [at("wan0", "198.18.1.2"), outer(options)], way, [peer("middle", "wan0", "198.18.1.1")]);
   world.join("wan", "west.wan0", "middle.wan0");
   world.join("wan1", "middle.wan1", "edge.wan0");
-  return joined(world, edge, "west", "edge");
+  return joined(world, edge, "west", "edge", options);
 }
 
-function joined(world: World, edge: Router, near: string, far: string): NatNet {
+function joined(world: World, edge: Router, near: string, far: string, { asksFor = OUTSIDE }: NatOptions): NatNet {
   const client = world.addHost("client", CLIENT, "10.1.0.1");
   client.others = [NEIGHBOR];
-  const outside = world.addHost("outside", GATEWAY, OUTSIDE);
+  const outside = world.addHost("outside", GATEWAY, asksFor);
   const lan = world.join("lan", "client", `${near}.lan0`);
   const out = world.join("out", `${far}.out0`, "outside");
   return { world, client, outside, edge, lan, out };
@@ -196,7 +198,7 @@ peers:
   );
   world.join("wan", "west.wan0", "edge.wan0");
   world.join("wan1", "north.wan0", "edge.wan1");
-  const net = joined(world, edge, "west", "edge");
+  const net = joined(world, edge, "west", "edge", options);
   const other = world.addHost("other", CLIENT, "10.1.0.1");
   world.join("lan1", "other", "north.lan0");
   return { ...net, other };

@@ -1,8 +1,11 @@
 // Source NAT where sessions leave: which address and port they get, for how long, and what becomes of what comes back.
 
 import test from "ava";
+import { readCounters } from "../../lib/control/metrics.ts";
+import { parsePacket } from "../../lib/control/packet-text.ts";
 import { RouterRestorer, saveRouter } from "../../lib/control/router-state.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
+import { explainPacket } from "../../lib/router.ts";
 import { TcpClient, tcpServer } from "./endpoints.ts";
 import {
   answerTo,
@@ -133,7 +136,7 @@ test("tenants that overlap on two interfaces of one router", (t) => {
   t.not(table.outsidePort(rows[0]), table.outsidePort(rows[1]));
 });
 
-test("a pool's addresses are answered for by ARP, and each host has one of them", (t) => {
+test("each host has one address of a pool", (t) => {
   const net = edgeAlone({ nat: "source-nat-pool: [192.0.2.16/29, 192.0.2.77]" });
   const sources = new Set<string>();
   for (let host = 2; host < 40; host++) {
@@ -143,9 +146,31 @@ test("a pool's addresses are answered for by ARP, and each host has one of them"
   }
   t.true(sources.size >= 6);
   for (const source of sources) t.regex(source, /^192\.0\.2\.(1[6-9]|2[0-3]|77)$/);
-  // The host outside asks by ARP before it answers to an address on its own network.
-  const asked = net.edge.interfaces[1].natAddresses;
-  t.is(asked.length, 9);
+});
+
+test("ARP finds the edge at an address of a pool on its network", (t) => {
+  const nat = "source-nat-pool: [192.0.2.77]";
+  const net = edgeAlone({ nat, asksFor: "192.0.2.77" });
+  t.is(answerTo(net, sendOut(net)!)?.destinationPort, 40_000);
+  const other = edgeAlone({ nat, asksFor: "192.0.2.78" });
+  t.is(answerTo(other, sendOut(other)!), undefined);
+});
+
+test("explain has the source as it leaves", (t) => {
+  const { config } = edgeAlone().edge;
+  const packet = parsePacket(`udp ${CLIENT}:40000 > ${FAR}:53`);
+  const { steps, verdict } = explainPacket(config, { interface: "lan0", packet });
+  t.is(verdict, "forwarded");
+  t.is(steps.find(({ step }) => step === "source-nat")?.outcome, `${OUTSIDE}:16384`);
+  t.regex(steps.find(({ step }) => step === "send")!.reason, /192\.0\.2\.1\.16384|192\.0\.2\.1:16384/);
+});
+
+test("counters have the ports in use", (t) => {
+  const net = edgeAlone();
+  sendOut(net);
+  ping(net, 5);
+  const counters = readCounters(net.edge);
+  t.deepEqual([counters["source-nat.mappings"], counters[`source-nat.${OUTSIDE}.ports`]], [2, 2]);
 });
 
 test("show sessions has the source as it leaves", (t) => {
