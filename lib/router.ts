@@ -79,8 +79,10 @@ import { NeighborTable } from "./peer/neighbor.ts";
 import { Duplication } from "./session/duplication.ts";
 import { Sessions } from "./session/open.ts";
 import { PathChoice } from "./session/path-choice.ts";
+import type { Policy } from "./session/policy.ts";
 import { Reroute } from "./session/reroute.ts";
 import { SessionMetadata } from "./session/session-metadata.ts";
+import { SourceNat } from "./session/source-nat.ts";
 import { addressBook, isName } from "./table/address-book.ts";
 import { CounterSet } from "./table/counter-set.ts";
 import { DropSamples } from "./table/drop-samples.ts";
@@ -89,6 +91,7 @@ import { FlowTable } from "./table/flow-table.ts";
 import { FragmentTable } from "./table/fragment-table.ts";
 import { FrameRing } from "./table/frame-ring.ts";
 import { HoldQueue } from "./table/hold-queue.ts";
+import { NatTable } from "./table/nat-table.ts";
 import { SessionTable } from "./table/session-table.ts";
 import { TimerWheel } from "./table/timer-wheel.ts";
 import { ETHERNET_HEADER } from "./wire/flow-key.ts";
@@ -165,7 +168,11 @@ export function buildRouter(
   const { loads } = policy;
   const counters = new CounterSet(COUNTERS);
   const strays = share === undefined ? null : new Strays({ ...share, counters });
-  const table = new SessionTable(config.sessions.max, mayHaveSessionKeys(config) ? KEY_STRIDE : 0);
+  const table = new SessionTable(
+    config.sessions.max,
+    mayHaveSessionKeys(config) ? KEY_STRIDE : 0,
+    policy.natPools.length > 0,
+  );
   const seed = random.nextI32();
   // Two flows a session, and one for each second path.
   const flows = new FlowTable(config.sessions.max * 2 + limits.duplicatedSessions, seed, BATCH_FRAMES, tableMemory);
@@ -179,6 +186,7 @@ export function buildRouter(
     interfaces,
     paths,
     choice: new PathChoice({ paths, loads, policies: policy.servicePolicies }),
+    nat: sourceNat(policy, config.sessions.max, seed),
     loads,
     random,
     seed,
@@ -308,6 +316,13 @@ export function buildRouter(
     counters,
     strays,
   };
+}
+
+function sourceNat({ natPools: pools, ingressPools }: Policy, sessionsMax: number, seed: number): SourceNat | null {
+  const addresses = new Set(pools.flatMap((pool) => pool.addresses));
+  return pools.length === 0
+    ? null
+    : new SourceNat(new NatTable([...addresses], sessionsMax, seed), pools, ingressPools);
 }
 
 /** Who we are to our peers, this time: a router that begins anew is another one, unless it goes on with a monitor's state. */

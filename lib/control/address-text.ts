@@ -147,7 +147,7 @@ export function prefixBase(address: number, length: number): number {
 }
 
 /** The int32 whose first `length` bits are set. */
-function prefixMask(length: number): number {
+export function prefixMask(length: number): number {
   return length === 0 ? 0 : -1 << (32 - length);
 }
 

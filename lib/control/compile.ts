@@ -20,10 +20,11 @@ import {
   VECTOR_NEVER,
   VECTOR_UNLISTED,
 } from "../session/service-route.ts";
+import type { NatPool } from "../session/source-nat.ts";
 import { isName } from "../table/address-book.ts";
 import { PrefixTrie } from "../table/prefix-trie.ts";
-import { formatAddress } from "./address-text.ts";
-import type { Config, ServiceConfig, ServicePolicyConfig, ServiceRouteConfig } from "./config.ts";
+import { formatAddress, type Prefix, prefixHolds } from "./address-text.ts";
+import type { Config, InterfaceConfig, ServiceConfig, ServicePolicyConfig, ServiceRouteConfig } from "./config.ts";
 
 const text = new TextEncoder();
 const EVERY_PROTOCOL: ServiceTransport = { protocol: -1, from: 0, to: 65535, rank: 0 };
@@ -39,6 +40,7 @@ export function compileInterfaces(
     name: item.name,
     device: item.device,
     addresses: item.addresses,
+    natAddresses: natAddressesOn(config, item),
     gateway: item.gateway,
     tenant: config.tenants.findIndex((tenant) => tenant.name === item.tenant),
     isIpv6: isName(item.addresses[0].address),
@@ -48,6 +50,18 @@ export function compileInterfaces(
     macLow: getI32(ports[id].mac, 2),
     mtu: ports[id].mtu,
   }));
+}
+
+/** Of the pools of routes that leave by `item`, those that are on-link there. */
+function natAddressesOn(config: Config, item: InterfaceConfig): number[] {
+  const pools = config.serviceRoutes.flatMap(({ interface: out, sourceNat }) =>
+    out !== item.name || sourceNat === null || sourceNat === "interface" ? [] : addressesOf(sourceNat),
+  );
+  return [...new Set(pools)].filter((address) => item.addresses.some((own) => prefixHolds(own, address)));
+}
+
+function addressesOf(prefixes: readonly Prefix[]): number[] {
+  return prefixes.flatMap(({ address, length }) => Array.from({ length: 2 ** (32 - length) }, (_, n) => address + n));
 }
 
 /**
@@ -126,8 +140,9 @@ export function compilePolicy(
   }));
   const policies = [DEFAULT_POLICY, ...config.servicePolicies.map(compileServicePolicy)];
   const servicePaths: ServicePath[] = [];
+  const natPools: NatPool[] = [];
   const services = config.services.map((service, row) =>
-    compileService(config, service, row, interfaces, paths, securities, policies, servicePaths),
+    compileService(config, service, row, interfaces, paths, securities, policies, servicePaths, natPools),
   );
   // Services that share a prefix share its group: the more specific transport of a group wins.
   const groupOf = new Map<string, { service: number; transport: ServiceTransport }[]>();
@@ -147,6 +162,10 @@ export function compilePolicy(
     tenants,
     services,
     servicePolicies: policies,
+    natPools,
+    ingressPools: config.interfaces.map(({ sourceNatPool }) =>
+      sourceNatPool.length === 0 ? null : poolOf(addressesOf(sourceNatPool), natPools),
+    ),
     loads: new ServiceLoads({
       servicePaths,
       services: services.length,
@@ -205,7 +224,7 @@ function compileServicePolicy(policy: Omit<ServicePolicyConfig, "vectors">, inde
   };
 }
 
-/** Adds the service's paths to `servicePaths`, where their index is their row. */
+/** Adds the service's paths to `servicePaths`, where their index is their row, and to `natPools` what there is not yet. */
 function compileService(
   config: Config,
   service: ServiceConfig,
@@ -215,6 +234,7 @@ function compileService(
   securities: Securities,
   policies: readonly ServicePolicy[],
   servicePaths: ServicePath[],
+  natPools: NatPool[],
 ): Service {
   const localRoutes: LocalRoute[] = [];
   const peerPaths: PeerServicePath[] = [];
@@ -224,7 +244,11 @@ function compileService(
     const maxSessions = route.maxSessions ?? Number.POSITIVE_INFINITY;
     const common = { service: row, serviceRoute, maxSessions };
     if (route.peer === null) {
-      const local: LocalRoute = { ...common, row: servicePaths.length, ...compileLocalRoute(route, interfaces) };
+      const local: LocalRoute = {
+        ...common,
+        row: servicePaths.length,
+        ...compileLocalRoute(route, interfaces, natPools),
+      };
       servicePaths.push(local);
       localRoutes.push(local);
       continue;
@@ -265,18 +289,41 @@ function compileService(
 function compileLocalRoute(
   route: ServiceRouteConfig,
   interfaces: readonly RouterInterface[],
+  natPools: NatPool[],
 ): Omit<LocalRoute, keyof ServicePath> & { cost: number } {
   invariant(route.interface !== null, `service-route of ${route.service} has neither peer nor interface`);
   const { service, interface: out, gateway, target, cost } = route;
+  const at = interfaceNamed(interfaces, out);
   const place = text.encode(JSON.stringify([service, out, gateway, target]));
   return {
     kind: "interface",
-    interfaceId: interfaceNamed(interfaces, out).id,
+    interfaceId: at.id,
     gateway,
     target,
+    sourceNat: compileNatPool(route, at, natPools),
     cost,
     identity: place.reduce(scatter, 0),
   };
+}
+
+/** The pool of the route's addresses, which others may have too. */
+function compileNatPool(
+  { sourceNat, gateway, target }: ServiceRouteConfig,
+  at: RouterInterface,
+  pools: NatPool[],
+): NatPool | null {
+  if (sourceNat === null) return null;
+  const toward = gateway ?? target?.address ?? at.gateway ?? at.addresses[0].address;
+  const addresses = sourceNat === "interface" ? [sourceAddressFor(at, toward)] : addressesOf(sourceNat);
+  return poolOf(addresses, pools);
+}
+
+function poolOf(addresses: readonly number[], pools: NatPool[]): NatPool {
+  const known = pools.find((pool) => pool.addresses.join() === addresses.join());
+  if (known !== undefined) return known;
+  const pool = { row: pools.length, addresses };
+  pools.push(pool);
+  return pool;
 }
 
 /** Security policies by name. */

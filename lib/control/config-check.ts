@@ -15,6 +15,7 @@ import {
   prefixesOverlap,
 } from "./address-text.ts";
 import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
+import { checkSourceNat } from "./config-nat.ts";
 import { checkBfd, checkNat, checkServicePolicies } from "./config-paths.ts";
 import type { Draft, DraftList } from "./config-schema.ts";
 import { checkSecurityPolicies } from "./config-security.ts";
@@ -40,6 +41,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   checkTenants(draft, source);
   checkServices(draft, source);
   const serviceRoutes = checkRoutes(draft, source);
+  checkSourceNat(draft, serviceRoutes, source);
   checkPeers(draft, source);
   checkSecurityReferences(draft, source);
   const securityPolicies = checkSecurityPolicies(draft, source);

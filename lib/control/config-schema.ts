@@ -401,6 +401,7 @@ function sections(need: Need) {
     mac: mac.optional(),
     mtu: whole(MTU_MIN, 65535).optional(),
     promiscuous: z.boolean().default(false),
+    "source-nat-pool": z.array(parsed(parsePrefix)).min(1).optional(),
   });
 
   const member = z.strictObject({
@@ -430,6 +431,8 @@ function sections(need: Need) {
     interface: name.optional(),
     gateway: parsed(parseHostAddress).optional(),
     target: parsed(parseSocket).optional(),
+    "source-nat": z.literal("interface").optional(),
+    "source-nat-pool": z.array(parsed(parsePrefix)).min(1).optional(),
     cost,
     "max-sessions": sessionLimit.optional(),
   });
@@ -505,9 +508,10 @@ function sections(need: Need) {
       },
     })),
     interfaces: interfaces.transform(
-      ({ "kernel-allow": kernelAllow, ...raw }): InterfaceConfig => ({
+      ({ "kernel-allow": kernelAllow, "source-nat-pool": sourceNatPool, ...raw }): InterfaceConfig => ({
         ...raw,
         kernelAllow,
+        sourceNatPool: sourceNatPool ?? [],
         tenant: raw.tenant ?? null,
         gateway: raw.gateway ?? null,
         mac: raw.mac ?? null,
@@ -529,6 +533,7 @@ function sections(need: Need) {
         interface: raw.interface ?? null,
         gateway: raw.gateway ?? null,
         target: raw.target ?? null,
+        sourceNat: raw["source-nat-pool"] ?? raw["source-nat"] ?? null,
         cost: raw.cost,
         maxSessions: raw["max-sessions"] ?? null,
       }),
@@ -718,6 +723,8 @@ const EXAMPLES: Record<string, string> = {
   "session-keys": "true",
   vector: "mpls",
   cost: "10",
+  "source-nat": "interface",
+  "source-nat-pool": "[192.0.2.7, 192.0.2.16/28]",
   "max-sessions": "1000",
   "path-metrics": "{ marking-count: 100, interval: 10s }",
   "marking-count": "100",

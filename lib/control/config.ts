@@ -81,6 +81,8 @@ export interface InterfaceConfig {
   /** Lowers the device's. */
   readonly mtu: number | null;
   readonly promiscuous: boolean;
+  /** Ingress source NAT: what the last router presents of sessions that begin here; empty = sources stay as they are. */
+  readonly sourceNatPool: readonly Prefix[];
 }
 
 /** What the kernel's own stack may still receive: for tcp and udp by destination port. */
@@ -134,6 +136,8 @@ export interface ServiceRouteConfig {
   readonly gateway: number | null;
   /** Destination NAT; port 0 keeps the packet's. */
   readonly target: { readonly address: number; readonly port: number } | null;
+  /** Source NAT to the interface's own address, or to these; null = sources stay as they are. */
+  readonly sourceNat: "interface" | readonly Prefix[] | null;
   readonly cost: number;
   /** Null = no limit. */
   readonly maxSessions: number | null;

@@ -123,7 +123,7 @@ function tellOpening(
     return;
   }
   const { sessions } = snapshot(router, "sessions") as {
-    sessions: { uuid: string; waypoint: { local: string; remote: string } | null }[];
+    sessions: { uuid: string; sourceNat: string | null; waypoint: { local: string; remote: string } | null }[];
   };
   const shown = sessions[sessions.length - 1];
   const { context } = router.sessions.table;
@@ -133,6 +133,13 @@ function tellOpening(
     outcome: `session ${shown.uuid}`,
     reason: `${protocolName(protocol)} ${formatSocket(source, ports >>> 16)} > ${formatSocket(destination, ports & 0xffff)}`,
   });
+  if (shown.sourceNat !== null) {
+    steps.push({
+      step: "source-nat",
+      outcome: shown.sourceNat,
+      reason: "the same to every destination, for as long as a session of this source has it",
+    });
+  }
   if (shown.waypoint !== null) {
     steps.push({
       step: "waypoint",

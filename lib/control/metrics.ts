@@ -4,6 +4,7 @@
 import { COUNTERS } from "../engine/counters.ts";
 import type { PortStats } from "../io/port.ts";
 import { DROP_TX_ERROR, DROP_TX_FULL, verdictName } from "../wire/verdict.ts";
+import { formatAddress } from "./address-text.ts";
 import type { Router } from "./router-parts.ts";
 
 const SESSION_COUNTERS = [
@@ -18,6 +19,14 @@ const TENANT_COUNTERS = {
   sessions: "Sessions of the tenant open now.",
   "half-open": "Half-open sessions among them.",
 } as const;
+
+const NAT_COUNTERS = [
+  { name: "source-nat.mappings", sentence: "Ports of hosts that source NAT has given a port outside, now." },
+  {
+    name: "source-nat.<address>.ports",
+    sentence: "Ports of this address that source NAT has in use, of 49,151 for each of TCP, UDP and ICMP.",
+  },
+] as const;
 
 const PORT_COUNTERS: Record<keyof PortStats, string> = {
   rxFrames: "Frames received on the interface.",
@@ -37,6 +46,7 @@ export const counterReference: readonly { readonly name: string; readonly senten
   ...COUNTERS,
   ...SESSION_COUNTERS,
   ...Object.entries(TENANT_COUNTERS).map(([field, sentence]) => ({ name: `tenant.<tenant>.${field}`, sentence })),
+  ...NAT_COUNTERS,
   ...Object.entries(PORT_COUNTERS).map(([field, sentence]) => ({
     name: `interface.<interface>.${kebab(field)}`,
     sentence,
@@ -56,6 +66,10 @@ export function readCounters(router: Router): Record<string, number> {
     counters[`tenant.${name}.sessions`] = sessions.tenantSessions(row);
     counters[`tenant.${name}.half-open`] = sessions.tenantHalfOpen(row);
   }
+  const nat = sessions.nat?.table;
+  if (nat !== undefined) counters["source-nat.mappings"] = nat.count;
+  for (const address of nat?.addresses ?? [])
+    counters[`source-nat.${formatAddress(address)}.ports`] = nat!.portsInUse(address);
   router.ports.forEach((port, row) => {
     const stats = port.stats();
     counters[`drop.${verdictName(DROP_TX_FULL)}`] += stats.txFull;

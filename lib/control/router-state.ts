@@ -4,7 +4,7 @@
 // as long as everything has room. What cannot be right is a StateError, and then the fresh router is good for nothing.
 //
 //   sessions   flows, handshake, TCP, counts, keys of their own, the flow from before a move
-//   around     neighbors, port pairs and their quarantine, names, keys of policies, replayed digests, paths, what was
+//   around     neighbors, port pairs, mappings of source NAT and the quarantine of both, names, keys of policies, replayed digests, paths, what was
 //              judged and reported of them, loads, events, counters
 //   frames     those that wait for a neighbor, fabric fragments that wait for the rest
 //
@@ -80,6 +80,7 @@ function saveAround(router: Router): Uint8Array {
   sessions.neighbors.save(out);
   out.i32(sessions.paths.length);
   for (const path of sessions.paths) path.save(out);
+  sessions.nat?.table.save(out);
   for (const chains of router.fragments) chains.save(out);
   router.ipFragments.save(out);
   router.samples.save(out);
@@ -128,6 +129,7 @@ export class RouterRestorer {
     if (this.#rows === null || count !== this.#announced)
       throw new StateError(`${count} sessions of ${this.#announced} are there`);
     this.#checkPairs();
+    if (this.#router.sessions.nat?.table.isReferenced === false) throw new StateError("a mapping is no session's");
   }
 
   /** A pair is one session's: what two have could be given back twice, what none has never. */
@@ -165,6 +167,8 @@ export class RouterRestorer {
     if (from.i32() !== sessions.paths.length) throw new StateError("other peer paths");
     for (const path of sessions.paths)
       path.restore(from, sessions.interfaces[path.interfaceId], sessions.neighbors, nowMs);
+    const { nat } = sessions;
+    const mappings = nat?.table.restore(from, names, policy.tenants.length, nat.pools.length) ?? new Map();
     for (const chains of this.#router.fragments) chains.restore(from);
     this.#router.ipFragments.restore(from);
     this.#router.samples.restore(from);
@@ -188,6 +192,7 @@ export class RouterRestorer {
     return {
       hops,
       names,
+      mappings,
       tenants: policy.tenants.length,
       services: policy.services.length,
       servicePaths: policy.loads.servicePaths,

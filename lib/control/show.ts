@@ -13,6 +13,8 @@ export interface SessionsAnswer {
     readonly protocol: string;
     readonly source: string;
     readonly destination: string;
+    /** What source NAT makes of the source where the session leaves; null = nothing. */
+    readonly sourceNat: string | null;
     /** Null for a session that leaves by this router's own route. */
     readonly peer: string | null;
     readonly path: string | null;
@@ -228,6 +230,7 @@ export function printAnswer(resource: ShowResource, answer: object): string {
 function printSessions({ sessions }: SessionsAnswer): string {
   const hasWorkers = sessions.some(({ worker }) => worker !== undefined);
   const hasSeconds = sessions.some(({ secondPath }) => secondPath !== null);
+  const hasNat = sessions.some(({ sourceNat }) => sourceNat !== null);
   return printTable(
     "sessions",
     [
@@ -236,6 +239,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       "SERVICE",
       "PROTO",
       "SOURCE",
+      ...(hasNat ? ["SOURCE-NAT"] : []),
       "DESTINATION",
       "PEER",
       "WAYPOINT",
@@ -254,6 +258,7 @@ function printSessions({ sessions }: SessionsAnswer): string {
       session.service,
       session.protocol,
       session.source,
+      ...(hasNat ? [session.sourceNat ?? "-"] : []),
       session.destination,
       session.peer ?? "-",
       session.waypoint === null ? "-" : `${session.waypoint.local}>${session.waypoint.remote}`,

@@ -14,6 +14,7 @@ import {
   FLOW_DESTINATION,
   FLOW_NEW_DESTINATION,
   FLOW_NEW_PORTS,
+  FLOW_NEW_SOURCE,
   FLOW_PORTS,
   FLOW_SHIFT,
   FLOW_SOURCE,
@@ -111,6 +112,7 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     protocol: protocolName(protocol),
     source: formatSocket(source, ports >>> 16),
     destination: formatSocket(destination, ports & 0xffff),
+    sourceNat: sourceNat(router, row),
     peer: path?.peerName ?? null,
     path: path === undefined ? null : pathText(router.interfaces, path),
     waypoint: path === undefined ? null : waypoint(router, row, path),
@@ -125,6 +127,19 @@ function session(router: Router, row: number): SessionsAnswer["sessions"][number
     idleMs: idleMs(router.sessions, row, nowMs),
     ...(router.strays === null ? {} : { worker: router.strays.worker }),
   };
+}
+
+/** Of a protocol without ports, whose address alone is translated, the port is 0. */
+function sourceNat(router: Router, row: number): string | null {
+  const { table, flows } = router.sessions;
+  const presented = table.presented.get(row);
+  if (presented !== undefined) return formatSocket(presented.address, presented.port);
+  if (table.downstream.path[row] >= 0) return null;
+  const base = table.forwardFlow[row] << FLOW_SHIFT;
+  const source = flows.words[base + FLOW_NEW_SOURCE];
+  const port = flows.words[base + FLOW_NEW_PORTS] >>> 16;
+  const isSame = source === table.context[row * 4] && port === table.context[row * 4 + 2] >>> 16;
+  return isSame ? null : formatSocket(source, port);
 }
 
 /** Of the same hop as `path`. */
@@ -406,7 +421,12 @@ export function routeText(route: ServiceRouteConfig): string {
   if (route.peer !== null) return `peer ${route.peer}`;
   const gateway = route.gateway === null ? "" : ` gateway ${formatAddress(route.gateway)}`;
   const target = route.target === null ? "" : ` target ${formatSocket(route.target.address, route.target.port)}`;
-  return `interface ${route.interface}${gateway}${target}`;
+  return `interface ${route.interface}${gateway}${target}${natText(route)}`;
+}
+
+function natText({ sourceNat }: ServiceRouteConfig): string {
+  if (sourceNat === null) return "";
+  return ` source-nat ${sourceNat === "interface" ? sourceNat : sourceNat.map(formatPrefix).join(" ")}`;
 }
 
 function macText(mac: Uint8Array): string {

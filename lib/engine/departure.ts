@@ -35,11 +35,12 @@ import {
   decodeFrame,
   KEY_PROTOCOL,
   KEY_ROW_WORDS,
+  PROTOCOL_ICMP,
   PROTOCOL_TCP,
   startsWithCookie,
 } from "../wire/flow-key.ts";
-import { ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE } from "../wire/icmp.ts";
-import { DONT_FRAGMENT, IPV4_FLAGS, IPV4_HEADER } from "../wire/ipv4.ts";
+import { getIcmpIdentifier, ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE, setIcmpIdentifier } from "../wire/icmp.ts";
+import { DONT_FRAGMENT, IPV4_FLAGS, IPV4_HEADER, IPV4_PROTOCOL } from "../wire/ipv4.ts";
 import { IPV6_FRAGMENT_HEADER } from "../wire/ipv6.ts";
 import { type MetadataWriter, writeFalsePositiveMarker } from "../wire/metadata.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
@@ -168,6 +169,8 @@ export class Departure {
     const packetLength = key[AT_END] - key[AT_L3];
     const partial = batch.segmentSize[i] !== 0 && isPartial(batch, i, key);
     rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
+    if (bytes[key[AT_L3] + IPV4_PROTOCOL] === PROTOCOL_ICMP && table.isTranslated(session))
+      this.#identify(bytes, key, session, base, plan);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
     if (sealed !== OK) return sealed;
@@ -195,6 +198,13 @@ export class Departure {
     if (path !== null && this.#sessions.isTunnelled(session, direction))
       return this.#transmitTunnelled(batch, i, key, path, nowMs);
     return this.#transmit(batch, i, key, flow, side.path[session], partial, nowMs);
+  }
+
+  /** An echo whose source is mapped: its identifier is the mapping's outside, and the host's own inside and between routers. */
+  #identify(bytes: Uint8Array, key: Int32Array, session: number, base: number, plan: number): void {
+    const { flows, table } = this.#sessions;
+    const ports = (plan & OP_TO_PEER) === 0 ? flows.words[base + FLOW_NEW_PORTS] : table.context[session * 4 + 2];
+    if (getIcmpIdentifier(bytes, key[AT_L4]) !== (ports & 0xffff)) setIcmpIdentifier(bytes, key[AT_L4], ports & 0xffff);
   }
 
   /**

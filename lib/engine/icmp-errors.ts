@@ -8,7 +8,7 @@
 // What has no session here is dropped (drop.icmp-error). A quote is cut behind the 8 bytes that every sender needs; where the
 // protocol is another one on the other side (carried in UDP) they are made from what the session knows.
 
-import { getU16, setU16, setU32 } from "../base/bytes.ts";
+import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import type { FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
@@ -28,8 +28,8 @@ import {
   planDirection,
   planEgress,
 } from "../table/flow-table.ts";
-import { FORWARD, PAYLOAD_CLEAR } from "../table/session-table.ts";
-import { ipv4HeaderChecksum } from "../wire/checksum.ts";
+import { FORWARD, PAYLOAD_CLEAR, REVERSE } from "../table/session-table.ts";
+import { addDelta, applyDeltaUdp, deltaI32, ipv4HeaderChecksum } from "../wire/checksum.ts";
 import {
   AT_END,
   AT_L3,
@@ -59,6 +59,7 @@ import {
   ICMP_TIME_EXCEEDED,
   ICMP_UNREACHABLE,
   icmpIsRight,
+  setIcmpIdentifier,
   writeIcmp,
 } from "../wire/icmp.ts";
 import {
@@ -73,7 +74,7 @@ import {
 } from "../wire/ipv4.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
 import { TCP_HEADER } from "../wire/tcp.ts";
-import { UDP_HEADER } from "../wire/udp.ts";
+import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import { CONSUMED, DROP_ICMP_ERROR, DROP_TTL, OK } from "../wire/verdict.ts";
 import { ICMP_PASSED, ICMP_SENT, ICMP_TOO_BIG_SENT } from "./counters.ts";
 import type { Egress } from "./egress.ts";
@@ -161,7 +162,7 @@ export class IcmpErrors {
       if (path >= 0) paths[path].learnMtu(mtu, nowMs);
       rest = Math.max(PATH_MTU_MIN, mtu - this.#overhead(session, from));
     }
-    const location = getSource(bytes, key[AT_L3]);
+    const location = this.#locationToward(session, 1 - from, getSource(bytes, key[AT_L3]));
     this.#isOpaque = table.sides[from].path[session] >= 0 && table.payload[session] !== PAYLOAD_CLEAR;
     const length = this.#compose(session, 1 - from, type, code, rest, bytes, quote[AT_L3], quote[AT_L4], quote[AT_END]);
     this.#isOpaque = false;
@@ -206,7 +207,17 @@ export class IcmpErrors {
       quote[AT_L4],
       quote[AT_END],
     );
-    return this.#deliver(session, 1 - direction, location, ttl, length, nowMs) ? this.#passed() : CONSUMED;
+    const told = this.#locationToward(session, 1 - direction, location);
+    return this.#deliver(session, 1 - direction, told, ttl, length, nowMs) ? this.#passed() : CONSUMED;
+  }
+
+  /** Who raised an error, as the session's side `way` may know: what is inside source NAT has the mapping's address (RFC 5508, REQ-5 d). */
+  #locationToward(session: number, way: number, location: number): number {
+    const { flows, table } = this.#sessions;
+    const presented = way === REVERSE ? table.presented.get(session) : undefined;
+    if (presented !== undefined) return presented.address;
+    if (way === REVERSE ? table.mappingOf(session) < 0 : table.hairpinOf(session) < 0) return location;
+    return flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_DESTINATION];
   }
 
   /** The router's own word about a packet of the session, just as it came in `direction`, to whoever sent it. */
@@ -280,12 +291,18 @@ export class IcmpErrors {
     const protocol = words[base + FLOW_PROTOCOL] & 0xff;
     const quoted = at + headerLength;
     const behind = this.#quoteL4(session, way, protocol, bytes, l3, l4, end, quoted);
-    if (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP) setU32(message, quoted, words[base + FLOW_PORTS]);
-    message[at + IPV4_PROTOCOL] = protocol;
     const isToPeer = table.sides[way].path[session] >= 0;
-    const [source, destination] = [words[base + FLOW_SOURCE], words[base + FLOW_DESTINATION]];
-    setU32(message, at + IPV4_SOURCE, isToPeer ? quotedAddress(source) : source);
-    setU32(message, at + IPV4_DESTINATION, isToPeer ? quotedAddress(destination) : destination);
+    const own = [words[base + FLOW_SOURCE], words[base + FLOW_DESTINATION]];
+    const [source, destination] = isToPeer ? own.map(quotedAddress) : own;
+    if (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP) {
+      const ports = words[base + FLOW_PORTS];
+      if (protocol === PROTOCOL_UDP && bytes[l3 + IPV4_PROTOCOL] === PROTOCOL_UDP)
+        this.#readdressQuote(source, destination, ports, quoted);
+      setU32(message, quoted, ports);
+    }
+    message[at + IPV4_PROTOCOL] = protocol;
+    setU32(message, at + IPV4_SOURCE, source);
+    setU32(message, at + IPV4_DESTINATION, destination);
     setU16(message, at + IPV4_CHECKSUM, 0);
     setU16(message, at + IPV4_CHECKSUM, ipv4HeaderChecksum(message, at));
     writeIcmp(message, 0, type, code, rest, quoted + behind);
@@ -324,12 +341,14 @@ export class IcmpErrors {
     const at = isCarried && protocol === PROTOCOL_UDP ? to + UDP_HEADER : to;
     if (at > to) setU16(message, to + 4, UDP_HEADER + QUOTED_L4);
     if (isThere) for (let n = 0; n < QUOTED_L4; n++) message[at + n] = bytes[from + n];
-    else if (own === PROTOCOL_ICMP) {
+    // No datagram has a length of 0: as the IPv4 header in front of it says.
+    else if (own === PROTOCOL_UDP) setU16(message, to + 4, getU16(bytes, l3 + IPV4_TOTAL_LENGTH) - (l4 - l3));
+    if (own !== PROTOCOL_ICMP) return at - to + QUOTED_L4;
+    const identifier = this.#identifierOf(session, way, protocol);
+    if (isThere) setIcmpIdentifier(message, at, identifier);
+    else {
       message[at] = way === FORWARD ? ICMP_ECHO : ICMP_ECHO_REPLY;
-      setU16(message, at + ICMP_REST, this.#sessions.table.context[session * 4 + 2]);
-    } else if (own === PROTOCOL_UDP) {
-      // No datagram has a length of 0: as the IPv4 header in front of it says.
-      setU16(message, to + 4, getU16(bytes, l3 + IPV4_TOTAL_LENGTH) - (l4 - l3));
+      setU16(message, at + ICMP_REST, identifier);
     }
     return at - to + QUOTED_L4;
   }
@@ -340,6 +359,28 @@ export class IcmpErrors {
     const own = this.#interfaces[egress].addresses[0].address;
     if (!isName(toward)) return own;
     return addressBook.enter(WELL_KNOWN_PREFIX, 0, 0, location, performance.now() | 0) || own;
+  }
+
+  /** Of a ping, as its side `way` knows it: outside source NAT it is the mapping's; between routers, inside UDP, the host's own. */
+  #identifierOf(session: number, way: number, protocol: number): number {
+    const { flows, table } = this.#sessions;
+    const isBare = protocol === PROTOCOL_ICMP;
+    const ports = isBare
+      ? flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_PORTS]
+      : table.context[session * 4 + 2];
+    return ports & 0xffff;
+  }
+
+  /** Make the UDP checksum of the quote in #message, whose L4 header is at `l4`, that of these addresses and ports. */
+  #readdressQuote(source: number, destination: number, ports: number, l4: number): void {
+    const message = this.#message;
+    const addresses = addDelta(
+      deltaI32(getI32(message, ICMP_HEADER + IPV4_SOURCE), source),
+      deltaI32(getI32(message, ICMP_HEADER + IPV4_DESTINATION), destination),
+    );
+    const at = l4 + UDP_CHECKSUM;
+    const delta = addDelta(addresses, deltaI32(getI32(message, l4), ports));
+    setU16(message, at, applyDeltaUdp(getU16(message, at), delta));
   }
 
   /** Send #message to the session's side `way`. False when there are too many of them, or that side's path is down. */

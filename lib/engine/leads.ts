@@ -6,7 +6,7 @@ import { getI32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, type FrameBatch } from "../io/port.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
-import { Classification, classifyMetadata, classifyPacket } from "../session/classify.ts";
+import { Classification, classifyMetadata, classifyPacket, isForwarded } from "../session/classify.ts";
 import type { Duplication } from "../session/duplication.ts";
 import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
 import { firstPayload } from "../session/payload.ts";
@@ -66,6 +66,7 @@ import {
   DROP_LOCAL_ADDRESS,
   DROP_METADATA_CONTEXT,
   DROP_METADATA_UNEXPECTED,
+  DROP_NAT_PORTS,
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
   DROP_NO_SERVICE,
@@ -97,7 +98,14 @@ import type { Tunnel } from "./tunnel.ts";
 export const OPENING_FLAGS = SYN | ACK | FIN | RST;
 
 /** What its tenant's hosts are told of, where they are told of anything: nothing but time, or an operator, changes it. */
-const REJECTED = [DROP_NO_SERVICE, DROP_ACCESS_DENIED, DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY];
+const REJECTED = [
+  DROP_NO_SERVICE,
+  DROP_ACCESS_DENIED,
+  DROP_NO_ROUTE,
+  DROP_PATH_DOWN,
+  DROP_PATH_QUALITY,
+  DROP_NAT_PORTS,
+];
 
 /** Told of each decision about a lead packet: explain, and nothing else. */
 export type Observer = (
@@ -193,7 +201,11 @@ export class Leads {
   /** A packet of no flow: a lead packet from a plain network, or from a peer with metadata. */
   miss(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
-    if (isOwnAddress(ingress, key[KEY_DESTINATION])) return this.#waypointPacket(batch, i, key, ingress, nowMs);
+    if (isOwnAddress(ingress, key[KEY_DESTINATION])) {
+      const path = this.#sessions.pathBetween(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
+      if (path >= 0 || isBfd(key) || !isForwarded(this.#policy, key))
+        return this.#waypointPacket(batch, i, key, ingress, path, nowMs);
+    }
     if (batch.bytes[key[AT_L3] + 8] < 2) {
       // Nobody who could not open a session gets an answer: it is longer than the question, and goes to whoever sent it.
       const isTenants = this.#policy.tenantOf(ingress.id, key[KEY_SOURCE]) >= 0;
@@ -269,6 +281,14 @@ export class Leads {
     return this.#strays === null || this.#strays.isOwner(context[0], destination, ports, context[3] & 0xff);
   }
 
+  /** The context of what a peer tells of, with the source that a route out of an interface presents for it (attribute 25). */
+  #asPresented({ context, natAddress, natPort }: ForwardMetadata): Int32Array {
+    const { route } = this.#classification;
+    if (natAddress === 0 || route?.kind !== "interface" || route.sourceNat !== null) return context;
+    const ports = natPort === 0 ? context[2] : (natPort << 16) | (context[2] & 0xffff);
+    return Int32Array.of(natAddress, context[1], ports, context[3]);
+  }
+
   #openSession(key: Int32Array, nowMs: number): number {
     const request = this.#request;
     for (let k = 0; k < 4; k++) request.key[k] = key[k];
@@ -280,6 +300,7 @@ export class Leads {
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = -1;
     request.downstreamPath = -1;
+    request.natAddress = 0;
     request.replaces = -1;
     request.sourceRouter = 0;
     this.#beginPayload(request, nowMs);
@@ -335,10 +356,16 @@ export class Leads {
     return verdict;
   }
 
-  /** A packet to one of our own addresses that no flow knows. */
-  #waypointPacket(batch: FrameBatch, i: number, key: Int32Array, ingress: RouterInterface, nowMs: number): number {
+  /** A packet to one of our own addresses that no flow knows. `path`: row of the one that it comes by, -1 = none. */
+  #waypointPacket(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    ingress: RouterInterface,
+    path: number,
+    nowMs: number,
+  ): number {
     if (ingress.answersEcho && this.#answers.echo(batch, i, key, nowMs)) return CONSUMED;
-    const path = this.#sessions.pathBetween(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
     const isBehindNat = path >= 0 && this.#sessions.paths[path].isBehindNat;
     if (isBehindNat && isBfd(key) && (key[TRAITS] & TRAIT_COOKIE) !== 0) return this.#tunnelled(batch, i, key, nowMs);
     if (this.#isMonitored && isBfd(key)) return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;
@@ -469,6 +496,7 @@ export class Leads {
     request.interfaceId = ingress;
     request.upstreamPath = -1;
     request.downstreamPath = path;
+    request.natAddress = 0;
     request.downstreamPorts = swapPorts(key[KEY_PORTS]);
     request.replaces = -1;
     request.sourceRouter = 0;
@@ -554,7 +582,7 @@ export class Leads {
       this.#classification,
     );
     if (classified !== OK) return classified;
-    if (this.#strays !== null && !this.#isOwn(forward.context)) {
+    if (this.#strays !== null && !this.#isOwn(this.#asPresented(forward))) {
       this.#security.restore(batch, i, key);
       const handed = this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
       // The one it replaces would take the packets that follow.
@@ -568,6 +596,8 @@ export class Leads {
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = path;
     request.downstreamPath = -1;
+    request.natAddress = forward.natAddress;
+    request.natPort = forward.natPort;
     request.replaces = replaced;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
     const payload = this.#takePayload(request);

@@ -1,11 +1,11 @@
-// ARP (RFC 826): answer for our own addresses, learn the neighbors somebody waits for, ask for those that are due.
+// ARP (RFC 826): answer for our own addresses and those that source NAT presents, learn the neighbors somebody waits for, ask for those that are due.
 //
 // Bounded: an answer is no longer than its question. Neighbors in use are always answered, all other stations of an
 // interface 1000 times a second. Who claims an address of ours is contradicted, once in 10 s (RFC 5227, 2.4 c).
 
 import type { FrameBatch } from "../io/port.ts";
 import { MAC_SHIFT, NEIGHBOR_DISPUTED, type NeighborTable } from "../peer/neighbor.ts";
-import { isOwnAddress, type RouterInterface, sourceAddressFor } from "../peer/router-interface.ts";
+import { isAnsweredAddress, type RouterInterface, sourceAddressFor } from "../peer/router-interface.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {
   ARP_REPLY,
@@ -75,9 +75,9 @@ export class Resolver {
     const target = getArpTargetIp(bytes, at);
     const high = getMacHigh(bytes, at + ARP_SENDER_MAC);
     const low = getMacLow(bytes, at + ARP_SENDER_MAC);
-    if (isOwnAddress(own, sender)) {
+    if (isAnsweredAddress(own, sender)) {
       this.#defend(own, sender, nowMs);
-    } else if (getArpOperation(bytes, at) === ARP_REQUEST && isOwnAddress(own, target)) {
+    } else if (getArpOperation(bytes, at) === ARP_REQUEST && isAnsweredAddress(own, target)) {
       if (!this.#neighbors.isAt(interfaceId, sender, high, low) && !this.#mayAnswer(interfaceId, nowMs))
         return DROP_ARP_LIMIT;
       this.#generator.arp(ARP_REPLY, own.macHigh, own.macLow, target, high, low, sender);

@@ -254,6 +254,10 @@ export class Inbound {
       else if (bytes[behind] === ICMPV6_ECHO_REPLY) bytes[behind] = ICMP_ECHO_REPLY;
       else return -1;
     }
+    if (walk.protocol === PROTOCOL_UDP && newEnd >= behind + 8) {
+      const delta = addDelta(this.#book.delta(source), this.#book.delta(destination));
+      setU16(bytes, behind + UDP_CHECKSUM, applyDeltaUdp(getU16(bytes, behind + UDP_CHECKSUM), undone(delta)));
+    }
     writeIcmp(bytes, l4, type >>> 8, type & 0xff, rest, newEnd);
     return newEnd;
   }

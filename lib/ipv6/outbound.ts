@@ -57,6 +57,7 @@ import {
 import { icmpv6Of, restOfV6 } from "./icmp-codes.ts";
 import { echoToIcmpv6 } from "./icmp-echo.ts";
 
+const UDP_CHECKSUM = 6;
 const FRAGMENT = 44;
 const FRAGMENT_OFFSET = 0x1fff;
 const LINK_ONLY = 255;
@@ -201,6 +202,10 @@ export class Outbound {
     copyBytes(bytes, quotedL4, end, out, behind);
     if (isIcmp && end > quotedL4) out[behind] = bytes[quotedL4] === ICMP_ECHO ? ICMPV6_ECHO : ICMPV6_ECHO_REPLY;
     const toEnd = behind + (end - quotedL4);
+    if (protocol === PROTOCOL_UDP && toEnd >= behind + 8) {
+      const delta = addDelta(this.#book.delta(source), this.#book.delta(destination));
+      setU16(out, behind + UDP_CHECKSUM, applyDeltaUdp(getU16(out, behind + UDP_CHECKSUM), delta));
+    }
     setU16(out, toL4, newType);
     setU32(out, toL4 + ICMP_REST, restOfV6(bytes, l4, newType >>> 8));
     setU16(out, toL3 + 4, toEnd - toL4);

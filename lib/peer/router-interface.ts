@@ -9,6 +9,8 @@ export interface RouterInterface {
   readonly name: string;
   readonly device: string;
   readonly addresses: readonly { readonly address: number; readonly length: number }[];
+  /** On-link, beside our own: what source NAT presents here. We answer ARP for them. */
+  readonly natAddresses: readonly number[];
   /** Where packets go whose destination is not on-link; null = nowhere. */
   readonly gateway: number | null;
   /** Row of the tenant of sources that no member prefix matches, -1 = none. */
@@ -29,6 +31,11 @@ export interface RouterInterface {
 /** Whether `address` is the router's own on this interface. */
 export function isOwnAddress(at: RouterInterface, address: number): boolean {
   return at.addresses.some((own) => own.address === address);
+}
+
+/** Whether ARP here is to find us at `address`. */
+export function isAnsweredAddress(at: RouterInterface, address: number): boolean {
+  return isOwnAddress(at, address) || at.natAddresses.includes(address);
 }
 
 /** The router's own address in the subnet of `neighbor`, or its first address. The source of ARP and of waypoint packets. */

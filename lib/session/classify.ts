@@ -65,6 +65,12 @@ function admit(policy: Policy, into: Classification, source: number): number {
   return service.localRoutes.length > 0 ? DROP_ROUTE_SESSION_LIMIT : DROP_NO_ROUTE;
 }
 
+/** Whether a packet to one of our own addresses is for a service's target all the same: port forwarding. */
+export function isForwarded(policy: Policy, key: Int32Array): boolean {
+  const protocol = key[KEY_PROTOCOL] & 0xff;
+  return policy.forwards(key[KEY_DESTINATION], protocol, destinationPort(key[KEY_PORTS], protocol));
+}
+
 /** An ICMP key has the identifier where ports would be; services do not choose by it. */
 function destinationPort(ports: number, protocol: number): number {
   return protocol === PROTOCOL_ICMP ? 0 : ports & 0xffff;

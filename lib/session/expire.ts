@@ -15,6 +15,10 @@ export const TCP_ESTABLISHED_MS = 1_900_000;
 export const UDP_MS = 180_000;
 export const ICMP_MS = 10_000;
 export const OTHER_MS = 180_000;
+// Where sources are mapped, no less than RFC 5382, REQ-5, and RFC 5508, REQ-2, ask; UDP has more than RFC 4787, REQ-5, does.
+export const NAT_TCP_TRANSITORY_MS = 240_000;
+export const NAT_TCP_ESTABLISHED_MS = 7_440_000;
+export const NAT_ICMP_MS = 60_000;
 // Ours: protocol sheet 7.6 [DECISION].
 export const TCP_CLOSING_MS = 10_000;
 export const TCP_RESET_MS = 2_000;
@@ -27,14 +31,17 @@ const FORTNIGHT_MS = 14 * 24 * 3_600_000;
 /** Milliseconds a session may be idle in its present state. */
 export function idleTimeoutMs(sessions: Sessions, session: number): number {
   const protocol = sessions.table.context[session * 4 + 3];
+  const isMapped = sessions.table.isTranslated(session);
   if (protocol === PROTOCOL_TCP) {
     const state = sessions.table.tcpState[session];
+    if (isMapped) return isTcpSteady(state) && state !== TCP_CLOSING ? NAT_TCP_ESTABLISHED_MS : NAT_TCP_TRANSITORY_MS;
     if (isTcpReset(state)) return TCP_RESET_MS;
     if (state === TCP_CLOSING) return TCP_CLOSING_MS;
     return isTcpSteady(state) ? TCP_ESTABLISHED_MS : TCP_OPENING_MS;
   }
   if (protocol === PROTOCOL_UDP) return UDP_MS;
-  return protocol === PROTOCOL_ICMP ? ICMP_MS : OTHER_MS;
+  if (protocol !== PROTOCOL_ICMP) return OTHER_MS;
+  return isMapped ? NAT_ICMP_MS : ICMP_MS;
 }
 
 /** Milliseconds since the last packet in a direction. */

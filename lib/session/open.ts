@@ -48,12 +48,14 @@ import {
 } from "../table/session-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { addDelta, deltaI32 } from "../wire/checksum.ts";
-import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { shardOf } from "../wire/shard.ts";
 import {
   DROP_FLOW_CONFLICT,
   DROP_HALF_OPEN_LIMIT,
   DROP_KEY_IN_CLEAR,
+  DROP_NAT_PORTS,
+  DROP_NAT_UNMAPPED,
   DROP_NEIGHBOR_TABLE_FULL,
   DROP_NO_RETURN_ROUTE,
   DROP_NO_ROUTE,
@@ -72,6 +74,7 @@ import { encryptFrom, isPayloadEnd } from "./payload.ts";
 import type { Tenant } from "./policy.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 import type { ServiceRoute } from "./service-route.ts";
+import { hasNatPorts, type NatPool, type SourceNat } from "./source-nat.ts";
 import { isTcpHalfOpen, isTcpOver, isTcpSteady, TCP_ESTABLISHED } from "./tcp-state.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
@@ -79,6 +82,9 @@ const TTL_DELTA = 0xfeff;
 
 /** The ops that `settle` decides anew. */
 const CHANGING_OPS = OP_SLOW | OP_SECURE;
+
+/** In the place of a mapping. */
+const NO_PORT = -2;
 
 /** Port pairs that are looked at for one session: a pair may be a session's that came back from before a restart. */
 const PAIRS_TRIED = 16;
@@ -109,6 +115,9 @@ export class OpenRequest {
   payloadKeyVersion = 0;
   hasEncryptedFrom = false;
   encryptedFrom = 0;
+  // Of the session's first router: attribute 25, 0 = nothing; and its port, 0 = the source's own.
+  natAddress = 0;
+  natPort = 0;
   /** A payload key of its own, and how many bytes it has; 0 = it has none. */
   readonly payloadKey = new Uint8Array(KEY_STRIDE);
   payloadKeyLength = 0;
@@ -128,6 +137,11 @@ class Way {
   destination = 0;
   ports = 0;
   protocol = 0;
+  // Whose addresses the source is translated to, and the mapping that it has there. -1 = none yet.
+  pool: NatPool | null = null;
+  mapping = -1;
+  /** The mapping that the destination is behind, as the source is: hairpinning. -1 = none. */
+  hairpin = -1;
 }
 
 export class Sessions {
@@ -139,6 +153,8 @@ export class Sessions {
   readonly interfaces: readonly RouterInterface[];
   readonly paths: readonly PeerPath[];
   readonly choice: PathChoice;
+  /** Null = no service-route translates sources. */
+  readonly nat: SourceNat | null;
   readonly #loads: ServiceLoads;
   readonly #halfOpen: HalfOpenList;
   readonly #halfOpenMax: number;
@@ -167,6 +183,7 @@ export class Sessions {
     interfaces: readonly RouterInterface[];
     paths: readonly PeerPath[];
     choice: PathChoice;
+    nat: SourceNat | null;
     loads: ServiceLoads;
     random: RandomSource;
     /** Of hashes. */
@@ -184,6 +201,7 @@ export class Sessions {
     this.interfaces = parts.interfaces;
     this.paths = parts.paths;
     this.choice = parts.choice;
+    this.nat = parts.nat;
     this.#loads = parts.loads;
     this.#halfOpen = new HalfOpenList(parts.table.capacity);
     this.#random = parts.random;
@@ -255,7 +273,11 @@ export class Sessions {
     if (predecessor >= 0 && !this.#mayReplace(predecessor, request)) return DROP_FLOW_CONFLICT;
     const refused = this.#refusal(request, predecessor);
     if (refused !== OK) return refused;
-    const { downstream, protocol } = this.#way;
+    const mapping = this.#translate(request, nowMs);
+    if (mapping === NO_PORT) return DROP_NAT_PORTS;
+    const { downstream, protocol, hairpin } = this.#way;
+    // Before anything is closed that may be its last session.
+    if (hairpin >= 0) this.nat!.table.hold(hairpin);
     const { context } = request;
     const isGivenBack = request.downstreamPath >= 0;
     let portRow = -1;
@@ -263,7 +285,10 @@ export class Sessions {
       portRow = isGivenBack
         ? downstream.ports(protocol).reserve(request.downstreamPorts)
         : this.allocatePair(downstream, context, nowMs);
-      if (portRow < 0 && !isGivenBack) return DROP_WAYPOINT_PORTS;
+      if (portRow < 0 && !isGivenBack) {
+        if (mapping >= 0) this.nat!.table.release(mapping, nowMs);
+        return DROP_WAYPOINT_PORTS;
+      }
     }
     if (predecessor >= 0) this.close(predecessor, nowMs);
     if (request.replaces >= 0 && request.replaces !== predecessor) this.close(request.replaces, nowMs);
@@ -272,8 +297,12 @@ export class Sessions {
     if (placed !== OK) {
       if (session >= 0) this.table.free(session);
       if (downstream !== null && portRow >= 0) downstream.ports(protocol).release(portRow, nowMs);
+      for (const held of [mapping, hairpin]) if (held >= 0) this.nat!.table.release(held, nowMs);
       return placed;
     }
+    this.table.setMapping(session, mapping);
+    this.table.setHairpin(session, hairpin);
+    this.#tell(session, request);
     this.#tenantSessions[request.tenant]++;
     this.settle(session);
     armTimer(this, session, nowMs);
@@ -307,6 +336,9 @@ export class Sessions {
     way.destination = context[1];
     way.ports = context[2];
     way.protocol = context[3];
+    way.pool = null;
+    way.mapping = -1;
+    way.hairpin = -1;
     if (route === null) return DROP_NO_ROUTE;
     if (route.kind === "peer") {
       const chosen =
@@ -323,15 +355,24 @@ export class Sessions {
       way.source = path.local;
       way.destination = path.remote;
       way.protocol = wireProtocol(context[3]);
+      way.pool = this.nat?.ingressPool(request) ?? null;
+      if (way.pool !== null) way.mapping = this.nat!.find(request, way.pool);
     } else {
       if (this.#loads.ofRoute(route.serviceRoute) >= route.maxSessions) return DROP_ROUTE_SESSION_LIMIT;
       way.servicePath = route.row;
       way.egress = route.interfaceId;
       if (route.target !== null) {
         way.destination = route.target.address;
-        if (route.target.port !== 0) way.ports = (context[2] & 0xffff0000) | route.target.port;
+        if (route.target.port !== 0 && hasPorts(way.protocol))
+          way.ports = (context[2] & 0xffff0000) | route.target.port;
       }
-      const address = route.gateway ?? nextHopAddress(this.interfaces[way.egress], way.destination);
+      way.pool = route.sourceNat;
+      if (way.pool === null && request.natAddress !== 0) this.#present(request);
+      const within = this.#lookWithin(request, way.egress);
+      if (within !== OK) return within;
+      if (way.pool !== null) this.#known(request, way.pool);
+      const gateway = way.hairpin < 0 ? route.gateway : null;
+      const address = gateway ?? nextHopAddress(this.interfaces[way.egress], way.destination);
       if (address === null) return DROP_NO_ROUTE;
       way.forwardHop = this.neighbors.want(way.egress, address, nowMs);
       if (way.forwardHop < 0) return DROP_NEIGHBOR_TABLE_FULL;
@@ -348,10 +389,88 @@ export class Sessions {
     return way.reverseHop < 0 ? DROP_NEIGHBOR_TABLE_FULL : OK;
   }
 
+  /** The source as the session's first router has it. An own source NAT of the route comes before that. */
+  #present({ natAddress, natPort }: OpenRequest): void {
+    const way = this.#way;
+    way.source = natAddress;
+    if (natPort === 0 || !hasNatPorts(way.protocol)) return;
+    way.ports = (natPort << 16) | (way.protocol === PROTOCOL_ICMP ? natPort : way.ports & 0xffff);
+  }
+
+  /** What the last router of the session in #way is to present, where this router is the first or one in between. */
+  #tell(session: number, request: OpenRequest): void {
+    const { pool, mapping, downstream } = this.#way;
+    const { presented } = this.table;
+    if (pool === null) {
+      if (request.natAddress !== 0) presented.set(session, { address: request.natAddress, port: request.natPort });
+    } else if (downstream !== null) {
+      const { table } = this.nat!;
+      const port = mapping < 0 ? 0 : table.outsidePort(mapping);
+      presented.set(session, {
+        address: mapping < 0 ? this.nat!.addressOf(request, pool) : table.outside(mapping),
+        port,
+      });
+    }
+  }
+
+  /**
+   * A destination that is an outside address of source NAT leads back inside: to the host whose mapping it is (RFC 4787, REQ-9), or
+   * by a target, which may be where the source is. Then the source is translated too, or replies would go past this router.
+   */
+  #lookWithin({ context, upstreamPath, interfaceId, tenant }: OpenRequest, egress: number): number {
+    const way = this.#way;
+    const { nat } = this;
+    if (nat === null || !nat.table.has(context[1])) return nat?.table.has(way.destination) ? DROP_NAT_UNMAPPED : OK;
+    const isBack = upstreamPath < 0 && interfaceId === egress;
+    if (way.destination !== context[1]) {
+      if (isBack) way.pool ??= nat.poolWith(context[1]);
+      return OK;
+    }
+    way.hairpin = nat.behind(context[1], context[2] & 0xffff, way.protocol, tenant);
+    if (way.hairpin < 0) return DROP_NAT_UNMAPPED;
+    way.egress = nat.table.insideInterface(way.hairpin);
+    way.destination = nat.table.inside(way.hairpin);
+    const port = nat.table.insidePort(way.hairpin);
+    way.ports = way.protocol === PROTOCOL_ICMP ? (port << 16) | port : (way.ports & 0xffff0000) | port;
+    way.pool ??= nat.poolWith(context[1]);
+    return OK;
+  }
+
+  /** The source as it leaves to a network with source NAT, as far as that is known before the session is opened. */
+  #known(request: OpenRequest, pool: NatPool): void {
+    const way = this.#way;
+    way.source = this.nat!.addressOf(request, pool);
+    way.mapping = this.nat!.find(request, pool);
+    if (way.mapping >= 0) this.#mapped();
+  }
+
+  /** The source's port is the mapping's; of an echo it is the identifier, which is in both places. */
+  #mapped(): void {
+    const way = this.#way;
+    const { table } = this.nat!;
+    const port = table.outsidePort(way.mapping);
+    way.source = table.outside(way.mapping);
+    way.ports = (port << 16) | (way.protocol === PROTOCOL_ICMP ? port : way.ports & 0xffff);
+  }
+
+  /** A reference to the source's mapping, made where there is none. -1 = nothing is mapped, NO_PORT = no port is left. */
+  #translate(request: OpenRequest, nowMs: number): number {
+    const way = this.#way;
+    if (way.pool === null || !hasNatPorts(request.context[3])) return -1;
+    if (way.mapping >= 0) this.nat!.table.hold(way.mapping);
+    else {
+      way.mapping = this.nat!.add(request, way.pool, nowMs);
+      if (way.mapping < 0) return NO_PORT;
+      if (way.downstream === null) this.#mapped();
+    }
+    return way.mapping;
+  }
+
   /** The session whose flow has the key on which a plain server's replies will come; hosts chose that key. -1 = none. */
   #inTheWay(): number {
     const way = this.#way;
-    if (way.downstream !== null) return -1;
+    // What is not mapped yet gets a port that nothing uses.
+    if (way.downstream !== null || (way.pool !== null && way.mapping < 0 && hasNatPorts(way.protocol))) return -1;
     const flow = this.flows.find(way.destination, way.source, swapPorts(way.ports), (way.egress << 8) | way.protocol);
     return flow < 0 ? -1 : this.flows.words[(flow << FLOW_SHIFT) + FLOW_SESSION];
   }
@@ -360,6 +479,8 @@ export class Sessions {
   #mayReplace(other: number, request: OpenRequest): boolean {
     const { table } = this;
     if (isTcpOver(table.tcpState[other])) return true;
+    // The same port of the same host, whatever path it came by: where sources are mapped sessions outlive their first router's.
+    if (this.#way.mapping >= 0 && table.mappingOf(other) === this.#way.mapping) return true;
     if (request.upstreamPath < 0 || table.upstream.path[other] !== request.upstreamPath) return false;
     return request.context.every((word, k) => word === table.context[other * 4 + k]);
   }
@@ -459,6 +580,8 @@ export class Sessions {
     this.#byUuid.remove(session);
     addressBook.unpin(table.context[session * 4]);
     addressBook.unpin(table.context[session * 4 + 1]);
+    for (const mapping of [table.mappingOf(session), table.hairpinOf(session)])
+      if (mapping >= 0) this.nat!.table.release(mapping, nowMs);
     table.free(session);
     this.closedTotal++;
   }
@@ -671,6 +794,10 @@ export function mayTellKey(table: SessionTable, session: number, path: PeerPath)
 /** What carries a session of this protocol between routers: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
 export function wireProtocol(protocol: number): number {
   return protocol === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
+}
+
+function hasPorts(protocol: number): boolean {
+  return protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
 }
 
 export function swapPorts(ports: number): number {

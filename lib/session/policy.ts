@@ -7,6 +7,7 @@ import { sharesPrefix } from "../table/address-book.ts";
 import type { PrefixTrie } from "../table/prefix-trie.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 import type { LocalRoute, PeerRoute, ServicePolicy } from "./service-route.ts";
+import type { NatPool } from "./source-nat.ts";
 
 /** One transport of a service; an empty list of transports was compiled to one that matches everything. */
 export interface ServiceTransport {
@@ -50,6 +51,9 @@ export class Policy {
   readonly tenants: readonly Tenant[];
   readonly services: readonly Service[];
   readonly servicePolicies: readonly ServicePolicy[];
+  readonly natPools: readonly NatPool[];
+  /** By interface: of sessions that begin there and go to a peer; null = none. */
+  readonly ingressPools: readonly (NatPool | null)[];
   /** How many sessions each service path has. */
   readonly loads: ServiceLoads;
   readonly #tenantByName: ReadonlyMap<string, number>;
@@ -66,6 +70,8 @@ export class Policy {
     tenants: readonly Tenant[];
     services: readonly Service[];
     servicePolicies: readonly ServicePolicy[];
+    natPools: readonly NatPool[];
+    ingressPools: readonly (NatPool | null)[];
     loads: ServiceLoads;
     members: readonly (PrefixTrie | null)[];
     interfaceTenant: readonly number[];
@@ -75,6 +81,8 @@ export class Policy {
     this.tenants = parts.tenants;
     this.services = parts.services;
     this.servicePolicies = parts.servicePolicies;
+    this.natPools = parts.natPools;
+    this.ingressPools = parts.ingressPools;
     this.loads = parts.loads;
     this.#tenantByName = new Map(parts.tenants.map((tenant) => [tenant.name, tenant.row]));
     this.#serviceByName = new Map(parts.services.map((service) => [service.name, service.row]));
@@ -102,6 +110,15 @@ export class Policy {
       }
     }
     return -1;
+  }
+
+  /** Whether a service has this very address, and leads it to a target: then it is forwarded even where it is our own. */
+  forwards(destination: number, protocol: number, destinationPort: number): boolean {
+    const row = this.serviceOf(destination, protocol, destinationPort);
+    if (row < 0) return false;
+    const { prefixes, localRoutes } = this.services[row];
+    const isMeant = prefixes.some(({ address, length }) => length === 32 && address === destination);
+    return isMeant && localRoutes.some(({ target }) => target !== null && target.address !== destination);
   }
 
   /** Row of the tenant or service with this name; -1 = none. */

@@ -4,6 +4,7 @@
 
 import { scatter } from "../base/hash.ts";
 import type { ServiceLoads } from "./service-loads.ts";
+import type { NatPool } from "./source-nat.ts";
 
 export interface ServicePath {
   readonly row: number;
@@ -65,6 +66,8 @@ export interface LocalRoute extends ServicePath {
   readonly gateway: number | null;
   /** Destination NAT: address and port (0 = keep); null = none. */
   readonly target: { readonly address: number; readonly port: number } | null;
+  /** Source NAT: whose addresses sources get; null = they stay as they are. */
+  readonly sourceNat: NatPool | null;
   /** A hash of where it leads: the same in every worker and after a restart, so that sources stay where they are. */
   readonly identity: number;
 }

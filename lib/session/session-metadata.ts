@@ -1,7 +1,7 @@
 // What a session says to a peer, and what a peer's metadata says of a session: the bridge between the session table's
 // columns and the metadata codec. Which attributes go where: protocol sheet 3.5.
 
-import { getI32, getU32 } from "../base/bytes.ts";
+import { getI32, getU16, getU32 } from "../base/bytes.ts";
 import { encryptsMetadata } from "../crypto/key-ring.ts";
 import { HEADROOM, TAILROOM } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
@@ -34,6 +34,8 @@ import {
   ATTRIBUTE_SERVICE,
   ATTRIBUTE_SERVICE_SESSIONS,
   ATTRIBUTE_SESSION_ENCRYPTED,
+  ATTRIBUTE_SOURCE_NAT,
+  ATTRIBUTE_SOURCE_NAT_PORT,
   ATTRIBUTE_SOURCE_ROUTER,
   ATTRIBUTE_TENANT,
   ATTRIBUTE_UUID,
@@ -109,6 +111,11 @@ export class SessionMetadata {
     this.#key(session, path);
     this.#encrypted(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
+    const presented = table.presented.get(session);
+    if (presented !== undefined) {
+      writer.u32(ATTRIBUTE_SOURCE_NAT, presented.address);
+      if (presented.port !== 0) writer.u16(ATTRIBUTE_SOURCE_NAT_PORT, presented.port);
+    }
     if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
     writer.copy("payload", table.carried.payload(session, FORWARD));
     return writer.end();
@@ -274,6 +281,9 @@ export class ForwardMetadata {
   payloadKeyVersion = 0;
   hasEncryptedFrom = false;
   encryptedFrom = 0;
+  /** Attribute 25, 0 = it is not there; and ours, its port: 0 = the source keeps its own. */
+  natAddress = 0;
+  natPort = 0;
 }
 
 /** Read what opening a session needs. Returns OK, or DROP_METADATA_CONTEXT when the context, identifier, tenant or service is missing. */
@@ -295,6 +305,9 @@ export function readForwardMetadata(bytes: Uint8Array, parsed: ParsedMetadata, i
   into.payloadKeyVersion = readNumber(bytes, parsed, ATTRIBUTE_PAYLOAD_KEY_VERSION);
   into.hasEncryptedFrom = parsed.has(ATTRIBUTE_ENCRYPTED_FROM);
   into.encryptedFrom = readNumber(bytes, parsed, ATTRIBUTE_ENCRYPTED_FROM);
+  into.natAddress = readNumber(bytes, parsed, ATTRIBUTE_SOURCE_NAT);
+  const hasPort = parsed.has(ATTRIBUTE_SOURCE_NAT_PORT);
+  into.natPort = hasPort ? getU16(bytes, parsed.offsetOf(ATTRIBUTE_SOURCE_NAT_PORT)) : 0;
   return OK;
 }
 

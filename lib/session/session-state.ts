@@ -39,6 +39,7 @@ import { TCP_RESET_REVERSE_ALIVE } from "./tcp-state.ts";
 export interface RowsHere {
   readonly hops: ReadonlyMap<number, number>;
   readonly names: readonly number[];
+  readonly mappings: ReadonlyMap<number, number>;
   readonly tenants: number;
   readonly services: number;
   readonly servicePaths: number;
@@ -66,6 +67,12 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   out.u8(table.hasEncryptedFrom[session]);
   const key = session * table.keyStride;
   out.raw(table.keys.subarray(key, key + table.keyLength(session)));
+  out.i32(table.mappingOf(session));
+  out.i32(table.hairpinOf(session));
+  const presented = table.presented.get(session);
+  out.flag(presented !== undefined);
+  if (presented !== undefined) out.i32(presented.address);
+  if (presented !== undefined) out.i32(presented.port);
   saveFlow(sessions, table.forwardFlow[session], out);
   saveFlow(sessions, table.reverseFlow[session], out);
   for (const side of table.sides) saveSide(sessions, side, session, out);
@@ -145,6 +152,9 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   const key = from.raw();
   if (key.length > table.keyStride) throw new StateError("a session has a key, and here is no room for any");
   if (key.length > 0) table.setKey(session, key, key.length);
+  table.setMapping(session, restoreMapping(sessions, from.i32(), here));
+  table.setHairpin(session, restoreMapping(sessions, from.i32(), here));
+  if (from.flag()) table.presented.set(session, { address: from.i32(), port: from.count(0xffff, "port") });
   table.forwardFlow[session] = restoreFlow(sessions, session, FORWARD, from, here);
   table.reverseFlow[session] = restoreFlow(sessions, session, REVERSE, from, here);
   for (const way of [FORWARD, REVERSE]) restoreSide(sessions, session, way, from, here);
@@ -157,6 +167,15 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
     if (header.length + payload.length > 0) table.carried.keep(session, direction, header, payload);
   }
   if (!sessions.goOn(session, nowMs)) throw new StateError("two sessions have one identifier");
+}
+
+/** A reference to the mapping that has row `there` in the process that wrote it; -1 = none. */
+function restoreMapping({ nat }: Sessions, there: number, { mappings }: RowsHere): number {
+  if (there === -1) return -1;
+  const row = mappings.get(there);
+  if (row === undefined) throw new StateError("a session has a mapping that is none");
+  nat!.table.hold(row);
+  return row;
 }
 
 function nameRow(from: StateReader, { names }: RowsHere): number {

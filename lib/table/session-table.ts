@@ -88,6 +88,8 @@ export class SessionTable {
   readonly duplicate: Int32Array;
   /** The same two: a packet arrives from sides[direction] and leaves by sides[1 - direction]. */
   readonly sides: readonly [HandshakeColumns, HandshakeColumns];
+  /** Where source NAT is of the session's first router: what its last one presents. 0 for the port: the source's own. */
+  readonly presented = new Map<number, { readonly address: number; readonly port: number }>();
   /** RFC 4122 bytes as four big-endian words per row. */
   readonly uuid: Int32Array;
   /** The original 5-tuple as four words per row: source, destination, ports, protocol. */
@@ -122,8 +124,10 @@ export class SessionTable {
   readonly #keyLength: Uint8Array;
   /** What is passed on of it without being known here, by direction. */
   readonly carried: CarriedAttributes;
+  /** Rows in the NAT table, which it references: of its source in [2r], of its destination in [2r+1]. Empty where there is no NAT. */
+  readonly #mapping: Int32Array;
 
-  constructor(capacity: number, keyStride = 0) {
+  constructor(capacity: number, keyStride = 0, hasMappings = false) {
     this.capacity = capacity;
     this.#slab = new Slab(capacity);
     this.tenant = new Int32Array(capacity);
@@ -151,6 +155,7 @@ export class SessionTable {
     this.hasEncryptedFrom = new Uint8Array(capacity);
     this.keyStride = keyStride;
     this.keys = new Uint8Array(capacity * keyStride);
+    this.#mapping = new Int32Array(hasMappings ? capacity * 2 : 0);
     this.#keyLength = new Uint8Array(keyStride === 0 ? 0 : capacity);
     this.carried = new CarriedAttributes(Math.min(2 * capacity, CARRIED_ROWS));
   }
@@ -165,6 +170,8 @@ export class SessionTable {
     if (row < 0) return -1;
     this.opened[row] = Math.floor(nowMs / OPENED_MS);
     this.tcpState[row] = 0;
+    this.setMapping(row, -1);
+    this.setHairpin(row, -1);
     this.healthCheck[row] = 0;
     this.moves[row] = 0;
     this.upstream.lingering[row] = -1;
@@ -185,7 +192,32 @@ export class SessionTable {
       this.keys.fill(0, row * this.keyStride, (row + 1) * this.keyStride);
       this.#keyLength[row] = 0;
     }
+    this.presented.delete(row);
     this.#slab.free(row);
+  }
+
+  /** Row of its source's mapping in the NAT table, which it references; -1 = it has none. */
+  mappingOf(row: number): number {
+    return this.#mapping.length === 0 ? -1 : this.#mapping[row * 2];
+  }
+
+  /** Only where there is NAT. */
+  setMapping(row: number, mapping: number): void {
+    if (this.#mapping.length > 0) this.#mapping[row * 2] = mapping;
+  }
+
+  /** Whether this router, or the session's first one, gives its source another address outside. */
+  isTranslated(row: number): boolean {
+    return this.mappingOf(row) >= 0 || this.presented.has(row);
+  }
+
+  /** The mapping of its destination, which is a host behind the same NAT; -1 = it is none. */
+  hairpinOf(row: number): number {
+    return this.#mapping.length === 0 ? -1 : this.#mapping[row * 2 + 1];
+  }
+
+  setHairpin(row: number, mapping: number): void {
+    if (this.#mapping.length > 0) this.#mapping[row * 2 + 1] = mapping;
   }
 
   /** Bytes of the payload key that a session has of its own; 0 = it has none. */

@@ -49,6 +49,13 @@ export function getIcmpIdentifier(bytes: Uint8Array, l4: number): number {
   return getU16(bytes, l4 + ICMP_REST);
 }
 
+/** Give the echo at `l4` another identifier. A wrong checksum stays wrong; 0xFFFF is written for 0, as below. */
+export function setIcmpIdentifier(bytes: Uint8Array, l4: number, identifier: number): void {
+  const delta = deltaU16(getIcmpIdentifier(bytes, l4), identifier);
+  setU16(bytes, l4 + ICMP_REST, identifier);
+  setU16(bytes, l4 + ICMP_CHECKSUM, applyDelta(getU16(bytes, l4 + ICMP_CHECKSUM), delta) || 0xffff);
+}
+
 /** Write a header at `l4` in front of data that is already there and ends at `end`, checksum included. */
 export function writeIcmp(bytes: Uint8Array, l4: number, type: number, code: number, rest: number, end: number): void {
   bytes[l4 + ICMP_TYPE] = type;

@@ -49,6 +49,8 @@ export const ATTRIBUTE_PAYLOAD_KEY_VERSION = 0x8005;
 export const ATTRIBUTE_ENCRYPTED_FROM = 0x8006;
 /** The IP protocol of what is behind the metadata: a whole packet of a session, TCP or UDP header and all (engine/tunnel.ts). */
 export const ATTRIBUTE_TUNNELLED_PROTOCOL = 0x8007;
+/** The port, or an echo's identifier, that goes with the address of attribute 25. */
+export const ATTRIBUTE_SOURCE_NAT_PORT = 0x800a;
 
 // Ours, behind BFD packets (protocol sheet 6.2): 0x8100..0x810F. See bfd.ts.
 export const ATTRIBUTE_ROUTER_NAME = 0x8101;
@@ -418,6 +420,7 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_PAYLOAD_KEY_VERSION, "payload-key-version", "payload", u32),
   row(ATTRIBUTE_ENCRYPTED_FROM, "encrypted-from", "payload", u32),
   row(ATTRIBUTE_TUNNELLED_PROTOCOL, "tunnelled-protocol", "header", u8),
+  row(ATTRIBUTE_SOURCE_NAT_PORT, "source-nat-port", "payload", u16),
   row(ATTRIBUTE_ROUTER_NAME, "router-name", "payload", text),
   row(ATTRIBUTE_NODE, "node", "payload", node),
   row(ATTRIBUTE_OWN_ADDRESS, "own-address", "payload", endpoint),

@@ -173,6 +173,14 @@ export const DROP_WAYPOINT_PORTS = reason(
   "waypoint-ports",
   "Every waypoint port pair of the path is in use or in quarantine.",
 );
+export const DROP_NAT_PORTS = reason(
+  "nat-ports",
+  "Every port of the source's address in the service-route's source NAT is in use or in quarantine.",
+);
+export const DROP_NAT_UNMAPPED = reason(
+  "nat-unmapped",
+  "The destination is an address of source NAT, and no session has that port there.",
+);
 export const DROP_FLOW_CONFLICT = reason(
   "flow-conflict",
   "Another session already has these addresses and ports, and it is not this sender's to replace.",

@@ -106,6 +106,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         mac: null,
         mtu: null,
         promiscuous: false,
+        sourceNatPool: [],
       },
       {
         name: "wan0",
@@ -119,6 +120,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         mac: null,
         mtu: null,
         promiscuous: false,
+        sourceNatPool: [],
       },
     ],
     tenants: [
@@ -145,7 +147,16 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
       },
     ],
     serviceRoutes: [
-      { service: "app", peer: "east", interface: null, gateway: null, target: null, cost: 1, maxSessions: null },
+      {
+        service: "app",
+        peer: "east",
+        interface: null,
+        gateway: null,
+        target: null,
+        sourceNat: null,
+        cost: 1,
+        maxSessions: null,
+      },
     ],
     peers: [
       {
@@ -242,6 +253,7 @@ test("A route to a target alone gets the interface that has the target on-link",
       interface: "lan0",
       gateway: null,
       target: { address: 0x0a010009, port: 8080 },
+      sourceNat: null,
       cost: 1,
       maxSessions: null,
     },
@@ -1054,6 +1066,45 @@ test("A dynamic address that nothing would prove is refused", (t) => {
   ]);
   t.regex(named("address: dynamyc, bfd: {}")[0], /"dynamyc" is not an IP address/);
   t.regex(told(withPath("address: 198.18.0.2, nat-keep-alive: 500ms"))[0], /500ms is out of bounds/);
+});
+
+test("Source NAT is for routes that leave the fabric, to addresses that nobody else has", (t) => {
+  const route = (keys: string, more = "") =>
+    change("{ service: app, peer: east }", `{ service: app, interface: wan0, ${keys} }`) + more;
+  const told = (text: string) => print(parseConfig(text, "w.yaml").problems).map((line) => line.replace(/^\S+\s+/, ""));
+  t.is(good(t, route("source-nat: interface")).serviceRoutes[0].sourceNat, "interface");
+  t.deepEqual(good(t, route("source-nat-pool: [198.18.0.8/29, 192.0.2.7]")).serviceRoutes[0].sourceNat, [
+    { address: 0xc6120008 | 0, length: 29 },
+    { address: 0xc0000207 | 0, length: 32 },
+  ]);
+  const wrong: [string, RegExp][] = [
+    [route("source-nat: yes"), /write source-nat: interface|one of interface/],
+    [route("source-nat-pool: []"), /the list is empty/],
+    [route('source-nat-pool: ["2001:db8::/120"]'), /source NAT is for IPv4/],
+    [route("source-nat: interface, source-nat-pool: [192.0.2.7]"), /exclude each other/],
+    [change("peer: east }", "peer: east, source-nat: interface }"), /a service-route toward a peer has no source-nat/],
+    [route("source-nat: interface", "workers: 2\n"), /source-nat and 2 workers/],
+    [route("source-nat-pool: [192.0.2.0/24, 192.0.2.7]"), /192\.0\.2\.7\/32 stands here twice/],
+    [route("source-nat-pool: [192.0.2.0/23]"), /512 addresses of source NAT, and there is room for 256/],
+    [route("source-nat-pool: [198.18.0.1]"), /this router's own address on wan0/],
+    [route("source-nat-pool: [198.18.0.2]"), /a peer's address 198\.18\.0\.2/],
+    [route("source-nat-pool: [198.18.0.254]"), /the gateway of wan0/],
+    [route("source-nat-pool: [198.18.0.255]"), /network or broadcast address of wan0/],
+    [route("source-nat-pool: [10.1.0.9]"), /on-link on lan0, where the route does not lead/],
+    [
+      route("source-nat: interface").replace("device: eth0", "device: eth0\n    kernel: shared"),
+      /the kernel has wan0 too/,
+    ],
+  ];
+  const ingress = (pool: string) => change("device: eth1", `device: eth1\n    source-nat-pool: ${pool}`);
+  t.is(good(t, ingress("[192.0.2.7]")).interfaces[0].sourceNatPool.length, 1);
+  wrong.push(
+    [`${ingress("[192.0.2.7]")}workers: 2\n`, /source-nat-pool and 2 workers/],
+    [ingress("[192.0.2.7, 192.0.2.7]"), /stands here twice/],
+    [ingress("[10.1.0.7]"), /10\.1\.0\.7\/32 is on-link on lan0 here/],
+    [ingress("[192.0.2.0/23]"), /512 addresses of source NAT/],
+  );
+  for (const [text, problem] of wrong) t.regex(told(text).join("\n"), problem);
 });
 
 test("The reference names every key, and every capacity with its default and bounds", (t) => {

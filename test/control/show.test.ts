@@ -9,6 +9,7 @@ const session: SessionsAnswer["sessions"][number] = {
   protocol: "tcp",
   source: "10.1.0.2:40000",
   destination: "10.2.0.2:443",
+  sourceNat: null,
   peer: "east",
   path: "wan0",
   waypoint: { local: "198.18.0.1:16384", remote: "198.18.0.2:16385" },

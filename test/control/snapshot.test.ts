@@ -37,6 +37,7 @@ test("sessions are shown with the fields and forms that are a contract", (t) => 
     "protocol",
     "source",
     "destination",
+    "sourceNat",
     "peer",
     "path",
     "waypoint",

@@ -17,6 +17,7 @@ import { addressBook } from "../../lib/table/address-book.ts";
 import { addBfdAttributes, BfdPacket, checkBfdTtl, readBfd, writeBfd } from "../../lib/wire/bfd.ts";
 import { MetadataWriter, ParsedMetadata } from "../../lib/wire/metadata.ts";
 import { DROP_REASONS, verdictName } from "../../lib/wire/verdict.ts";
+import { edgeAlone, exhaust, OUTSIDE, sendOut } from "../simulate/nat-edges.ts";
 import { icmpError, udpFrame, withHeader } from "../simulate/packets.ts";
 import { forwardMetadata, TO_EAST } from "../simulate/peer.ts";
 import { fabricText, payloadText, SIGNED } from "../simulate/protection.ts";
@@ -206,6 +207,17 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
       world.send(client, piece(id));
       world.run(1);
     }
+  },
+  "nat-ports": (_, routers) => {
+    const net = edgeAlone({ sessions: 50_000 });
+    exhaust(net.edge, OUTSIDE, 0);
+    sendOut(net);
+    routers.push(net.edge);
+  },
+  "nat-unmapped": (_, routers) => {
+    const net = edgeAlone({ nat: "source-nat-pool: [192.0.2.7]" });
+    sendOut(net, { destination: "192.0.2.7" });
+    routers.push(net.edge);
   },
   duplicate: (_, routers) => {
     const net = twoPaths(TWICE);

@@ -17,6 +17,7 @@ function servers(numbers: number[], costs: Record<number, number> = {}, maxSessi
       interfaceId: 0,
       gateway: null,
       target: { address: number, port: 0 },
+      sourceNat: null,
       identity: Math.imul(number, 0x9e3779b1),
     }),
   );

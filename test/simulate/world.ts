@@ -65,6 +65,8 @@ export class SimHost {
   readonly port: MemoryPort;
   readonly received: SeenPacket[] = [];
   onPacket: (packet: SeenPacket) => void = () => {};
+  /** Other addresses that it has. */
+  others: readonly string[] = [];
   /** When false, ARP requests for this host get no answer. */
   answersArp = true;
   readonly #mac: Uint8Array;
@@ -122,9 +124,10 @@ export class SimHost {
       const high = getMacHigh(frame, 14 + ARP_SENDER_MAC);
       const low = getMacLow(frame, 14 + ARP_SENDER_MAC);
       if (sender === this.#gateway) this.#gatewayMac = [high, low];
-      const asked =
-        getArpOperation(frame, 14) === ARP_REQUEST && getArpTargetIp(frame, 14) === parseAddress(this.address);
-      if (asked && this.answersArp) out(this.#arp(ARP_REPLY, high, low, sender));
+      const target = getArpTargetIp(frame, 14);
+      const own = [this.address, ...this.others].find((address) => parseAddress(address) === target);
+      const asked = getArpOperation(frame, 14) === ARP_REQUEST && own !== undefined;
+      if (asked && this.answersArp) out(this.#arp(ARP_REPLY, high, low, sender, target));
       for (const waiting of this.#waiting.splice(0)) this.send(waiting, put);
       return;
     }
@@ -134,12 +137,18 @@ export class SimHost {
     this.onPacket(packet);
   }
 
-  #arp(operation: number, targetHigh: number, targetLow: number, target: number): Uint8Array {
+  #arp(
+    operation: number,
+    targetHigh: number,
+    targetLow: number,
+    target: number,
+    own = parseAddress(this.address),
+  ): Uint8Array {
     const frame = new Uint8Array(42);
     const asks = operation === ARP_REQUEST;
     const [high, low] = [getU16(this.#mac, 0), getI32(this.#mac, 2)];
     writeEthernet(frame, 0, asks ? 0xffff : targetHigh, asks ? -1 : targetLow, high, low, ETHERTYPE_ARP);
-    writeArp(frame, 14, operation, high, low, parseAddress(this.address), targetHigh, targetLow, target);
+    writeArp(frame, 14, operation, high, low, own, targetHigh, targetLow, target);
     return frame;
   }
 }
