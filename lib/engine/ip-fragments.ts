@@ -14,7 +14,9 @@ import {
   IPV4_FLAGS,
   IPV4_IDENTIFICATION,
   IPV4_TOTAL_LENGTH,
+  isCongested,
   MORE_FRAGMENTS,
+  setCongested,
 } from "../wire/ipv4.ts";
 import { CONSUMED, DROP_IP_CHECKSUM, DROP_IP_FRAGMENT, DROP_IP_FRAGMENT_FULL, OK } from "../wire/verdict.ts";
 import { dropCounter } from "./counters.ts";
@@ -49,6 +51,7 @@ export class IpFragments {
     this.#counters.add(dropCounter(DROP_IP_FRAGMENT_FULL), table.displaced);
     if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_IP_FRAGMENT;
     if (at === 0) table.keepHeader(bytes, batch.offset[i], key[AT_L4]);
+    if (isCongested(bytes, l3)) table.congested[table.chain] = 1;
     return outcome === FRAGMENT_HELD ? CONSUMED : this.#rebuild(complete);
   }
 
@@ -59,6 +62,7 @@ export class IpFragments {
     const total = offset + length - l3;
     if (total > 0xffff) return DROP_IP_FRAGMENT;
     setU16(bytes, l3 + IPV4_TOTAL_LENGTH, total);
+    if (this.table.congested[this.table.chain] !== 0) setCongested(bytes, l3);
     setU16(bytes, l3 + IPV4_FLAGS, getU16(bytes, l3 + IPV4_FLAGS) & DONT_FRAGMENT);
     setU16(bytes, l3 + IPV4_CHECKSUM, ipv4HeaderChecksum(bytes, l3));
     complete.bytes = bytes;
