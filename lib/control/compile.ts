@@ -22,7 +22,7 @@ import {
 } from "../session/service-route.ts";
 import { PrefixTrie } from "../table/prefix-trie.ts";
 import { formatAddress } from "./address-text.ts";
-import type { Config, ServiceConfig, ServicePolicyConfig, ServiceRouteConfig } from "./config.ts";
+import type { Config, ServiceClassConfig, ServiceConfig, ServicePolicyConfig, ServiceRouteConfig } from "./config.ts";
 
 const text = new TextEncoder();
 const EVERY_PROTOCOL: ServiceTransport = { protocol: -1, from: 0, to: 65535, rank: 0 };
@@ -122,7 +122,10 @@ export function compilePolicy(
     maxHalfOpen: maxHalfOpen ?? Number.POSITIVE_INFINITY,
     rejects: refused === "reject",
   }));
-  const policies = [DEFAULT_POLICY, ...config.servicePolicies.map(compileServicePolicy)];
+  const policies = [
+    DEFAULT_POLICY,
+    ...config.servicePolicies.map((policy, index) => compileServicePolicy(policy, index, config.serviceClasses)),
+  ];
   const servicePaths: ServicePath[] = [];
   const services = config.services.map((service, row) =>
     compileService(config, service, row, interfaces, paths, securities, policies, servicePaths),
@@ -178,6 +181,9 @@ const DEFAULT_POLICY: ServicePolicy = compileServicePolicy(
     strategy: "hunt",
     resiliency: "failover",
     transportState: "reset",
+    serviceClass: null,
+    rewriteDscp: false,
+    preserveDscp: false,
     maxLossPercent: null,
     maxLatencyMs: null,
     maxJitterMs: null,
@@ -185,9 +191,14 @@ const DEFAULT_POLICY: ServicePolicy = compileServicePolicy(
     bestEffort: true,
   },
   -1,
+  [],
 );
 
-function compileServicePolicy(policy: Omit<ServicePolicyConfig, "vectors">, index: number): ServicePolicy {
+function compileServicePolicy(
+  policy: Omit<ServicePolicyConfig, "vectors">,
+  index: number,
+  classes: readonly ServiceClassConfig[],
+): ServicePolicy {
   const { name, strategy, resiliency, transportState, bestEffort } = policy;
   return {
     row: index + 1,
@@ -195,6 +206,8 @@ function compileServicePolicy(policy: Omit<ServicePolicyConfig, "vectors">, inde
     strategy,
     resiliency,
     transportState,
+    rewriteDscp: policy.rewriteDscp ? (classes.find(({ name }) => name === policy.serviceClass)?.dscp ?? -1) : -1,
+    preservesDscp: policy.preserveDscp,
     maxLossPercent: policy.maxLossPercent ?? Number.POSITIVE_INFINITY,
     maxLatencyMs: policy.maxLatencyMs ?? Number.POSITIVE_INFINITY,
     maxJitterMs: policy.maxJitterMs ?? Number.POSITIVE_INFINITY,

@@ -19,6 +19,7 @@ import type {
   KernelAllow,
   PeerConfig,
   PeerPathConfig,
+  ServiceClassConfig,
   ServiceConfig,
   ServicePolicyConfig,
   ServiceRouteConfig,
@@ -50,6 +51,7 @@ export interface Draft {
   readonly serviceRoutes: DraftList<ServiceRouteConfig>;
   readonly peers: DraftList<PeerDraft>;
   readonly servicePolicies: DraftList<ServicePolicyConfig>;
+  readonly serviceClasses: DraftList<ServiceClassConfig>;
   readonly securityPolicies: DraftList<SecurityPolicyDraft>;
 }
 
@@ -384,6 +386,7 @@ function sections(need: Need) {
       }))
       .optional(),
     "service-policies": list,
+    "service-classes": list,
     "security-policies": list,
   });
 
@@ -453,6 +456,9 @@ function sections(need: Need) {
     strategy: z.enum(["hunt", "proportional"]).default("hunt"),
     resiliency: z.enum(["none", "failover", "revertible-failover", "packet-duplication"]).default("failover"),
     "transport-state-enforcement": z.enum(["reset", "block", "allow"]).default("reset"),
+    "service-class": name.optional(),
+    "rewrite-dscp": z.boolean().default(false),
+    "preserve-dscp": z.boolean().default(false),
     "max-loss": between(0, 100).optional(),
     "max-latency": duration(1, 60_000).optional(),
     "max-jitter": duration(1, 60_000).optional(),
@@ -462,6 +468,8 @@ function sections(need: Need) {
       .array(z.strictObject({ name: need(name, ""), priority: need<number | "never">(priority, 1) }))
       .default([]),
   });
+
+  const serviceClasses = z.strictObject({ name: need(name, ""), dscp: need(whole(0, 63), 0) });
 
   const securityPolicies = z.strictObject({
     name: need(name, ""),
@@ -546,6 +554,9 @@ function sections(need: Need) {
         strategy: raw.strategy,
         resiliency: raw.resiliency,
         transportState: raw["transport-state-enforcement"],
+        serviceClass: raw["service-class"] ?? null,
+        rewriteDscp: raw["rewrite-dscp"],
+        preserveDscp: raw["preserve-dscp"],
         maxLossPercent: raw["max-loss"] ?? null,
         maxLatencyMs: raw["max-latency"] ?? null,
         maxJitterMs: raw["max-jitter"] ?? null,
@@ -554,6 +565,7 @@ function sections(need: Need) {
         vectors: raw.vectors,
       }),
     ),
+    serviceClasses,
     securityPolicies: securityPolicies.transform(
       (raw): SecurityPolicyDraft => ({
         name: raw.name,
@@ -589,6 +601,7 @@ export function readDraft(source: ConfigSource): Draft | null {
     serviceRoutes: readList(source, "service-routes", EXACT.routes, LENIENT.routes),
     peers: readList(source, "peers", EXACT.peers, LENIENT.peers),
     servicePolicies: readList(source, "service-policies", EXACT.servicePolicies, LENIENT.servicePolicies),
+    serviceClasses: readList(source, "service-classes", EXACT.serviceClasses, LENIENT.serviceClasses),
     securityPolicies: readList(source, "security-policies", EXACT.securityPolicies, LENIENT.securityPolicies),
   };
 }
@@ -730,6 +743,11 @@ const EXAMPLES: Record<string, string> = {
   "maximum-hold-down": "3600s",
   "link-test-interval": "10s",
   "service-policies": "[{ name: voice, max-loss: 0.5, max-latency: 150ms }]",
+  "service-classes": "[{ name: voice, dscp: 46 }]",
+  "service-class": "NAME",
+  "rewrite-dscp": "true",
+  "preserve-dscp": "true",
+  dscp: "46",
   policy: "NAME",
   "max-loss": "0.5",
   "max-latency": "250ms",

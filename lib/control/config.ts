@@ -41,6 +41,7 @@ export interface Config {
   readonly serviceRoutes: readonly ServiceRouteConfig[];
   readonly peers: readonly PeerConfig[];
   readonly servicePolicies: readonly ServicePolicyConfig[];
+  readonly serviceClasses: readonly ServiceClassConfig[];
   readonly securityPolicies: readonly SecurityPolicyConfig[];
 }
 
@@ -167,12 +168,23 @@ export interface ServicePolicyConfig {
   readonly resiliency: "none" | "failover" | "revertible-failover" | "packet-duplication";
   /** What becomes of a TCP segment of no session that is no SYN. */
   readonly transportState: "reset" | "block" | "allow";
+  /** Of `service-classes`; null = none. */
+  readonly serviceClass: string | null;
+  /** Packets get their class's DSCP toward the next router; then there is a class. */
+  readonly rewriteDscp: boolean;
+  readonly preserveDscp: boolean;
   readonly maxLossPercent: number | null;
   readonly maxLatencyMs: number | null;
   readonly maxJitterMs: number | null;
   readonly minMos: number | null;
   readonly bestEffort: boolean;
   readonly vectors: readonly { readonly name: string; readonly priority: number | "never" }[];
+}
+
+export interface ServiceClassConfig {
+  readonly name: string;
+  /** 0 to 63. */
+  readonly dscp: number;
 }
 
 export interface SecurityPolicyConfig {

@@ -22,6 +22,7 @@ import {
   OP_INSERT_UDP,
   OP_REMOVE_UDP,
   OP_TO_PEER,
+  planDscp,
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
@@ -61,7 +62,7 @@ import type { IcmpErrors } from "./icmp-errors.ts";
 import { fragmentPacket } from "./ip-fragments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
-import { readdress, rewrite } from "./rewrite.ts";
+import { markDscp, readdress, rewrite } from "./rewrite.ts";
 import { insertBeforePayload, insertUdpHeader, payloadEnd, removeUdpHeader } from "./splice.ts";
 import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
 
@@ -167,6 +168,7 @@ export class Departure {
     const packetLength = key[AT_END] - key[AT_L3];
     const partial = batch.segmentSize[i] !== 0 && isPartial(batch, i, key);
     rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
+    markDscp(batch.view, key[AT_L3], planDscp(plan));
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
     if (sealed !== OK) return sealed;

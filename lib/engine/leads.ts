@@ -17,13 +17,22 @@ import {
   ForwardMetadata,
   NO_POLICY_NAME,
   readContext,
+  readDscp,
   readForwardMetadata,
   readUuid,
   type SessionMetadata,
 } from "../session/session-metadata.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import { OP_FROM_PEER } from "../table/flow-table.ts";
-import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, REVERSE } from "../table/session-table.ts";
+import {
+  DSCP_AWAITED,
+  DSCP_FREE,
+  DSCP_KNOWN,
+  FORWARD,
+  PAYLOAD_CLEAR,
+  PAYLOAD_ENCRYPTED,
+  REVERSE,
+} from "../table/session-table.ts";
 import { BFD_PORT_MULTIHOP, BFD_PORT_PEER, BFD_PORT_SINGLE_HOP } from "../wire/bfd.ts";
 import { ipv4HeaderIsRight } from "../wire/checksum.ts";
 import {
@@ -42,6 +51,7 @@ import {
   TRAITS,
 } from "../wire/flow-key.ts";
 import { getIcmpType, ICMP_ECHO } from "../wire/icmp.ts";
+import { getDscp } from "../wire/ipv4.ts";
 import { isFalsePositiveMarker } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
@@ -219,7 +229,7 @@ export class Leads {
   /** Open the session of a lead packet from a plain network (protocol sheet 2.4). */
   #openFromPlain(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const verdict = this.#mayOpen(batch, i, key, nowMs);
-    const outcome = verdict !== OK ? verdict : this.#openSession(key, nowMs);
+    const outcome = verdict !== OK ? verdict : this.#openSession(batch.bytes, key, nowMs);
     this.observer?.("open", outcome, this.#classification, outcome === OK ? this.#sessions.opened : -1);
     return outcome;
   }
@@ -270,7 +280,7 @@ export class Leads {
     return this.#strays === null || this.#strays.isOwner(context[0], destination, ports, context[3] & 0xff);
   }
 
-  #openSession(key: Int32Array, nowMs: number): number {
+  #openSession(bytes: Uint8Array, key: Int32Array, nowMs: number): number {
     const request = this.#request;
     for (let k = 0; k < 4; k++) request.key[k] = key[k];
     request.context[0] = key[KEY_SOURCE];
@@ -283,8 +293,15 @@ export class Leads {
     request.downstreamPath = -1;
     request.replaces = -1;
     request.sourceRouter = 0;
+    request.dscp = this.#preservesDscp() ? DSCP_KNOWN | getDscp(bytes, key[AT_L3]) : DSCP_FREE;
     this.#beginPayload(request, nowMs);
     return this.#openClassified(nowMs);
+  }
+
+  /** Of the session that was just classified and goes to a peer. */
+  #preservesDscp(): boolean {
+    const { service, route } = this.#classification;
+    return route?.kind === "peer" && this.#policy.services[service].policy.preservesDscp;
   }
 
   /** How the payload of a session travels that begins here. */
@@ -473,6 +490,7 @@ export class Leads {
     request.downstreamPorts = swapPorts(key[KEY_PORTS]);
     request.replaces = -1;
     request.sourceRouter = 0;
+    request.dscp = this.#preservesDscp() ? DSCP_AWAITED : DSCP_FREE;
     const payload = this.#payloadBack(request, path, nowMs);
     if (payload !== OK) return payload;
     const opened = this.#openClassified(nowMs);
@@ -571,6 +589,8 @@ export class Leads {
     request.downstreamPath = -1;
     request.replaces = replaced;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
+    const dscp = readDscp(this.#security.told, this.#reader.parsed);
+    request.dscp = dscp < 0 ? DSCP_FREE : DSCP_KNOWN | dscp;
     const payload = this.#takePayload(request);
     if (payload !== OK) return payload;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;

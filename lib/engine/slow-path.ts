@@ -15,6 +15,7 @@ import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
 import {
   NOT_NUMBERED,
+  readDscp,
   readPacketNumber,
   readServiceSessions,
   readUuid,
@@ -52,6 +53,7 @@ import {
   TRAITS,
 } from "../wire/flow-key.ts";
 import { ICMP_TIME_EXCEEDED } from "../wire/icmp.ts";
+import { getDscp } from "../wire/ipv4.ts";
 import { isFalsePositiveMarker, type MetadataWriter, readPathMetrics } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
@@ -269,6 +271,8 @@ export class SlowPath {
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
     table.healthCheck[session] &= ~(1 << (1 - direction));
+    if (this.#sessions.awaitsDscp(session, direction))
+      this.#sessions.setDscp(session, direction, getDscp(batch.bytes, key[AT_L3]));
     this.#departure.lowerMss(batch.bytes, key, session, nowMs);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
 
@@ -474,6 +478,7 @@ export class SlowPath {
     }
     if (!this.#payload.isSameKey(session, this.#security.told, parsed)) return DROP_SESSION_KEY;
     this.#payload.heard(session, FORWARD, this.#security.told, parsed);
+    this.#heardDscp(session, FORWARD);
     handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
@@ -499,6 +504,7 @@ export class SlowPath {
     if (!this.#reader.speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     // An answer to what we said before the session was encrypted is none.
     if (!this.#payload.heard(session, REVERSE, this.#security.told, parsed)) return OK;
+    this.#heardDscp(session, REVERSE);
     handshake.heardReverseMetadata(this.#from, this.#fromRow, nowMs);
     const busy = readServiceSessions(this.#security.told, parsed);
     const { peer } = this.#sessions.paths[table.downstream.path[session]];
@@ -507,12 +513,19 @@ export class SlowPath {
     return OK;
   }
 
+  /** What metadata in `direction`, of this session, says of the DSCP of its packets. */
+  #heardDscp(session: number, direction: number): void {
+    const dscp = readDscp(this.#security.told, this.#reader.parsed);
+    if (dscp >= 0) this.#sessions.setDscp(session, direction, dscp);
+  }
+
   /** A control message on a session's flow: do what it says, forward nothing (protocol sheet 3.4). */
   #control(bytes: Uint8Array, key: Int32Array, session: number, direction: number, nowMs: number): number {
     const parsed = this.#reader.parsed;
     const { told } = this.#security;
     if (!this.#reader.speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     const reason = told[parsed.offsetOf(ATTRIBUTE_CONTROL)];
+    this.#heardDscp(session, direction);
     if (parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4)) {
       // Metadata alone, of a session that the peer tells us of again: answered as on any packet.
       handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);

@@ -15,6 +15,7 @@ import type { PeerPath } from "../peer/peer-path.ts";
 import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
 import type { DuplicateTable } from "../table/duplicate-table.ts";
 import {
+  DSCP_SHIFT,
   EGRESS_SHIFT,
   FLOW_DELTAS,
   FLOW_LAST_SEEN,
@@ -26,8 +27,11 @@ import {
   FLOW_SESSION,
   FLOW_SHIFT,
   type FlowTable,
+  MARK_MASK,
+  OP_DSCP,
   OP_FROM_PEER,
   OP_INSERT_UDP,
+  OP_MARK,
   OP_REMOVE_UDP,
   OP_REVERSE,
   OP_SECURE,
@@ -38,6 +42,9 @@ import {
 } from "../table/flow-table.ts";
 import { HashIndex } from "../table/hash-index.ts";
 import {
+  DSCP_AWAITED,
+  DSCP_FREE,
+  DSCP_KNOWN,
   FORWARD,
   type HandshakeColumns,
   PAYLOAD_CLEAR,
@@ -68,7 +75,7 @@ import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
 import type { PathChoice } from "./path-choice.ts";
 import { encryptFrom, isPayloadEnd } from "./payload.ts";
-import type { Tenant } from "./policy.ts";
+import type { Service, Tenant } from "./policy.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 import type { ServiceRoute } from "./service-route.ts";
 import { isTcpHalfOpen, isTcpOver, isTcpSteady, TCP_ESTABLISHED } from "./tcp-state.ts";
@@ -77,7 +84,7 @@ import { isTcpHalfOpen, isTcpOver, isTcpSteady, TCP_ESTABLISHED } from "./tcp-st
 const TTL_DELTA = 0xfeff;
 
 /** The ops that `settle` decides anew. */
-const CHANGING_OPS = OP_SLOW | OP_SECURE;
+const CHANGING_OPS = OP_SLOW | OP_SECURE | MARK_MASK;
 
 /** Port pairs that are looked at for one session: a pair may be a session's that came back from before a restart. */
 const PAIRS_TRIED = 16;
@@ -102,6 +109,8 @@ export class OpenRequest {
   route: ServiceRoute | null = null;
   /** Row in the name table of the router where the session entered the fabric. */
   sourceRouter = 0;
+  /** DSCP_*, of its forward packets; anything but DSCP_FREE = of both directions. */
+  dscp = DSCP_FREE;
   // How its payload travels: the columns of the same names.
   payload = PAYLOAD_CLEAR;
   payloadPolicy = 0;
@@ -142,6 +151,7 @@ export class Sessions {
   readonly #halfOpen: HalfOpenList;
   readonly #halfOpenMax: number;
   readonly #tenants: readonly Tenant[];
+  readonly #services: readonly Service[];
   /** Sessions of each tenant, and the half-open ones among them. */
   readonly #tenantSessions: Int32Array;
   readonly #tenantHalfOpen: Int32Array;
@@ -171,6 +181,7 @@ export class Sessions {
     /** Of hashes. */
     seed: number;
     tenants: readonly Tenant[];
+    services: readonly Service[];
     inactivityMs: number;
     /** Half-open sessions of all tenants; Infinity = as many as there is room for. */
     halfOpenMax: number;
@@ -189,6 +200,7 @@ export class Sessions {
     this.inactivityMs = parts.inactivityMs;
     this.#byUuid = new HashIndex(parts.table.capacity, parts.seed, 4, parts.table.uuid, 4);
     this.#tenants = parts.tenants;
+    this.#services = parts.services;
     this.#halfOpenMax = parts.halfOpenMax;
     this.#tenantSessions = new Int32Array(parts.tenants.length);
     this.#tenantHalfOpen = new Int32Array(parts.tenants.length);
@@ -424,6 +436,8 @@ export class Sessions {
     table.reverseFlow[session] = reverse;
     table.context.set(context, session * 4);
     table.sourceRouter[session] = request.sourceRouter;
+    table.dscp[session * 2 + FORWARD] = request.dscp;
+    table.dscp[session * 2 + REVERSE] = request.dscp === DSCP_FREE ? DSCP_FREE : DSCP_AWAITED;
     table.payload[session] = request.payload;
     table.payloadPolicy[session] = request.payloadPolicy;
     table.payloadKeyVersion[session] = request.payloadKeyVersion;
@@ -545,18 +559,49 @@ export class Sessions {
       table.duplicate[session * 2 + 1] >= 0 ||
       table.healthCheck[session] !== 0;
     const ops = (slow ? OP_SLOW : 0) | (this.#isSecure(session) ? OP_SECURE : 0);
+    const forwardOps = ops | this.#markOps(session, FORWARD) | (this.awaitsDscp(session, FORWARD) ? OP_SLOW : 0);
+    const reverseOps = ops | this.#markOps(session, REVERSE) | (this.awaitsDscp(session, REVERSE) ? OP_SLOW : 0);
     const reverseFlow = table.reverseFlow[session];
     const halfOpen = tcp ? isTcpHalfOpen(state) : this.flows.packets(reverseFlow) === 0;
     const words = this.flows.words;
     const forward = (table.forwardFlow[session] << FLOW_SHIFT) + FLOW_PLAN;
     const reverse = (reverseFlow << FLOW_SHIFT) + FLOW_PLAN;
-    words[forward] = (words[forward] & ~CHANGING_OPS) | ops;
+    words[forward] = (words[forward] & ~CHANGING_OPS) | forwardOps;
     // The first reverse packet of a half-open session must be noticed.
-    words[reverse] = (words[reverse] & ~CHANGING_OPS) | ops | (halfOpen ? OP_SLOW : 0);
+    words[reverse] = (words[reverse] & ~CHANGING_OPS) | reverseOps | (halfOpen ? OP_SLOW : 0);
     const tenant = table.tenant[session];
     if (halfOpen) {
       if (this.#halfOpen.add(session)) this.#tenantHalfOpen[tenant]++;
     } else if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
+  }
+
+  /** What is written into the headers of packets in `direction`: toward a peer their class's DSCP, from the last router on the one that is restored. */
+  #markOps(session: number, direction: number): number {
+    const { table } = this;
+    const isToPeer = table.sides[1 - direction].path[session] >= 0;
+    const isFromPeer = table.sides[direction].path[session] >= 0;
+    const told = table.dscp[session * 2 + direction];
+    let dscp = -1;
+    if (isToPeer) dscp = this.#services[table.service[session]].policy.rewriteDscp;
+    else if (isFromPeer && (told & DSCP_KNOWN) !== 0) dscp = told & ~DSCP_KNOWN;
+    return dscp < 0 ? 0 : OP_MARK | OP_SECURE | OP_DSCP | (dscp << DSCP_SHIFT);
+  }
+
+  /** Whether the DSCP of the next packet in `direction` is to be told to the far edge: it comes from a host here. */
+  awaitsDscp(session: number, direction: number): boolean {
+    const { table } = this;
+    return table.dscp[session * 2 + direction] === DSCP_AWAITED && table.sides[direction].path[session] < 0;
+  }
+
+  /** Packets of the session in `direction` have this DSCP where they enter the fabric, and get it where they leave it. The next router is told. */
+  setDscp(session: number, direction: number, dscp: number): void {
+    const { table } = this;
+    const at = session * 2;
+    if (table.dscp[at + direction] === (DSCP_KNOWN | dscp)) return;
+    table.dscp[at + direction] = DSCP_KNOWN | dscp;
+    if (table.dscp[at + 1 - direction] === DSCP_FREE) table.dscp[at + 1 - direction] = DSCP_AWAITED;
+    this.mustTell(session, 1 - direction);
+    this.settle(session);
   }
 
   /**

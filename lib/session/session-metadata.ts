@@ -4,12 +4,13 @@
 import { getI32, getU32 } from "../base/bytes.ts";
 import { encryptsMetadata } from "../crypto/key-ring.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
-import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
+import { DSCP_KNOWN, FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DESTINATION_ROUTER,
   ATTRIBUTE_DISABLE_FORWARD,
+  ATTRIBUTE_DSCP,
   ATTRIBUTE_DUPLICATE_SEQUENCE,
   ATTRIBUTE_ENCRYPTED_FROM,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
@@ -50,6 +51,9 @@ export const NOT_NUMBERED = -1;
 /** What a number alone adds to a packet: base header, attribute 16 and itself. */
 export const NUMBER_OVERHEAD = 28;
 
+/** Six bits (RFC 2474). */
+const DSCP_MAX = 63;
+
 /** The names and numbers a session's metadata is written from. */
 export class SessionMetadata {
   readonly #writer: MetadataWriter;
@@ -89,6 +93,7 @@ export class SessionMetadata {
     writer.text(ATTRIBUTE_SECURITY_POLICY, policy === 0 ? NO_POLICY : this.names.bytes(policy));
     this.#key(session, path);
     this.#encrypted(session, FORWARD);
+    this.#dscp(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
     if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
     return writer.end();
@@ -184,6 +189,13 @@ export class SessionMetadata {
     const { downstream, service } = this.#table;
     if (downstream.path[session] < 0) writer.u64(ATTRIBUTE_SERVICE_SESSIONS, this.#policy.loads.told(service[session]));
     this.#encrypted(session, REVERSE);
+    this.#dscp(session, REVERSE);
+  }
+
+  /** What packets in this direction have of a DSCP where they enter the fabric, where that is preserved. */
+  #dscp(session: number, direction: number): void {
+    const known = this.#table.dscp[session * 2 + direction];
+    if ((known & DSCP_KNOWN) !== 0) this.#writer.u8(ATTRIBUTE_DSCP, known & ~DSCP_KNOWN);
   }
 
   /** What its payload is encrypted with: a key of its own, or a version of its policy's keys. */
@@ -265,6 +277,13 @@ export function readUuid(bytes: Uint8Array, parsed: ParsedMetadata, into: Int32A
 export function readPacketNumber(bytes: Uint8Array, parsed: ParsedMetadata): number {
   if (!parsed.has(ATTRIBUTE_DUPLICATE_SEQUENCE)) return NOT_NUMBERED;
   return getU32(bytes, parsed.offsetOf(ATTRIBUTE_DUPLICATE_SEQUENCE));
+}
+
+/** The DSCP that is restored at the far edge (attribute 0x8001); -1 = none, or a number that is no DSCP. */
+export function readDscp(bytes: Uint8Array, parsed: ParsedMetadata): number {
+  if (!parsed.has(ATTRIBUTE_DSCP)) return -1;
+  const dscp = bytes[parsed.offsetOf(ATTRIBUTE_DSCP)];
+  return dscp > DSCP_MAX ? -1 : dscp;
 }
 
 /** Sessions of the service that the peer says it has (attribute 13); -1 = it does not say. */

@@ -58,6 +58,7 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   out.u8(table.moves[session]);
   out.i32(table.segmentSize[session * 2]);
   out.i32(table.segmentSize[session * 2 + 1]);
+  for (const way of [FORWARD, REVERSE]) out.u8(table.dscp[session * 2 + way]);
   out.u8(table.payload[session]);
   out.i32(table.payloadPolicy[session]);
   out.i32(table.payloadKeyVersion[session]);
@@ -104,7 +105,7 @@ function saveFlow({ flows }: Sessions, flow: number, out: StateWriter): void {
   const { words } = flows;
   const plan = words[base + FLOW_PLAN];
   out.words(words, base, base + FLOW_NEW_PORTS + 1);
-  out.u8(plan & OPS_MASK);
+  out.i32(plan & OPS_MASK);
   out.u8(planEgress(plan));
   // It is looked at again before its next packet.
   out.flag((plan & GENERATION_MASK) !== flows.generation);
@@ -132,6 +133,7 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   table.moves[session] = from.u8();
   table.segmentSize[session * 2] = from.i32();
   table.segmentSize[session * 2 + 1] = from.i32();
+  for (const way of [FORWARD, REVERSE]) table.dscp[session * 2 + way] = from.u8();
   table.payload[session] = from.code(PAYLOAD_WATCHED);
   table.payloadPolicy[session] = nameRow(from, here);
   table.payloadKeyVersion[session] = from.i32();
@@ -195,7 +197,7 @@ function restoreFlow(sessions: Sessions, session: number, way: number, from: Sta
   const { flows, interfaces } = sessions;
   const words = new Int32Array(FLOW_NEW_PORTS + 1);
   from.words(words, 0, words.length);
-  const ops = from.u8();
+  const ops = from.i32() & OPS_MASK;
   const egress = from.code(interfaces.length - 1);
   const isStale = from.flag();
   const hop = here.hops.get(from.i32());

@@ -24,6 +24,14 @@ export const PAYLOAD_ENCRYPTED = 1;
 /** In clear until its first data shows whether its hosts encrypt it themselves. */
 export const PAYLOAD_WATCHED = 2;
 
+// The DSCP that is restored at the far edge (protocol sheet 8, preserve-dscp), of packets in one direction.
+/** Each packet leaves with the one that it has. */
+export const DSCP_FREE = 0;
+/** It is restored, and is not known yet: of the next packet that a host sends. */
+export const DSCP_AWAITED = 0x40;
+/** It is known: the other bits are it. */
+export const DSCP_KNOWN = 0x80;
+
 /** The unit of the column that says when a session was opened. */
 const OPENED_MS = 10;
 
@@ -102,6 +110,8 @@ export class SessionTable {
   readonly moves: Uint8Array;
   /** TCP payload bytes per segment that may go in each direction: forward in [2r], reverse in [2r+1]; 0 = unknown. */
   readonly segmentSize: Uint16Array;
+  /** DSCP_*: of forward packets in [2r], of reverse ones in [2r+1]. */
+  readonly dscp: Uint8Array;
   /** PAYLOAD_*. */
   readonly payload: Uint8Array;
   /** Row of the payload policy's name in the name table, 0 = none; and the version of its keys. */
@@ -138,6 +148,7 @@ export class SessionTable {
     this.healthCheck = new Uint8Array(capacity);
     this.moves = new Uint8Array(capacity);
     this.segmentSize = new Uint16Array(capacity * 2);
+    this.dscp = new Uint8Array(capacity * 2);
     this.payload = new Uint8Array(capacity);
     this.payloadPolicy = new Int32Array(capacity);
     this.payloadKeyVersion = new Int32Array(capacity);
@@ -165,6 +176,7 @@ export class SessionTable {
     this.duplicate.fill(-1, row * 2, row * 2 + 2);
     this.tcpNumbers.fill(0, row * 4, row * 4 + 4);
     this.segmentSize.fill(0, row * 2, row * 2 + 2);
+    this.dscp.fill(DSCP_FREE, row * 2, row * 2 + 2);
     this.payload[row] = PAYLOAD_CLEAR;
     this.payloadPolicy[row] = 0;
     this.payloadKeyVersion[row] = 0;

@@ -45,6 +45,11 @@ export function getDestination(bytes: Uint8Array, l3: number): number {
   return getI32(bytes, l3 + IPV4_DESTINATION);
 }
 
+/** Differentiated services code point (RFC 2474). */
+export function getDscp(bytes: Uint8Array, l3: number): number {
+  return bytes[l3 + IPV4_TOS] >>> 2;
+}
+
 /** Whether a router on the way has marked the packet: congestion experienced (RFC 3168). */
 export function isCongested(bytes: Uint8Array, l3: number): boolean {
   return (bytes[l3 + IPV4_TOS] & ECN_CE) === ECN_CE;

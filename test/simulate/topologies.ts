@@ -120,10 +120,11 @@ export interface Options {
   /** Of all routers, or of those not named in `protections`. */
   security?: Protection;
   protections?: Record<string, Protection>;
-  /** More keys of the service, on both of two paths' routers. */
+  /** More keys of the service, on every router. */
   service?: string;
-  /** More lines of every router's configuration. */
+  /** More lines of every router's configuration, and of each by its name. */
   extra?: string;
+  extraOf?: Record<string, string>;
   /** More entries of every router's `sessions`. */
   sessions?: string;
 }
@@ -148,6 +149,11 @@ function protectionOf(name: string, { security = {}, protections = {} }: Options
   return { security: protections[name] ?? security };
 }
 
+/** What every router's configuration has of these options. */
+function more(name: string, { service = "", extra = "", extraOf = {}, sessions = "" }: Options) {
+  return { service, extra: `${extra}${extraOf[name] ?? ""}`, sessions };
+}
+
 function westYaml(options: Options): string {
   const { limits = {}, wanMtu = 1500 } = options;
   return routerYaml({
@@ -158,8 +164,7 @@ function westYaml(options: Options): string {
     route: "peer: east",
     limits,
     wanMtu,
-    extra: options.extra ?? "",
-    sessions: options.sessions ?? "",
+    ...more("west", options),
   });
 }
 
@@ -172,8 +177,7 @@ function eastYaml(peer: string, own: string, remote: string, options: Options = 
     wans: { wan0: [own, peer, remote] },
     route: eastRoute,
     wanMtu,
-    extra: options.extra ?? "",
-    sessions: options.sessions ?? "",
+    ...more("east", options),
   });
 }
 
@@ -194,6 +198,7 @@ export function threeRouters(options: Options = {}): ThreeRouters {
       lan: WEST_LAN,
       wans: { wan0: ["198.18.0.1", "middle", "198.18.0.2"] },
       route: "peer: middle",
+      ...more("west", options),
     }),
   );
   const middle = world.addRouter(
@@ -203,6 +208,7 @@ export function threeRouters(options: Options = {}): ThreeRouters {
       ...protectionOf("middle", options),
       wans: { wan0: ["198.18.0.2", "west", "198.18.0.1"], wan1: ["198.18.1.1", "east", "198.18.1.2"] },
       route: "peer: east",
+      ...more("middle", options),
     }),
   );
   const east = world.addRouter("east", eastYaml("middle", "198.18.1.2", "198.18.1.1", { ...options, wanMtu: 1500 }));
@@ -236,9 +242,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       wans: both("east", 1),
       route: "peer: east",
       limits: options.limitsOf?.west ?? {},
-      service: options.service ?? "",
-      extra: options.extra ?? "",
-      sessions: options.sessions ?? "",
+      ...more("west", options),
     }),
   );
   const east = world.addRouter(
@@ -250,9 +254,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       wans: both("west", 2),
       route: "interface: lan0",
       limits: options.limitsOf?.east ?? {},
-      service: options.service ?? "",
-      extra: options.extra ?? "",
-      sessions: options.sessions ?? "",
+      ...more("east", options),
     }),
   );
   const client = world.addHost("client", CLIENT, "10.1.0.1");
