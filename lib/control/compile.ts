@@ -79,6 +79,7 @@ export function compilePaths(
           cost: path.cost,
           mode: path.mode,
           bfd: path.bfd,
+          ttlPadding: path.ttlPadding,
           mtu: at.mtu,
           pathId: text.encode(formatAddress(local)),
           nextHop,

@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
-import type { BfdSettings } from "../peer/path-settings.ts";
+import type { BfdSettings, TtlPadding } from "../peer/path-settings.ts";
 import {
   parseHostAddress,
   parseInterfaceAddress,
@@ -299,6 +299,15 @@ const priority = z.unknown().transform((value, context): number | "never" => {
   return z.NEVER;
 });
 
+const ttlPadding = z.unknown().transform((value, context): TtlPadding => {
+  if (value === "automatic") return value;
+  if (value === "off") return 0;
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 255) return value as number;
+  const params = { mend: "write a whole number from 0 to 255, automatic or off" };
+  context.addIssue({ code: "custom", message: "not a TTL padding", params });
+  return z.NEVER;
+});
+
 const security = name.transform((value) => (value === "none" ? null : value));
 
 // Sections. Each is built twice: exact, where a required key must be there and right, and lenient, where it then reads
@@ -443,6 +452,7 @@ function sections(need: Need) {
     mode: z.enum(["svr", "bfd"]).default("svr"),
     connectivity: z.enum(["bidirectional", "outbound-only"]).default("bidirectional"),
     "nat-keep-alive": duration(1000, DAY_MS).optional(),
+    "ttl-padding": ttlPadding.default(0),
     bfd: bfd.prefault({}),
   });
   const peers = z.strictObject({
@@ -541,8 +551,9 @@ function sections(need: Need) {
     peers: peers.transform(
       (raw): PeerDraft => ({
         ...raw,
-        paths: raw.paths.map(({ "nat-keep-alive": natKeepAliveMs, ...item }) => ({
+        paths: raw.paths.map(({ "nat-keep-alive": natKeepAliveMs, "ttl-padding": ttlPadding, ...item }) => ({
           ...item,
+          ttlPadding,
           vector: item.vector ?? null,
           natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),
         })),

@@ -62,7 +62,7 @@ import type { IcmpErrors } from "./icmp-errors.ts";
 import { fragmentPacket } from "./ip-fragments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
-import { markDscp, readdress, rewrite } from "./rewrite.ts";
+import { markDscp, padTtl, readdress, rewrite } from "./rewrite.ts";
 import { insertBeforePayload, insertUdpHeader, payloadEnd, removeUdpHeader } from "./splice.ts";
 import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
 
@@ -169,6 +169,7 @@ export class Departure {
     const partial = batch.segmentSize[i] !== 0 && isPartial(batch, i, key);
     rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
     markDscp(batch.view, key[AT_L3], planDscp(plan));
+    if (path !== null && duplicate < 0) padTtl(batch.view, key[AT_L3], path.padding);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
     if (sealed !== OK) return sealed;
@@ -221,7 +222,11 @@ export class Departure {
     const number = duplicates.next(row);
     const asks = (table.healthCheck[session] & (1 << direction)) !== 0;
     const goesTwice = other?.up === true;
-    if (goesTwice) this.#copyFor(batch, i, key, duplicates.flow[row]);
+    if (goesTwice) {
+      this.#copyFor(batch, i, key, duplicates.flow[row]);
+      padTtl(this.#copy.view, this.#copyKey[AT_L3], other.padding);
+    }
+    padTtl(batch.view, key[AT_L3], first.padding);
     let verdict = DROP_PATH_DOWN;
     if (first.up) {
       this.#number(batch, i, key, session, direction, side, session, number, asks, nowMs);

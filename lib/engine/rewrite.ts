@@ -93,6 +93,16 @@ export function markDscp(view: DataView, l3: number, dscp: number): void {
   view.setUint16(l3 + 10, update(view.getUint16(l3 + 10), deltaU16(word, marked)));
 }
 
+/** Add `padding` to the packet's TTL, as far as there is room. A wrong checksum stays wrong. */
+export function padTtl(view: DataView, l3: number, padding: number): void {
+  if (padding === 0) return;
+  // TTL and protocol are one word.
+  const word = view.getUint16(l3 + 8);
+  const padded = (Math.min((word >>> 8) + padding, 255) << 8) | (word & 0xff);
+  view.setUint16(l3 + 8, padded);
+  view.setUint16(l3 + 10, update(view.getUint16(l3 + 10), deltaU16(word, padded)));
+}
+
 /** Write the 12 bytes of MAC addresses that begin the frame at `offset`, three words (peer/neighbor.ts). */
 export function writeMacs(view: DataView, offset: number, mac0: number, mac1: number, mac2: number): void {
   view.setInt32(offset, mac0);

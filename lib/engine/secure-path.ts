@@ -40,6 +40,7 @@ import {
   FLOW_SHIFT,
   OP_FROM_PEER,
   OP_INSERT_UDP,
+  OP_MARK,
   OP_REMOVE_UDP,
   OP_TO_PEER,
   planDirection,
@@ -71,7 +72,7 @@ import { canCut, hidesCookie, segmentSizeOf } from "./fast-path.ts";
 import { endSuperFrame, joinSegment } from "./join-segments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
-import { markDscp, rewrite } from "./rewrite.ts";
+import { markDscp, padTtl, rewrite } from "./rewrite.ts";
 import type { SlowPath } from "./slow-path.ts";
 import { endPayload, payloadIsRight } from "./splice.ts";
 
@@ -481,12 +482,21 @@ export class SecurePath {
       const l3 = keys[at + AT_L3];
       const partial = this.#bare[r] !== 0 && this.#isPartial(batch, i, keys, at);
       rewrite(batch.view, l3, keys[at + AT_L4], words, base, partial);
-      markDscp(batch.view, l3, planDscp(words[base + FLOW_PLAN]));
+      if ((words[base + FLOW_PLAN] & OP_MARK) !== 0)
+        this.#mark(batch.view, l3, words[base + FLOW_PLAN], this.#session[r]);
       words[base + FLOW_LAST_SEEN] = nowMs;
       const counts = flow << (FLOW_SHIFT - 1);
       doubles[counts + FLOW_PACKETS_F64]++;
       doubles[counts + FLOW_BYTES_F64] += keys[at + AT_END] - l3;
     }
+  }
+
+  /** What is written into the header of a packet of this plan beyond what is rewritten in every one. */
+  #mark(view: DataView, l3: number, plan: number, session: number): void {
+    const { table, paths } = this.#sessions;
+    markDscp(view, l3, planDscp(plan));
+    const behind = table.sides[1 - planDirection(plan)].path[session];
+    if (behind >= 0) padTtl(view, l3, paths[behind].padding);
   }
 
   /** Segments of one stream that are done with and leave by a port that takes super-frames become one. */

@@ -575,16 +575,18 @@ export class Sessions {
     } else if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
   }
 
-  /** What is written into the headers of packets in `direction`: toward a peer their class's DSCP, from the last router on the one that is restored. */
+  /** What is written into the headers of packets in `direction`: toward a peer their class's DSCP and more TTL, from the last router on the DSCP that is restored. */
   #markOps(session: number, direction: number): number {
     const { table } = this;
-    const isToPeer = table.sides[1 - direction].path[session] >= 0;
+    const leaving = table.sides[1 - direction].path[session];
     const isFromPeer = table.sides[direction].path[session] >= 0;
     const told = table.dscp[session * 2 + direction];
     let dscp = -1;
-    if (isToPeer) dscp = this.#services[table.service[session]].policy.rewriteDscp;
+    if (leaving >= 0) dscp = this.#services[table.service[session]].policy.rewriteDscp;
     else if (isFromPeer && (told & DSCP_KNOWN) !== 0) dscp = told & ~DSCP_KNOWN;
-    return dscp < 0 ? 0 : OP_MARK | OP_SECURE | OP_DSCP | (dscp << DSCP_SHIFT);
+    const ops = dscp < 0 ? 0 : OP_DSCP | (dscp << DSCP_SHIFT);
+    const isPadded = leaving >= 0 && this.paths[leaving].pads;
+    return ops === 0 && !isPadded ? 0 : ops | OP_MARK | OP_SECURE;
   }
 
   /** Whether the DSCP of the next packet in `direction` is to be told to the far edge: it comes from a host here. */

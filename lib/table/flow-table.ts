@@ -45,7 +45,7 @@ export const OP_REMOVE_UDP = 16;
 export const OP_SECURE = 32;
 /** The flow's packets go toward their session's initiator. */
 export const OP_REVERSE = 64;
-/** More of the IPv4 header is written than addresses and a TTL less by one: the DSCP in the plan. Goes with OP_SECURE or OP_SLOW. */
+/** More of the IPv4 header is written than addresses and a TTL less by one: the DSCP in the plan, a TTL for the path. Goes with OP_SECURE or OP_SLOW. */
 export const OP_MARK = 128;
 /** The plan has a DSCP, in the six bits below. */
 export const OP_DSCP = 1 << 30;

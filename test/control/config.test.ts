@@ -159,6 +159,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
             mode: "svr",
             connectivity: "bidirectional",
             natKeepAliveMs: 0,
+            ttlPadding: 0,
             bfd: BFD,
           },
         ],
@@ -276,6 +277,22 @@ test("A path's bfd keys go before the router's, and those before the defaults", 
   t.deepEqual(first.bfd, { ...router, enabled: true, multiplier: 5, desiredTxMs: 50 });
   t.like(second, { vector: null, cost: 1, mode: "bfd" });
   t.deepEqual(second.bfd, { ...router, enabled: false });
+});
+
+test("A path's TTL padding is a number, or what BFD shows", (t) => {
+  const paddingOf = (text: string) => good(t, path(text)).peers[0].paths[0].ttlPadding;
+  t.is(paddingOf("cost: 1"), 0);
+  t.is(paddingOf("ttl-padding: off"), 0);
+  t.is(paddingOf("ttl-padding: 255"), 255);
+  t.is(paddingOf("ttl-padding: automatic, bfd: {}"), "automatic");
+  const told = (text: string) => parseConfig(path(text), "w.yaml").problems.map(formatProblem);
+  for (const wrong of ["-1", "256", "1.5", "auto", "true"])
+    t.regex(
+      told(`ttl-padding: ${wrong}`)[0],
+      /ttl-padding {2}not a TTL padding {2}write a whole number from 0 to 255, auto/,
+    );
+  t.regex(told("ttl-padding: automatic")[0], /automatic asks how far BFD has come, and this path has none/);
+  t.regex(told("ttl-padding: automatic, mode: bfd, bfd: {}")[0], /warning: automatic changes nothing under mode: bfd/);
 });
 
 test("A service policy is read whole, and has its defaults", (t) => {

@@ -31,6 +31,8 @@ interface RouterText {
   extra?: string;
   /** More entries of `sessions`. */
   sessions?: string;
+  /** More keys of every peer path. */
+  path?: string;
 }
 
 /** What protects the routers' packets: the text of a security policy, without its name. */
@@ -50,6 +52,7 @@ export function routerYaml({
   wanMtu = 1500,
   security: { fabric, payload } = {},
   service = "",
+  path = "",
   extra = "",
   sessions: moreOfSessions = "",
 }: RouterText): string {
@@ -70,7 +73,7 @@ export function routerYaml({
   const policyOf = (peer: string) => (typeof fabric === "string" ? "fabric" : fabric?.[peer] ? peer : "none");
   const peers = [...new Set(Object.values(wans).map(([, peer]) => peer))].map((peer) => {
     const paths = Object.entries(wans).flatMap(([wan, [, name, address]]) =>
-      name === peer ? [`{ interface: ${wan}, address: ${address} }`] : [],
+      name === peer ? [`{ interface: ${wan}, address: ${address}${path} }`] : [],
     );
     return `  - { name: ${peer}, paths: [${paths.join(", ")}], security: ${policyOf(peer)} }`;
   });
@@ -127,6 +130,8 @@ export interface Options {
   extraOf?: Record<string, string>;
   /** More entries of every router's `sessions`. */
   sessions?: string;
+  /** More keys of every peer path. */
+  path?: string;
 }
 
 const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
@@ -150,8 +155,8 @@ function protectionOf(name: string, { security = {}, protections = {} }: Options
 }
 
 /** What every router's configuration has of these options. */
-function more(name: string, { service = "", extra = "", extraOf = {}, sessions = "" }: Options) {
-  return { service, extra: `${extra}${extraOf[name] ?? ""}`, sessions };
+function more(name: string, { service = "", extra = "", extraOf = {}, sessions = "", path = "" }: Options) {
+  return { service, extra: `${extra}${extraOf[name] ?? ""}`, sessions, path };
 }
 
 function westYaml(options: Options): string {
