@@ -80,6 +80,7 @@ export function compilePaths(
           mode: path.mode,
           bfd: path.bfd,
           ttlPadding: path.ttlPadding,
+          transformsTcp: path.udpTransform === "always",
           mtu: at.mtu,
           pathId: text.encode(formatAddress(local)),
           nextHop,

@@ -453,6 +453,7 @@ function sections(need: Need) {
     connectivity: z.enum(["bidirectional", "outbound-only"]).default("bidirectional"),
     "nat-keep-alive": duration(1000, DAY_MS).optional(),
     "ttl-padding": ttlPadding.default(0),
+    "udp-transform": z.enum(["off", "always"]).default("off"),
     bfd: bfd.prefault({}),
   });
   const peers = z.strictObject({
@@ -551,12 +552,20 @@ function sections(need: Need) {
     peers: peers.transform(
       (raw): PeerDraft => ({
         ...raw,
-        paths: raw.paths.map(({ "nat-keep-alive": natKeepAliveMs, "ttl-padding": ttlPadding, ...item }) => ({
-          ...item,
-          ttlPadding,
-          vector: item.vector ?? null,
-          natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),
-        })),
+        paths: raw.paths.map(
+          ({
+            "nat-keep-alive": natKeepAliveMs,
+            "ttl-padding": ttlPadding,
+            "udp-transform": udpTransform,
+            ...item
+          }) => ({
+            ...item,
+            ttlPadding,
+            udpTransform,
+            vector: item.vector ?? null,
+            natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),
+          }),
+        ),
       }),
     ),
     servicePolicies: servicePolicies.transform(

@@ -157,6 +157,8 @@ export interface PeerPathConfig {
   readonly connectivity: "bidirectional" | "outbound-only";
   /** 0 = none. */
   readonly natKeepAliveMs: number;
+  /** TCP that we begin over it goes as UDP (protocol sheet 2.5). */
+  readonly udpTransform: "off" | "always";
   /** 0 = nothing. */
   readonly ttlPadding: TtlPadding;
   /** What the path says over what the router says over the defaults. */

@@ -37,6 +37,7 @@ import {
   KEY_PROTOCOL,
   KEY_ROW_WORDS,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   startsWithCookie,
 } from "../wire/flow-key.ts";
 import { ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE } from "../wire/icmp.ts";
@@ -64,6 +65,7 @@ import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
 import { markDscp, padTtl, readdress, rewrite } from "./rewrite.ts";
 import { insertBeforePayload, insertUdpHeader, payloadEnd, removeUdpHeader } from "./splice.ts";
+import { tcpToUdp } from "./tcp-in-udp.ts";
 import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
 
 /** What path metrics and a digest add at most: 12 + 8 + 14, and 32. */
@@ -141,6 +143,7 @@ export class Departure {
     const asks = path !== null && (table.healthCheck[session] & (1 << direction)) !== 0;
     const duplicate = table.duplicate[session * 2 + 1 - direction];
     const attach = sending || asks || duplicate >= 0;
+    const isTransformed = this.#sessions.isTransformed(session, 1 - direction);
     const base = flow << FLOW_SHIFT;
     const plan = flows.words[base + FLOW_PLAN];
     const { bytes } = batch;
@@ -151,6 +154,7 @@ export class Departure {
       batch.segmentSize[i] = size;
       if (
         attach ||
+        isTransformed ||
         !fits ||
         this.#sessions.isTunnelled(session, direction) ||
         ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))
@@ -175,9 +179,12 @@ export class Departure {
     if (sealed !== OK) return sealed;
     if (duplicate >= 0)
       return this.#leaveTwice(batch, i, key, flow, session, direction, duplicate, packetLength, nowMs);
+    const isSyn = isTransformed && (getTcpFlags(bytes, key[AT_L4]) & SYN) !== 0;
+    const carried = isTransformed ? tcpToUdp(bytes, key) : OK;
+    if (carried !== OK) return carried;
     const measured = !attach && path !== null && this.#mayMeasure(batch, i, key, path, plan, nowMs);
     if (attach) {
-      const length = this.#writeMetadata(session, direction, sending, asks, path!, NOT_NUMBERED, nowMs);
+      const length = this.#writeMetadata(session, direction, sending, asks, path!, NOT_NUMBERED, isSyn, nowMs);
       insertBeforePayload(batch, i, key, this.#writer.buffer, length);
       this.#counters.increment(METADATA_SENT);
     } else if (measured) {
@@ -229,15 +236,16 @@ export class Departure {
     padTtl(batch.view, key[AT_L3], first.padding);
     let verdict = DROP_PATH_DOWN;
     if (first.up) {
-      this.#number(batch, i, key, session, direction, side, session, number, asks, nowMs);
       const hop = flows.words[(flow << FLOW_SHIFT) + FLOW_NEXT_HOP];
-      verdict = this.#sessions.isTunnelled(session, direction)
-        ? this.#transmitTunnelled(batch, i, key, first, nowMs)
-        : this.#transmitTo(batch, i, key, first, hop, nowMs);
+      verdict = this.#number(batch, i, key, session, direction, side, session, number, asks, nowMs);
+      if (verdict === OK)
+        verdict = this.#sessions.isTunnelled(session, direction)
+          ? this.#transmitTunnelled(batch, i, key, first, nowMs)
+          : this.#transmitTo(batch, i, key, first, hop, nowMs);
     }
     if (goesTwice) {
-      this.#number(this.#copy, 0, this.#copyKey, session, direction, second, row, number, asks, nowMs);
-      const sent = this.#transmitTo(this.#copy, 0, this.#copyKey, other, other.nextHop, nowMs);
+      let sent = this.#number(this.#copy, 0, this.#copyKey, session, direction, second, row, number, asks, nowMs);
+      if (sent === OK) sent = this.#transmitTo(this.#copy, 0, this.#copyKey, other, other.nextHop, nowMs);
       if (sent === OK) {
         this.#counters.increment(DUPLICATES_SENT);
         verdict = OK;
@@ -274,7 +282,7 @@ export class Departure {
     return this.#long;
   }
 
-  /** Put the packet's number on, with what the peer of this handshake must still hear, and sign it. */
+  /** Put the packet's number on, with what the peer of this handshake must still hear, and sign it. OK, or why it cannot go there. */
   #number(
     batch: FrameBatch,
     i: number,
@@ -286,14 +294,21 @@ export class Departure {
     number: number,
     asks: boolean,
     nowMs: number,
-  ): void {
+  ): number {
     const path = this.#sessions.paths[side.path[row]];
     const sending = side.state[row] === SIDE_SENDING;
-    const length = this.#writeMetadata(session, direction, sending, asks, path, number, nowMs);
+    let isSyn = false;
+    if (side.wire[row] === PROTOCOL_UDP && (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) {
+      isSyn = (getTcpFlags(batch.bytes, key[AT_L4]) & SYN) !== 0;
+      const carried = tcpToUdp(batch.bytes, key);
+      if (carried !== OK) return carried;
+    }
+    const length = this.#writeMetadata(session, direction, sending, asks, path, number, isSyn, nowMs);
     insertBeforePayload(batch, i, key, this.#writer.buffer, length);
     this.#counters.increment(METADATA_SENT);
     this.#security.sign(batch, i, key, path, true, nowMs);
     handshake.answered(side, row);
+    return OK;
   }
 
   /** Whether this packet carries path metrics: its path wants some, it has a payload, and they fit (protocol sheet 6.4). */
@@ -382,6 +397,7 @@ export class Departure {
     asks: boolean,
     path: PeerPath,
     number: number,
+    isSyn: boolean,
     nowMs: number,
   ): number {
     const version = this.#security.version(path, nowMs);
@@ -390,8 +406,16 @@ export class Departure {
       return asks ? this.#metadata.writeHealthCheck(version, number) : this.#metadata.writeNumber(version, number);
     const length =
       direction === FORWARD
-        ? this.#metadata.writeForward(session, path, version, number, remainingS(this.#sessions, session, nowMs))
-        : this.#metadata.writeReverse(session, path, version, number);
+        ? this.#metadata.writeForward(
+            session,
+            path,
+            version,
+            number,
+            remainingS(this.#sessions, session, nowMs),
+            false,
+            isSyn,
+          )
+        : this.#metadata.writeReverse(session, path, version, number, isSyn);
     return this.#security.sealMetadata(this.#writer, length, path, nowMs);
   }
 

@@ -8,7 +8,7 @@ import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
 import { Classification, classifyMetadata, classifyPacket } from "../session/classify.ts";
 import type { Duplication } from "../session/duplication.ts";
-import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
+import { mayTravelAs, OpenRequest, type Sessions, swapPorts } from "../session/open.ts";
 import { firstPayload } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
@@ -476,7 +476,7 @@ export class Leads {
     readContext(this.#security.told, parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), this.#reader.words);
     const [source, destination, ports, protocol] = this.#reader.words;
     context.set([destination, source, swapPorts(ports), protocol]);
-    if (wireProtocol(protocol) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
+    if (!mayTravelAs(key[KEY_PROTOCOL] & 0xff, protocol)) return DROP_METADATA_CONTEXT;
     const ingress = this.#plainInterfaceOf(context[0]);
     if (ingress < 0) return DROP_NO_RETURN_ROUTE;
     request.key.set([context[0], context[1], context[2], (ingress << 8) | protocol]);
@@ -488,6 +488,7 @@ export class Leads {
     request.upstreamPath = -1;
     request.downstreamPath = path;
     request.downstreamPorts = swapPorts(key[KEY_PORTS]);
+    request.downstreamProtocol = key[KEY_PROTOCOL] & 0xff;
     request.replaces = -1;
     request.sourceRouter = 0;
     request.dscp = this.#preservesDscp() ? DSCP_AWAITED : DSCP_FREE;
@@ -564,7 +565,7 @@ export class Leads {
     const forward = this.#forward;
     const verdict = readForwardMetadata(this.#security.told, this.#reader.parsed, forward);
     if (verdict !== OK) return verdict;
-    if (wireProtocol(forward.context[3]) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
+    if (!mayTravelAs(key[KEY_PROTOCOL] & 0xff, forward.context[3])) return DROP_METADATA_CONTEXT;
     const classified = classifyMetadata(
       this.#policy,
       forward.tenant,

@@ -48,6 +48,7 @@ import {
   KEY_ROW_WORDS,
   KEY_SOURCE,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   TRAIT_COOKIE,
   TRAIT_TCP_EVENT,
   TRAITS,
@@ -110,6 +111,7 @@ import { readdress } from "./rewrite.ts";
 import type { Signals } from "./signals.ts";
 import { removeBeforePayload } from "./splice.ts";
 import type { Strays } from "./strays.ts";
+import { udpToTcp } from "./tcp-in-udp.ts";
 import type { Tunnel } from "./tunnel.ts";
 
 /** Of #arrive: the packet is on its way as part of another session. */
@@ -257,7 +259,7 @@ export class SlowPath {
         nowMs,
         this.#departure.secureSize(batch, i, key, flow, session, direction),
       );
-    if (mayHideMetadata(batch, i, plan) && needsCut(batch, i, key, plan))
+    if (mayHideMetadata(batch, i, plan) && (this.#isTcpAsUdp(key, session) || needsCut(batch, i, key, plan)))
       return this.arriveInSegments(batch, i, key, nowMs);
     if (!superFrame) this.#finishChecksum(batch, i, key);
 
@@ -267,7 +269,10 @@ export class SlowPath {
       const verdict = this.#arrive(batch, i, key, session, direction, isRead, isBehind, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
+    const wire = key[KEY_PROTOCOL] & 0xff;
     if (by !== flow) this.#asByFirst(batch, i, key, flow);
+    const restored = this.#restoreTcp(batch.bytes, key, session, plan, wire);
+    if (restored !== OK) return restored;
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
     table.healthCheck[session] &= ~(1 << (1 - direction));
@@ -311,12 +316,29 @@ export class SlowPath {
       if (verdict === CONSUMED) return CONSUMED;
       if (verdict !== OK || (hasMetadata && !this.#isOf(session))) return DROP_TTL;
       if (hasMetadata) removeBeforePayload(batch, i, key, this.#reader.parsed.totalLength);
-      if (table.payload[session] === PAYLOAD_ENCRYPTED)
+      if (this.#isTcpAsUdp(key, session)) verdict = udpToTcp(batch.bytes, key);
+      if (verdict === OK && table.payload[session] === PAYLOAD_ENCRYPTED)
         verdict = this.#payload.arrive(batch, i, key, session, direction, plan);
       if (verdict !== OK) return DROP_TTL;
     }
     this.#errors.raise(batch, key, session, direction, ICMP_TIME_EXCEEDED, 0, 0, nowMs);
     return DROP_TTL;
+  }
+
+  /** Whether a packet from a peer, as it came, is TCP that goes as UDP. */
+  #isTcpAsUdp(key: Int32Array, session: number): boolean {
+    return (
+      (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP && this.#sessions.table.context[session * 4 + 3] === PROTOCOL_TCP
+    );
+  }
+
+  /** A packet of the session that came as IP protocol `wire`, with nothing of a peer's metadata on it any more: TCP is TCP again. */
+  #restoreTcp(bytes: Uint8Array, key: Int32Array, session: number, plan: number, wire: number): number {
+    if ((plan & OP_FROM_PEER) === 0 || this.#sessions.table.context[session * 4 + 3] !== PROTOCOL_TCP) return OK;
+    if (wire === PROTOCOL_UDP) return udpToTcp(bytes, key);
+    // Its first path may be another kind than the one that it came by.
+    key[KEY_PROTOCOL] = (key[KEY_PROTOCOL] & ~0xff) | PROTOCOL_TCP;
+    return OK;
   }
 
   #finishChecksum(batch: FrameBatch, i: number, key: Int32Array): void {
@@ -438,8 +460,8 @@ export class SlowPath {
   }
 
   /** A forward packet that tells nothing of its session: the peer has heard our answer. */
-  #heardBare(bytes: Uint8Array, key: Int32Array, session: number): void {
-    if (this.#from.state[this.#fromRow] === SIDE_SENDING && this.#payload.isKnown(bytes, key, session))
+  #heardBare(bytes: Uint8Array, key: Int32Array, session: number, metadataLength = 0): void {
+    if (this.#from.state[this.#fromRow] === SIDE_SENDING && this.#payload.isKnown(bytes, key, session, metadataLength))
       handshake.heardBareForward(this.#from, this.#fromRow);
   }
 
@@ -448,7 +470,7 @@ export class SlowPath {
     const number = readPacketNumber(this.#security.told, this.#reader.parsed);
     if (number === NOT_NUMBERED) return true;
     if (direction === FORWARD && !this.#reader.parsed.has(ATTRIBUTE_FORWARD_CONTEXT_IPV4))
-      this.#heardBare(bytes, key, session);
+      this.#heardBare(bytes, key, session, this.#reader.parsed.totalLength);
     const row = this.#duplication.rowOf(session, direction);
     return row < 0 || this.#sessions.duplicates.isNew(row, number);
   }
@@ -539,7 +561,7 @@ export class SlowPath {
     }
     if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) {
       const heard = this.#payload.heard(session, direction, told, parsed);
-      if (heard && (direction === REVERSE || this.#payload.isKnown(bytes, key, session)))
+      if (heard && (direction === REVERSE || this.#payload.isKnown(bytes, key, session, parsed.totalLength)))
         handshake.heardDisable(this.#from, this.#fromRow);
     } else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(this.#from, this.#fromRow);
     else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;

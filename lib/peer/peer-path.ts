@@ -62,6 +62,8 @@ export class PeerPath implements PathView {
   skewedAtMs = Number.NEGATIVE_INFINITY;
   /** Time windows by which the peer's clock is ahead of ours, learned from BFD packets that prove to be fresh. */
   learnedWindows = 0;
+  /** TCP sessions that we begin over the path go as UDP (protocol sheet 2.5). */
+  readonly transformsTcp: boolean;
   readonly #ttlPadding: TtlPadding;
   /** Routers between us and the peer, as the TTL of its BFD has shown; 0 = none, or not known. */
   hops = 0;
@@ -109,6 +111,7 @@ export class PeerPath implements PathView {
     nextHop: number;
     nat?: NatSettings;
     ttlPadding?: TtlPadding;
+    transformsTcp?: boolean;
     /** Of the interface. */
     mtu: number;
     security: Security | null;
@@ -131,6 +134,7 @@ export class PeerPath implements PathView {
     this.nextHop = options.nextHop;
     this.nat = options.nat ?? NO_NAT;
     this.#ttlPadding = options.ttlPadding ?? 0;
+    this.transformsTcp = options.transformsTcp ?? false;
     this.#mtu = options.mtu;
     this.#interfaceMtu = options.mtu;
     this.up = !this.nat.isDynamic;

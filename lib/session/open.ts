@@ -102,6 +102,8 @@ export class OpenRequest {
   /** Of a session that a peer gives back: row of the peer path toward the server, and the ports as we send them; -1 = ours to choose. */
   downstreamPath = -1;
   downstreamPorts = 0;
+  /** The IP protocol that it has there. */
+  downstreamProtocol = 0;
   /** The session that has this waypoint tuple now and goes when this one can be opened, -1 = none. */
   replaces = -1;
   tenant = -1;
@@ -294,7 +296,7 @@ export class Sessions {
 
   /** A free pair of the path for a session with this context, whose tuple no flow has; its row, or -1. */
   allocatePair(path: PeerPath, context: Int32Array, nowMs: number): number {
-    const protocol = wireProtocol(context[3]);
+    const protocol = carrierOver(path, context[3]);
     const pool = path.ports(protocol);
     const shard = shardOf(context[0], context[1], context[2], context[3]);
     for (let tries = 0; tries < PAIRS_TRIED; tries++) {
@@ -332,7 +334,7 @@ export class Sessions {
       way.forwardHop = path.nextHop;
       way.source = path.local;
       way.destination = path.remote;
-      way.protocol = wireProtocol(context[3]);
+      way.protocol = request.downstreamPath >= 0 ? request.downstreamProtocol : carrierOver(path, context[3]);
     } else {
       if (this.#loads.ofRoute(route.serviceRoute) >= route.maxSessions) return DROP_ROUTE_SESSION_LIMIT;
       way.servicePath = route.row;
@@ -443,8 +445,9 @@ export class Sessions {
     table.payloadKeyVersion[session] = request.payloadKeyVersion;
     if (request.payloadKeyLength > 0) table.setKey(session, request.payloadKey, request.payloadKeyLength);
     if (request.hasEncryptedFrom) encryptFrom(table, session, FORWARD, request.encryptedFrom);
-    table.upstream.start(session, request.upstreamPath, -1);
-    table.downstream.start(session, downstream === null ? -1 : downstream.row, portRow);
+    table.upstream.start(session, request.upstreamPath, -1, upstream === null ? 0 : key[3] & 0xff);
+    if (downstream === null) table.downstream.start(session, -1, portRow);
+    else table.downstream.start(session, downstream.row, portRow, way.protocol);
     table.servicePath[session] = way.servicePath;
     this.#loads.opened(way.servicePath);
     if (upstream !== null) upstream.sessions++;
@@ -457,7 +460,7 @@ export class Sessions {
     const { table } = this;
     for (const side of table.sides) {
       this.endLinger(side, session);
-      if (side.path[session] >= 0) this.leavePath(side, session, session, nowMs);
+      if (side.path[session] >= 0) this.leavePath(side, session, nowMs);
     }
     for (const way of [FORWARD, REVERSE]) this.#endDuplication(session, way, nowMs);
     this.removeFlow(table.forwardFlow[session]);
@@ -478,10 +481,10 @@ export class Sessions {
   }
 
   /** The session goes no longer over the path in row `row` of these columns; the pair that was picked for it goes to quarantine. */
-  leavePath(columns: HandshakeColumns, row: number, session: number, nowMs: number): void {
+  leavePath(columns: HandshakeColumns, row: number, nowMs: number): void {
     const path = this.paths[columns.path[row]];
     const portRow = columns.portRow[row];
-    if (portRow >= 0) path.ports(wireProtocol(this.table.context[session * 4 + 3])).release(portRow, nowMs);
+    if (portRow >= 0) path.ports(columns.wire[row]).release(portRow, nowMs);
     path.sessions--;
   }
 
@@ -504,7 +507,7 @@ export class Sessions {
     if (this.secondPath(session, way) < 0) return;
     const { duplicates } = this;
     const row = this.table.duplicate[session * 2 + way];
-    this.leavePath(duplicates.second, row, session, nowMs);
+    this.leavePath(duplicates.second, row, nowMs);
     this.removeFlow(duplicates.flow[row]);
     duplicates.flow[row] = -1;
     duplicates.second.start(row, -1, -1);
@@ -551,6 +554,8 @@ export class Sessions {
     const slow =
       (tcp && !isTcpSteady(state)) ||
       (!tcp && protocol !== PROTOCOL_UDP) ||
+      this.isTransformed(session, FORWARD) ||
+      this.isTransformed(session, REVERSE) ||
       table.upstream.state[session] === SIDE_SENDING ||
       table.downstream.state[session] === SIDE_SENDING ||
       this.isTunnelled(session, FORWARD) ||
@@ -617,8 +622,14 @@ export class Sessions {
     if (path < 0) return false;
     const { isDynamic, isOutboundOnly } = this.paths[path].nat;
     const isOurPair = side.portRow[session] >= 0;
-    if (table.context[session * 4 + 3] === PROTOCOL_TCP) return isOurPair ? isDynamic : isOutboundOnly;
+    if (side.wire[session] === PROTOCOL_TCP) return isOurPair ? isDynamic : isOutboundOnly;
     return isDynamic && isOurPair && side.state[session] === SIDE_SENDING;
+  }
+
+  /** Whether the session is TCP and goes as UDP between us and the peer on its side `way` (engine/tcp-in-udp.ts). */
+  isTransformed(session: number, way: number): boolean {
+    const { table } = this;
+    return table.sides[way].wire[session] === PROTOCOL_UDP && table.context[session * 4 + 3] === PROTOCOL_TCP;
   }
 
   /** Whether each of its packets needs a key: for a digest, or because its payload is encrypted or may yet be. */
@@ -704,7 +715,17 @@ export function mayTellKey(table: SessionTable, session: number, path: PeerPath)
   return table.keyLength(session) === 0 || encryptsMetadata(path.security);
 }
 
-/** What carries a session of this protocol between routers: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
+/** What carries a session of this protocol that we begin over `path`. */
+export function carrierOver(path: PeerPath, protocol: number): number {
+  return path.transformsTcp ? PROTOCOL_UDP : wireProtocol(protocol);
+}
+
+/** Whether a session of this protocol may come from a peer as `wire`: the peer decides whether its TCP goes as UDP. */
+export function mayTravelAs(wire: number, protocol: number): boolean {
+  return wire === PROTOCOL_UDP || wire === wireProtocol(protocol);
+}
+
+/** What carries a session of this protocol between routers by itself: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
 export function wireProtocol(protocol: number): number {
   return protocol === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
 }

@@ -28,6 +28,7 @@ import {
   ATTRIBUTE_SERVICE_SESSIONS,
   ATTRIBUTE_SESSION_ENCRYPTED,
   ATTRIBUTE_SOURCE_ROUTER,
+  ATTRIBUTE_TCP_SYN,
   ATTRIBUTE_TENANT,
   ATTRIBUTE_UUID,
   CONTROL_DISABLE_METADATA,
@@ -69,7 +70,7 @@ export class SessionMetadata {
     this.names = new NameTable(1024, routerName);
   }
 
-  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none; `number`: the packet's, where it has one; `remainingS` as expire.ts has it. */
+  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none; `number`: the packet's, where it has one; `remainingS` as expire.ts has it; `isSyn`: of a TCP SYN that goes as UDP. */
   writeForward(
     session: number,
     path: PeerPath,
@@ -77,6 +78,7 @@ export class SessionMetadata {
     number: number,
     remainingS = 0,
     alone = false,
+    isSyn = false,
   ): number {
     const writer = this.#writer;
     const table = this.#table;
@@ -95,14 +97,16 @@ export class SessionMetadata {
     this.#encrypted(session, FORWARD);
     this.#dscp(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
+    if (isSyn) writer.flag(ATTRIBUTE_TCP_SYN);
     if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
     return writer.end();
   }
 
   /** Reverse metadata of `session` for the hop over `path`: the context as the server's packets have it, before any NAT of ours. */
-  writeReverse(session: number, path: PeerPath, version: number, number: number): number {
+  writeReverse(session: number, path: PeerPath, version: number, number: number, isSyn = false): number {
     this.#begin(version, number);
     this.#reversePayload(session, path);
+    if (isSyn) this.#writer.flag(ATTRIBUTE_TCP_SYN);
     return this.#writer.end();
   }
 

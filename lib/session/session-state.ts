@@ -31,7 +31,7 @@ import {
   SIDE_ESTABLISHED,
   SIDE_PLAIN,
 } from "../table/session-table.ts";
-import { type Sessions, wireProtocol } from "./open.ts";
+import { mayTravelAs, type Sessions } from "./open.ts";
 import { TCP_RESET_REVERSE_ALIVE } from "./tcp-state.ts";
 
 /** What the rows that a session names are here. */
@@ -86,6 +86,7 @@ function saveDuplication(sessions: Sessions, session: number, way: number, out: 
 function saveHandshake(side: HandshakeColumns, row: number, out: StateWriter): void {
   out.u8(side.state[row]);
   out.i32(side.path[row]);
+  out.u8(side.wire[row]);
   out.i32(side.portRow[row]);
   out.u8(side.unanswered[row]);
   out.i32(side.unansweredSinceMs[row]);
@@ -170,15 +171,18 @@ function restoreHandshake(
 ): void {
   const state = from.code(SIDE_ESTABLISHED);
   const path = from.row(paths.length, "peer path", -1);
+  const wire = from.u8();
   const portRow = from.i32();
+  if (path < 0 ? wire !== 0 : !mayTravelAs(wire, table.context[session * 4 + 3]))
+    throw new StateError("a session travels as a protocol that it cannot travel as");
   if ((state === SIDE_PLAIN) !== path < 0) throw new StateError("a side's state and path contradict each other");
-  side.start(row, path, portRow);
+  side.start(row, path, portRow, wire);
   side.state[row] = state;
   side.unanswered[row] = from.u8();
   side.unansweredSinceMs[row] = from.i32();
   side.generatedMs[row] = from.i32();
   if (portRow === -1) return;
-  const pairs = path < 0 ? null : paths[path].ports(wireProtocol(table.context[session * 4 + 3]));
+  const pairs = path < 0 ? null : paths[path].ports(wire);
   if (pairs === null || portRow < 0 || !pairs.isInUse(portRow)) throw new StateError("a port pair is nobody's");
 }
 

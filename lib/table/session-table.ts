@@ -41,6 +41,8 @@ export class HandshakeColumns {
   readonly state: Uint8Array;
   /** Row of the peer path on that side, -1 for a plain network. */
   readonly path: Int32Array;
+  /** The IP protocol that the session's packets between us and that peer have; 0 for a plain network. */
+  readonly wire: Uint8Array;
   /** Metadata packets from that peer since we last answered it, and when the first of them came. */
   readonly unanswered: Uint8Array;
   readonly unansweredSinceMs: Int32Array;
@@ -56,6 +58,7 @@ export class HandshakeColumns {
   constructor(capacity: number) {
     this.state = new Uint8Array(capacity);
     this.path = new Int32Array(capacity);
+    this.wire = new Uint8Array(capacity);
     this.unanswered = new Uint8Array(capacity);
     this.unansweredSinceMs = new Int32Array(capacity);
     this.generatedMs = new Int32Array(capacity);
@@ -64,10 +67,11 @@ export class HandshakeColumns {
     this.movedMs = new Int32Array(capacity);
   }
 
-  /** The session begins, or goes on, over this path with the pair that is row `portRow` of its pool. */
-  start(row: number, path: number, portRow: number): void {
+  /** The session begins, or goes on, over this path as IP protocol `wire`, with the pair that is row `portRow` of its pool. */
+  start(row: number, path: number, portRow: number, wire = 0): void {
     this.state[row] = path < 0 ? SIDE_PLAIN : SIDE_SENDING;
     this.path[row] = path;
+    this.wire[row] = wire;
     this.portRow[row] = portRow;
     this.unanswered[row] = 0;
     this.unansweredSinceMs[row] = 0;

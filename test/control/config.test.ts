@@ -159,6 +159,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
             mode: "svr",
             connectivity: "bidirectional",
             natKeepAliveMs: 0,
+            udpTransform: "off",
             ttlPadding: 0,
             bfd: BFD,
           },
@@ -293,6 +294,12 @@ test("A path's TTL padding is a number, or what BFD shows", (t) => {
     );
   t.regex(told("ttl-padding: automatic")[0], /automatic asks how far BFD has come, and this path has none/);
   t.regex(told("ttl-padding: automatic, mode: bfd, bfd: {}")[0], /warning: automatic changes nothing under mode: bfd/);
+});
+
+test("A path's udp-transform is off, or always", (t) => {
+  t.is(good(t, path("udp-transform: always")).peers[0].paths[0].udpTransform, "always");
+  const { problems } = parseConfig(path("udp-transform: auto-detect"), "w.yaml");
+  t.regex(formatProblem(problems[0]), /udp-transform {2}not a value that this key takes {2}write one of off, always/);
 });
 
 test("A service policy is read whole, and has its defaults", (t) => {

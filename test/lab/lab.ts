@@ -58,6 +58,8 @@ export interface LabOptions {
   readonly extra?: string | ((router: string) => string);
   /** What every router's services take; tcp, udp and icmp where nothing is said. */
   readonly transports?: string;
+  /** More keys of every peer path. */
+  readonly path?: string;
   /** More keys of every router's services. */
   readonly service?: string;
   /** The words in front of a router's command; it runs as that program then. */
@@ -400,7 +402,7 @@ export class Lab {
     if (first) lines.push(onLan("10.1.0.1"));
     if (last) lines.push(onLan("10.2.0.1"));
     for (const { device, wire, end } of wires) lines.push(onWire(device, wire.addresses[end]));
-    const { service = "", transports = "tcp, udp, icmp" } = this.#options;
+    const { service = "", path = "", transports = "tcp, udp, icmp" } = this.#options;
     lines.push(
       "tenants: [{ name: corp }]",
       "services:",
@@ -414,7 +416,7 @@ export class Lab {
     for (const name of new Set(wires.map(({ peer }) => peer))) {
       const paths = wires
         .filter(({ peer }) => peer === name)
-        .map(({ device, wire, end }) => `{ interface: ${device}, address: ${wire.addresses[1 - end]} }`);
+        .map(({ device, wire, end }) => `{ interface: ${device}, address: ${wire.addresses[1 - end]}${path} }`);
       lines.push(`  - { name: ${name}, paths: [${paths.join(", ")}], security: ${fabric} }`);
     }
     if (protection !== undefined) {

@@ -31,8 +31,8 @@ interface RouterText {
   extra?: string;
   /** More entries of `sessions`. */
   sessions?: string;
-  /** More keys of every peer path. */
-  path?: string;
+  /** More keys of every peer path, or of each by its interface's name. */
+  path?: string | Record<string, string>;
 }
 
 /** What protects the routers' packets: the text of a security policy, without its name. */
@@ -73,7 +73,9 @@ export function routerYaml({
   const policyOf = (peer: string) => (typeof fabric === "string" ? "fabric" : fabric?.[peer] ? peer : "none");
   const peers = [...new Set(Object.values(wans).map(([, peer]) => peer))].map((peer) => {
     const paths = Object.entries(wans).flatMap(([wan, [, name, address]]) =>
-      name === peer ? [`{ interface: ${wan}, address: ${address}${path} }`] : [],
+      name === peer
+        ? [`{ interface: ${wan}, address: ${address}${typeof path === "string" ? path : (path[wan] ?? "")} }`]
+        : [],
     );
     return `  - { name: ${peer}, paths: [${paths.join(", ")}], security: ${policyOf(peer)} }`;
   });
@@ -130,8 +132,8 @@ export interface Options {
   extraOf?: Record<string, string>;
   /** More entries of every router's `sessions`. */
   sessions?: string;
-  /** More keys of every peer path. */
-  path?: string;
+  /** More keys of every peer path, or of each by its interface's name. */
+  path?: string | Record<string, string>;
 }
 
 const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
