@@ -102,6 +102,7 @@ import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
 import type { Signals } from "./signals.ts";
 import type { Strays } from "./strays.ts";
+import { hasTcpHeader } from "./tcp-in-udp.ts";
 import type { Tunnel } from "./tunnel.ts";
 
 /** Of these only SYN may be set in a segment that opens a session. */
@@ -433,6 +434,7 @@ export class Leads {
     // What we sent has come back to us, in a circle.
     if (table.sides[direction].path[session] < 0) return DROP_ROUTE_LOOP;
     if (!this.#reader.hasContext(session, direction)) return DROP_METADATA_UNEXPECTED;
+    if (!this.#mayBeOf(batch.bytes, key, table.context[session * 4 + 3])) return DROP_METADATA_CONTEXT;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
     const isNumbered = parsed.has(ATTRIBUTE_DUPLICATE_SEQUENCE);
     const isSecond = isNumbered && this.#duplication.isSecond(session, direction, paths[path]);
@@ -459,7 +461,7 @@ export class Leads {
    * and the peer toward the server gives it back (protocol sheet 4.6, 7.3). Opened as its lead packet opened it, on the tuple it has.
    */
   #takeBack(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
-    const verdict = this.#acceptBack(key, path, nowMs);
+    const verdict = this.#acceptBack(batch.bytes, key, path, nowMs);
     this.observer?.("metadata", verdict, this.#classification, verdict === OK ? this.#sessions.opened : -1);
     if (verdict !== OK) return verdict;
     const session = this.#sessions.opened;
@@ -469,14 +471,14 @@ export class Leads {
     return this.#packets.session(batch, i, key, this.#sessions.table.reverseFlow[session], nowMs, ARRIVAL_READ);
   }
 
-  #acceptBack(key: Int32Array, path: number, nowMs: number): number {
+  #acceptBack(bytes: Uint8Array, key: Int32Array, path: number, nowMs: number): number {
     const request = this.#request;
     const { context } = request;
     const parsed = this.#reader.parsed;
     readContext(this.#security.told, parsed.offsetOf(ATTRIBUTE_REVERSE_CONTEXT_IPV4), this.#reader.words);
     const [source, destination, ports, protocol] = this.#reader.words;
     context.set([destination, source, swapPorts(ports), protocol]);
-    if (!mayTravelAs(key[KEY_PROTOCOL] & 0xff, protocol)) return DROP_METADATA_CONTEXT;
+    if (!this.#mayBeOf(bytes, key, protocol)) return DROP_METADATA_CONTEXT;
     const ingress = this.#plainInterfaceOf(context[0]);
     if (ingress < 0) return DROP_NO_RETURN_ROUTE;
     request.key.set([context[0], context[1], context[2], (ingress << 8) | protocol]);
@@ -497,6 +499,13 @@ export class Leads {
     const opened = this.#openClassified(nowMs);
     if (opened === OK && protocol === PROTOCOL_TCP) this.#sessions.resumeTcp(this.#sessions.opened);
     return opened;
+  }
+
+  /** Whether a peer's packet, its metadata just read, may be of a session of this protocol: TCP goes as TCP, or has its header behind the metadata. */
+  #mayBeOf(bytes: Uint8Array, key: Int32Array, protocol: number): boolean {
+    const wire = key[KEY_PROTOCOL] & 0xff;
+    if (!mayTravelAs(wire, protocol)) return false;
+    return wire === protocol || protocol !== PROTOCOL_TCP || hasTcpHeader(bytes, key, this.#reader.parsed.totalLength);
   }
 
   /** How the payload of a session goes on that is given back: as it did, with the key that it had. */
@@ -565,7 +574,7 @@ export class Leads {
     const forward = this.#forward;
     const verdict = readForwardMetadata(this.#security.told, this.#reader.parsed, forward);
     if (verdict !== OK) return verdict;
-    if (!mayTravelAs(key[KEY_PROTOCOL] & 0xff, forward.context[3])) return DROP_METADATA_CONTEXT;
+    if (!this.#mayBeOf(batch.bytes, key, forward.context[3])) return DROP_METADATA_CONTEXT;
     const classified = classifyMetadata(
       this.#policy,
       forward.tenant,

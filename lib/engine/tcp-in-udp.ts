@@ -86,6 +86,14 @@ export function tcpHeaderAt(key: Int32Array, metadataLength: number): number {
   return rest + TCP_REST <= key[AT_END] ? rest - UDP_HEADER : -1;
 }
 
+/** Whether a UDP packet with so much metadata on it can be of a TCP session: there is a header behind that. */
+export function hasTcpHeader(bytes: Uint8Array, key: Int32Array, metadataLength: number): boolean {
+  const l4 = tcpHeaderAt(key, metadataLength);
+  if (l4 < 0) return false;
+  const length = getTcpHeaderLength(bytes, l4);
+  return length >= TCP_HEADER && l4 + length <= key[AT_END] && (getTcpFlags(bytes, l4) & URG) === 0;
+}
+
 /** Write what a packet of our own has behind its metadata in place of a TCP header: an acknowledgment. TCP_REST bytes. */
 export function writeTcpRest(bytes: Uint8Array, at: number, sequence: number, acknowledgment: number): void {
   const header = at - UDP_HEADER;

@@ -7,13 +7,24 @@ import { fold, ipv4HeaderChecksum, l4Checksum, pseudoHeaderSum } from "../../lib
 import { ACK, FIN, PSH, RST, SYN, URG } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer } from "./endpoints.ts";
 import { behindNat } from "./nat.ts";
-import { COOKIE, icmpError, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame, withHeader } from "./packets.ts";
-import { ENDS } from "./peer.ts";
+import {
+  COOKIE,
+  concat,
+  icmpError,
+  pattern,
+  type SeenPacket,
+  swapEnds,
+  tcpFrame,
+  udpFrame,
+  withHeader,
+} from "./packets.ts";
+import { ENDS, forwardMetadata, TO_EAST } from "./peer.ts";
 import { ADAPTIVE, AES_256, fabricText, SIGNED } from "./protection.ts";
 import { takeOver } from "./successor.ts";
 import {
   countOf,
   dropsOf,
+  eastAlone,
   type Options,
   type Protection,
   packetsOn,
@@ -451,6 +462,34 @@ test("a router behind a NAT: TCP begun at the other side goes as UDP, and needs 
   const tunnelled = packetsOn(net.wan).filter(({ metadata }) => metadata.has("tunnelled-protocol"));
   t.true(tunnelled.length > 0 && tunnelled.length < 4, `${tunnelled.length}`);
   t.true(packetsOn(net.wan).every(({ protocol }) => protocol === 17));
+});
+
+test("several workers carry connections as UDP, whichever of them has a session", (t) => {
+  const net = twoRouters({ path: ALWAYS });
+  for (const name of ["west", "east"]) net.world.split(name, 3);
+  const clients = Array.from({ length: 9 }, (_, n) => {
+    const ends = { ...ENDS, sourcePort: 40_000 + n };
+    return new TcpClient(net.world, net.client, ends, REQUESTS, 3);
+  });
+  net.client.onPacket = (packet) => {
+    for (const client of clients) client.receive(packet);
+  };
+  net.server.onPacket = tcpServer(net.world, net.server);
+  t.true(net.world.runUntil(() => clients.every(({ state }) => state === "closed"), 20_000));
+  for (const client of clients) t.deepEqual(client.answers, ANSWERS);
+  asUdp(t, net.wan);
+});
+
+test("a session that is not TCP does not move to a tuple of TCP, whatever a peer says", (t) => {
+  const net = eastAlone();
+  net.world.send(net.peer, udpFrame(TO_EAST, concat(forwardMetadata(), "hello")));
+  net.world.run(3);
+  t.is(net.server.received.length, 1);
+  const numbers = { flags: ACK, sequence: 1, acknowledgment: 1 };
+  net.world.send(net.peer, tcpFrame({ ...TO_EAST, sourcePort: 20_000 }, numbers, concat(forwardMetadata(), "hello")));
+  net.world.run(3);
+  t.is(net.server.received.length, 1);
+  t.deepEqual(dropsOf(net.east), { "metadata-context": 1 });
 });
 
 test("type of service goes with it", (t) => {
