@@ -192,6 +192,7 @@ export function buildRouter(
     seed,
     inactivityMs: config.sessions.inactivityMs,
     tenants: policy.tenants,
+    services: policy.services,
     halfOpenMax: limits.halfOpen ?? Number.POSITIVE_INFINITY,
   });
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));

@@ -45,6 +45,7 @@ function report(pair: TwoRouters, path: number, up: boolean): void {
     restarts: 0,
     natChanges: 0,
     clockWindows: 0,
+    hops: 0,
     peerAt: null,
     bfd,
   };

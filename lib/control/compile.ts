@@ -24,7 +24,14 @@ import type { NatPool } from "../session/source-nat.ts";
 import { isName } from "../table/address-book.ts";
 import { PrefixTrie } from "../table/prefix-trie.ts";
 import { formatAddress, type Prefix, prefixHolds } from "./address-text.ts";
-import type { Config, InterfaceConfig, ServiceConfig, ServicePolicyConfig, ServiceRouteConfig } from "./config.ts";
+import type {
+  Config,
+  InterfaceConfig,
+  ServiceClassConfig,
+  ServiceConfig,
+  ServicePolicyConfig,
+  ServiceRouteConfig,
+} from "./config.ts";
 
 const text = new TextEncoder();
 const EVERY_PROTOCOL: ServiceTransport = { protocol: -1, from: 0, to: 65535, rank: 0 };
@@ -95,6 +102,8 @@ export function compilePaths(
           cost: path.cost,
           mode: path.mode,
           bfd: path.bfd,
+          ttlPadding: path.ttlPadding,
+          transformsTcp: path.udpTransform === "always",
           mtu: at.mtu,
           pathId: text.encode(formatAddress(local)),
           nextHop,
@@ -138,7 +147,10 @@ export function compilePolicy(
     maxHalfOpen: maxHalfOpen ?? Number.POSITIVE_INFINITY,
     rejects: refused === "reject",
   }));
-  const policies = [DEFAULT_POLICY, ...config.servicePolicies.map(compileServicePolicy)];
+  const policies = [
+    DEFAULT_POLICY,
+    ...config.servicePolicies.map((policy, index) => compileServicePolicy(policy, index, config.serviceClasses)),
+  ];
   const servicePaths: ServicePath[] = [];
   const natPools: NatPool[] = [];
   const services = config.services.map((service, row) =>
@@ -199,6 +211,9 @@ const DEFAULT_POLICY: ServicePolicy = compileServicePolicy(
     strategy: "hunt",
     resiliency: "failover",
     transportState: "reset",
+    serviceClass: null,
+    rewriteDscp: false,
+    preserveDscp: false,
     maxLossPercent: null,
     maxLatencyMs: null,
     maxJitterMs: null,
@@ -206,9 +221,14 @@ const DEFAULT_POLICY: ServicePolicy = compileServicePolicy(
     bestEffort: true,
   },
   -1,
+  [],
 );
 
-function compileServicePolicy(policy: Omit<ServicePolicyConfig, "vectors">, index: number): ServicePolicy {
+function compileServicePolicy(
+  policy: Omit<ServicePolicyConfig, "vectors">,
+  index: number,
+  classes: readonly ServiceClassConfig[],
+): ServicePolicy {
   const { name, strategy, resiliency, transportState, bestEffort } = policy;
   return {
     row: index + 1,
@@ -216,6 +236,8 @@ function compileServicePolicy(policy: Omit<ServicePolicyConfig, "vectors">, inde
     strategy,
     resiliency,
     transportState,
+    rewriteDscp: policy.rewriteDscp ? (classes.find(({ name }) => name === policy.serviceClass)?.dscp ?? -1) : -1,
+    preservesDscp: policy.preserveDscp,
     maxLossPercent: policy.maxLossPercent ?? Number.POSITIVE_INFINITY,
     maxLatencyMs: policy.maxLatencyMs ?? Number.POSITIVE_INFINITY,
     maxJitterMs: policy.maxJitterMs ?? Number.POSITIVE_INFINITY,

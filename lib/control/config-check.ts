@@ -30,6 +30,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
     draft.services,
     draft.peers,
     draft.servicePolicies,
+    draft.serviceClasses,
     draft.securityPolicies,
   ]) {
     checkNames(list, source);
@@ -44,6 +45,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   checkSourceNat(draft, serviceRoutes, source);
   checkPeers(draft, source);
   checkSecurityReferences(draft, source);
+  checkServiceClasses(draft, source);
   const securityPolicies = checkSecurityPolicies(draft, source);
   const peers = checkBfd(draft, source);
   checkNat(draft, peers, securityPolicies, source);
@@ -57,6 +59,7 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
     serviceRoutes,
     peers,
     servicePolicies,
+    serviceClasses: present(draft.serviceClasses),
     securityPolicies,
   };
 }
@@ -399,6 +402,24 @@ function checkSecurityReferences(draft: Draft, source: ConfigSource): void {
     for (const [index, item] of list.items.entries()) {
       if (item === null || item.security === null) continue;
       checkReference(draft.securityPolicies, item.security, "security policy", [list.key, index, "security"], source);
+    }
+  }
+}
+
+function checkServiceClasses(draft: Draft, source: ConfigSource): void {
+  for (const [index, policy] of draft.servicePolicies.items.entries()) {
+    if (policy === null) continue;
+    const path: Path = ["service-policies", index];
+    const { serviceClass, rewriteDscp } = policy;
+    if (serviceClass !== null) {
+      checkReference(draft.serviceClasses, serviceClass, "service class", [...path, "service-class"], source);
+      if (!rewriteDscp) {
+        const message = "service-class changes nothing without rewrite-dscp";
+        source.warning([...path, "service-class"], message, "add rewrite-dscp: true", "key");
+      }
+    } else if (rewriteDscp && source.at([...path, "service-class"]) === undefined) {
+      const message = "rewrite-dscp needs the class whose DSCP is written";
+      source.error([...path, "rewrite-dscp"], message, "add service-class: NAME, of service-classes", "key");
     }
   }
 }

@@ -1,7 +1,7 @@
 // How peer paths are watched, and what services want of them: BFD settings put together from what a path, the router
 // and this version say, and service policies. Mistakes are told where they stand.
 
-import type { BfdSettings } from "../peer/path-settings.ts";
+import type { BfdSettings, PathMode, TtlPadding } from "../peer/path-settings.ts";
 import type { PeerConfig, PeerPathConfig, SecurityPolicyConfig, ServicePolicyConfig } from "./config.ts";
 import { BFD_DEFAULTS, type BfdDraft, type Draft } from "./config-schema.ts";
 import type { ConfigSource, Path } from "./config-source.ts";
@@ -20,6 +20,7 @@ export function checkBfd(draft: Draft, source: ConfigSource): PeerConfig[] {
       const bfd = settle({ ...own, enabled: own.enabled || isWritten(path) }, item.bfd);
       checkHoldDown(bfd, path, source);
       if (item.mode === "bfd") warnOfLinkTest(path, source);
+      checkPadding(item.ttlPadding, item.mode, bfd, ["peers", index, "paths", at, "ttl-padding"], source);
       return { ...item, bfd };
     });
     if (paths.length > 1 && !paths.some(({ bfd }) => bfd.enabled)) {
@@ -49,6 +50,23 @@ function checkHoldDown(bfd: BfdSettings, path: Path, source: ConfigSource): void
     const message = `maximum-hold-down (${maximumHoldDownMs}ms) is not above hold-down (${holdDownMs}ms)`;
     source.error([...path, written], message, "raise maximum-hold-down, or lower hold-down");
   }
+}
+
+/** How far the peer is tells its BFD, where that may come from afar. */
+function checkPadding(padding: TtlPadding, mode: PathMode, bfd: BfdSettings, path: Path, source: ConfigSource): void {
+  if (padding !== "automatic") return;
+  if (!bfd.enabled)
+    source.error(
+      path,
+      "automatic asks how far BFD has come, and this path has none",
+      "add bfd: {} to the path, or write a number",
+    );
+  else if (mode === "bfd")
+    source.warning(
+      path,
+      "automatic changes nothing under mode: bfd, whose peers are neighbors",
+      "remove it, or write a number",
+    );
 }
 
 /** A router that is not Waymark reflects no echo packets of ours. */

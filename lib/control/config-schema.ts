@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
-import type { BfdSettings } from "../peer/path-settings.ts";
+import type { BfdSettings, TtlPadding } from "../peer/path-settings.ts";
 import {
   parseHostAddress,
   parseInterfaceAddress,
@@ -19,6 +19,7 @@ import type {
   KernelAllow,
   PeerConfig,
   PeerPathConfig,
+  ServiceClassConfig,
   ServiceConfig,
   ServicePolicyConfig,
   ServiceRouteConfig,
@@ -50,6 +51,7 @@ export interface Draft {
   readonly serviceRoutes: DraftList<ServiceRouteConfig>;
   readonly peers: DraftList<PeerDraft>;
   readonly servicePolicies: DraftList<ServicePolicyConfig>;
+  readonly serviceClasses: DraftList<ServiceClassConfig>;
   readonly securityPolicies: DraftList<SecurityPolicyDraft>;
 }
 
@@ -298,6 +300,15 @@ const priority = z.unknown().transform((value, context): number | "never" => {
   return z.NEVER;
 });
 
+const ttlPadding = z.unknown().transform((value, context): TtlPadding => {
+  if (value === "automatic") return value;
+  if (value === "off") return 0;
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 255) return value as number;
+  const params = { mend: "write a whole number from 0 to 255, automatic or off" };
+  context.addIssue({ code: "custom", message: "not a TTL padding", params });
+  return z.NEVER;
+});
+
 const security = name.transform((value) => (value === "none" ? null : value));
 
 // Sections. Each is built twice: exact, where a required key must be there and right, and lenient, where it then reads
@@ -386,6 +397,7 @@ function sections(need: Need) {
       }))
       .optional(),
     "service-policies": list,
+    "service-classes": list,
     "security-policies": list,
   });
 
@@ -445,6 +457,8 @@ function sections(need: Need) {
     mode: z.enum(["svr", "bfd"]).default("svr"),
     connectivity: z.enum(["bidirectional", "outbound-only"]).default("bidirectional"),
     "nat-keep-alive": duration(1000, DAY_MS).optional(),
+    "ttl-padding": ttlPadding.default(0),
+    "udp-transform": z.enum(["off", "always"]).default("off"),
     bfd: bfd.prefault({}),
   });
   const peers = z.strictObject({
@@ -458,6 +472,9 @@ function sections(need: Need) {
     strategy: z.enum(["hunt", "proportional"]).default("hunt"),
     resiliency: z.enum(["none", "failover", "revertible-failover", "packet-duplication"]).default("failover"),
     "transport-state-enforcement": z.enum(["reset", "block", "allow"]).default("reset"),
+    "service-class": name.optional(),
+    "rewrite-dscp": z.boolean().default(false),
+    "preserve-dscp": z.boolean().default(false),
     "max-loss": between(0, 100).optional(),
     "max-latency": duration(1, 60_000).optional(),
     "max-jitter": duration(1, 60_000).optional(),
@@ -467,6 +484,8 @@ function sections(need: Need) {
       .array(z.strictObject({ name: need(name, ""), priority: need<number | "never">(priority, 1) }))
       .default([]),
   });
+
+  const serviceClasses = z.strictObject({ name: need(name, ""), dscp: need(whole(0, 63), 0) });
 
   const securityPolicies = z.strictObject({
     name: need(name, ""),
@@ -541,11 +560,20 @@ function sections(need: Need) {
     peers: peers.transform(
       (raw): PeerDraft => ({
         ...raw,
-        paths: raw.paths.map(({ "nat-keep-alive": natKeepAliveMs, ...item }) => ({
-          ...item,
-          vector: item.vector ?? null,
-          natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),
-        })),
+        paths: raw.paths.map(
+          ({
+            "nat-keep-alive": natKeepAliveMs,
+            "ttl-padding": ttlPadding,
+            "udp-transform": udpTransform,
+            ...item
+          }) => ({
+            ...item,
+            ttlPadding,
+            udpTransform,
+            vector: item.vector ?? null,
+            natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),
+          }),
+        ),
       }),
     ),
     servicePolicies: servicePolicies.transform(
@@ -554,6 +582,9 @@ function sections(need: Need) {
         strategy: raw.strategy,
         resiliency: raw.resiliency,
         transportState: raw["transport-state-enforcement"],
+        serviceClass: raw["service-class"] ?? null,
+        rewriteDscp: raw["rewrite-dscp"],
+        preserveDscp: raw["preserve-dscp"],
         maxLossPercent: raw["max-loss"] ?? null,
         maxLatencyMs: raw["max-latency"] ?? null,
         maxJitterMs: raw["max-jitter"] ?? null,
@@ -562,6 +593,7 @@ function sections(need: Need) {
         vectors: raw.vectors,
       }),
     ),
+    serviceClasses,
     securityPolicies: securityPolicies.transform(
       (raw): SecurityPolicyDraft => ({
         name: raw.name,
@@ -597,6 +629,7 @@ export function readDraft(source: ConfigSource): Draft | null {
     serviceRoutes: readList(source, "service-routes", EXACT.routes, LENIENT.routes),
     peers: readList(source, "peers", EXACT.peers, LENIENT.peers),
     servicePolicies: readList(source, "service-policies", EXACT.servicePolicies, LENIENT.servicePolicies),
+    serviceClasses: readList(source, "service-classes", EXACT.serviceClasses, LENIENT.serviceClasses),
     securityPolicies: readList(source, "security-policies", EXACT.securityPolicies, LENIENT.securityPolicies),
   };
 }
@@ -740,6 +773,11 @@ const EXAMPLES: Record<string, string> = {
   "maximum-hold-down": "3600s",
   "link-test-interval": "10s",
   "service-policies": "[{ name: voice, max-loss: 0.5, max-latency: 150ms }]",
+  "service-classes": "[{ name: voice, dscp: 46 }]",
+  "service-class": "NAME",
+  "rewrite-dscp": "true",
+  "preserve-dscp": "true",
+  dscp: "46",
   policy: "NAME",
   "max-loss": "0.5",
   "max-latency": "250ms",

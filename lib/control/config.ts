@@ -4,7 +4,7 @@
 // (config-check.ts). compile.ts turns a Config into tables; nothing behind it needs to doubt what stands here.
 
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
-import type { BfdSettings, PathMode } from "../peer/path-settings.ts";
+import type { BfdSettings, PathMode, TtlPadding } from "../peer/path-settings.ts";
 import type { InterfaceAddress, Prefix } from "./address-text.ts";
 import { checkMeaning } from "./config-check.ts";
 import { readDraft } from "./config-schema.ts";
@@ -41,6 +41,7 @@ export interface Config {
   readonly serviceRoutes: readonly ServiceRouteConfig[];
   readonly peers: readonly PeerConfig[];
   readonly servicePolicies: readonly ServicePolicyConfig[];
+  readonly serviceClasses: readonly ServiceClassConfig[];
   readonly securityPolicies: readonly SecurityPolicyConfig[];
 }
 
@@ -162,6 +163,10 @@ export interface PeerPathConfig {
   readonly connectivity: "bidirectional" | "outbound-only";
   /** 0 = none. */
   readonly natKeepAliveMs: number;
+  /** TCP that we begin over it goes as UDP (protocol sheet 2.5). */
+  readonly udpTransform: "off" | "always";
+  /** 0 = nothing. */
+  readonly ttlPadding: TtlPadding;
   /** What the path says over what the router says over the defaults. */
   readonly bfd: BfdSettings;
 }
@@ -173,12 +178,23 @@ export interface ServicePolicyConfig {
   readonly resiliency: "none" | "failover" | "revertible-failover" | "packet-duplication";
   /** What becomes of a TCP segment of no session that is no SYN. */
   readonly transportState: "reset" | "block" | "allow";
+  /** Of `service-classes`; null = none. */
+  readonly serviceClass: string | null;
+  /** Packets get their class's DSCP toward the next router; then there is a class. */
+  readonly rewriteDscp: boolean;
+  readonly preserveDscp: boolean;
   readonly maxLossPercent: number | null;
   readonly maxLatencyMs: number | null;
   readonly maxJitterMs: number | null;
   readonly minMos: number | null;
   readonly bestEffort: boolean;
   readonly vectors: readonly { readonly name: string; readonly priority: number | "never" }[];
+}
+
+export interface ServiceClassConfig {
+  readonly name: string;
+  /** 0 to 63. */
+  readonly dscp: number;
 }
 
 export interface SecurityPolicyConfig {

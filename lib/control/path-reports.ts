@@ -66,6 +66,7 @@ export class PathReports {
     const isLost = report.up && !isReached;
     path.why = isLost ? "no next hop toward the peer's address, or no room for another neighbor" : report.why;
     path.quality = this.#qualityOf(path, report, nowMs);
+    path.hops = report.hops;
     if ((before?.clockWindows ?? 0) !== report.clockWindows) this.#clock(path, report.clockWindows, nowMs, log);
     const isJudged = this.#sessions.choice.evaluate(path.row);
     if (wasUp !== path.up) this.#changed(path, nowMs, log);

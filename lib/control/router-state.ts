@@ -12,10 +12,10 @@
 
 import { createHash } from "node:crypto";
 import { StateError, StateReader, StateWriter } from "../base/state.ts";
-import { wireProtocol } from "../session/open.ts";
 import { type RowsHere, restoreSession, saveSession } from "../session/session-state.ts";
 import { addressBook } from "../table/address-book.ts";
 import { PAIRS_MAX, type ShardedPortPool } from "../table/port-pool.ts";
+import type { HandshakeColumns } from "../table/session-table.ts";
 import { restoreSecurities, saveSecurities } from "./compile-security.ts";
 import type { Config } from "./config.ts";
 import type { Router } from "./router-parts.ts";
@@ -138,9 +138,10 @@ export class RouterRestorer {
     const inUse = paths.reduce((sum, { tcpPorts, udpPorts }) => sum + tcpPorts.inUse + udpPorts.inUse, 0);
     const claimed = new Map<ShardedPortPool, Uint8Array>();
     let claims = 0;
-    const claim = (session: number, path: number, row: number) => {
-      if (row < 0) return;
-      const pool = paths[path].ports(wireProtocol(table.context[session * 4 + 3]));
+    const claim = (side: HandshakeColumns, at: number) => {
+      const row = side.portRow[at];
+      if (side.path[at] < 0 || row < 0) return;
+      const pool = paths[side.path[at]].ports(side.wire[at]);
       const rows = claimed.get(pool) ?? new Uint8Array(PAIRS_MAX);
       claimed.set(pool, rows);
       claims++;
@@ -148,9 +149,9 @@ export class RouterRestorer {
     };
     for (const session of this.#router.sessions.rows()) {
       for (const [way, side] of table.sides.entries()) {
-        claim(session, side.path[session], side.portRow[session]);
+        claim(side, session);
         const row = table.duplicate[session * 2 + way];
-        if (row >= 0) claim(session, duplicates.second.path[row], duplicates.second.portRow[row]);
+        if (row >= 0) claim(duplicates.second, row);
       }
     }
     if (claims !== inUse) throw new StateError(`${inUse} port pairs are in use, and ${claims} sessions'`);

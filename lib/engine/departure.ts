@@ -22,6 +22,7 @@ import {
   OP_INSERT_UDP,
   OP_REMOVE_UDP,
   OP_TO_PEER,
+  planDscp,
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
@@ -37,6 +38,7 @@ import {
   KEY_ROW_WORDS,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   startsWithCookie,
 } from "../wire/flow-key.ts";
 import { getIcmpIdentifier, ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE, setIcmpIdentifier } from "../wire/icmp.ts";
@@ -63,8 +65,9 @@ import type { IcmpErrors } from "./icmp-errors.ts";
 import { fragmentPacket } from "./ip-fragments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
-import { readdress, rewrite } from "./rewrite.ts";
+import { markDscp, padTtl, readdress, rewrite } from "./rewrite.ts";
 import { insertBeforePayload, insertUdpHeader, payloadEnd, removeUdpHeader } from "./splice.ts";
+import { tcpToUdp } from "./tcp-in-udp.ts";
 import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
 
 /** What path metrics and a digest add at most: 12 + 8 + 14, and 32. */
@@ -142,6 +145,7 @@ export class Departure {
     const asks = path !== null && (table.healthCheck[session] & (1 << direction)) !== 0;
     const duplicate = table.duplicate[session * 2 + 1 - direction];
     const attach = sending || asks || duplicate >= 0;
+    const isTransformed = this.#sessions.isTransformed(session, 1 - direction);
     const base = flow << FLOW_SHIFT;
     const plan = flows.words[base + FLOW_PLAN];
     const { bytes } = batch;
@@ -152,6 +156,7 @@ export class Departure {
       batch.segmentSize[i] = size;
       if (
         attach ||
+        isTransformed ||
         !fits ||
         this.#sessions.isTunnelled(session, direction) ||
         ((plan & OP_TO_PEER) !== 0 && hidesCookie(bytes, key, 0, size))
@@ -171,14 +176,19 @@ export class Departure {
     rewrite(batch.view, key[AT_L3], key[AT_L4], flows.words, base, partial);
     if (bytes[key[AT_L3] + IPV4_PROTOCOL] === PROTOCOL_ICMP && table.isTranslated(session))
       this.#identify(bytes, key, session, base, plan);
+    markDscp(batch.view, key[AT_L3], planDscp(plan));
+    if (path !== null && duplicate < 0) padTtl(batch.view, key[AT_L3], path.padding);
     if ((plan & OP_INSERT_UDP) !== 0) insertUdpHeader(batch, i, key, flows.words[base + FLOW_NEW_PORTS]);
     const sealed = this.#payload.leave(batch, i, key, session, direction, plan);
     if (sealed !== OK) return sealed;
     if (duplicate >= 0)
       return this.#leaveTwice(batch, i, key, flow, session, direction, duplicate, packetLength, nowMs);
+    const isSyn = isTransformed && (getTcpFlags(bytes, key[AT_L4]) & SYN) !== 0;
+    const carried = isTransformed ? tcpToUdp(bytes, key) : OK;
+    if (carried !== OK) return carried;
     const measured = !attach && path !== null && this.#mayMeasure(batch, i, key, path, plan, nowMs);
     if (attach) {
-      const length = this.#writeMetadata(session, direction, sending, asks, path!, NOT_NUMBERED, nowMs);
+      const length = this.#writeMetadata(session, direction, sending, asks, path!, NOT_NUMBERED, isSyn, nowMs);
       insertBeforePayload(batch, i, key, this.#writer.buffer, length);
       this.#counters.increment(METADATA_SENT);
     } else if (measured) {
@@ -230,18 +240,23 @@ export class Departure {
     const number = duplicates.next(row);
     const asks = (table.healthCheck[session] & (1 << direction)) !== 0;
     const goesTwice = other?.up === true;
-    if (goesTwice) this.#copyFor(batch, i, key, duplicates.flow[row]);
+    if (goesTwice) {
+      this.#copyFor(batch, i, key, duplicates.flow[row]);
+      padTtl(this.#copy.view, this.#copyKey[AT_L3], other.padding);
+    }
+    padTtl(batch.view, key[AT_L3], first.padding);
     let verdict = DROP_PATH_DOWN;
     if (first.up) {
-      this.#number(batch, i, key, session, direction, side, session, number, asks, nowMs);
       const hop = flows.words[(flow << FLOW_SHIFT) + FLOW_NEXT_HOP];
-      verdict = this.#sessions.isTunnelled(session, direction)
-        ? this.#transmitTunnelled(batch, i, key, first, nowMs)
-        : this.#transmitTo(batch, i, key, first, hop, nowMs);
+      verdict = this.#number(batch, i, key, session, direction, side, session, number, asks, nowMs);
+      if (verdict === OK)
+        verdict = this.#sessions.isTunnelled(session, direction)
+          ? this.#transmitTunnelled(batch, i, key, first, nowMs)
+          : this.#transmitTo(batch, i, key, first, hop, nowMs);
     }
     if (goesTwice) {
-      this.#number(this.#copy, 0, this.#copyKey, session, direction, second, row, number, asks, nowMs);
-      const sent = this.#transmitTo(this.#copy, 0, this.#copyKey, other, other.nextHop, nowMs);
+      let sent = this.#number(this.#copy, 0, this.#copyKey, session, direction, second, row, number, asks, nowMs);
+      if (sent === OK) sent = this.#transmitTo(this.#copy, 0, this.#copyKey, other, other.nextHop, nowMs);
       if (sent === OK) {
         this.#counters.increment(DUPLICATES_SENT);
         verdict = OK;
@@ -278,7 +293,7 @@ export class Departure {
     return this.#long;
   }
 
-  /** Put the packet's number on, with what the peer of this handshake must still hear, and sign it. */
+  /** Put the packet's number on, with what the peer of this handshake must still hear, and sign it. OK, or why it cannot go there. */
   #number(
     batch: FrameBatch,
     i: number,
@@ -290,14 +305,21 @@ export class Departure {
     number: number,
     asks: boolean,
     nowMs: number,
-  ): void {
+  ): number {
     const path = this.#sessions.paths[side.path[row]];
     const sending = side.state[row] === SIDE_SENDING;
-    const length = this.#writeMetadata(session, direction, sending, asks, path, number, nowMs);
+    let isSyn = false;
+    if (side.wire[row] === PROTOCOL_UDP && (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) {
+      isSyn = (getTcpFlags(batch.bytes, key[AT_L4]) & SYN) !== 0;
+      const carried = tcpToUdp(batch.bytes, key);
+      if (carried !== OK) return carried;
+    }
+    const length = this.#writeMetadata(session, direction, sending, asks, path, number, isSyn, nowMs);
     insertBeforePayload(batch, i, key, this.#writer.buffer, length);
     this.#counters.increment(METADATA_SENT);
     this.#security.sign(batch, i, key, path, true, nowMs);
     handshake.answered(side, row);
+    return OK;
   }
 
   /** Whether this packet carries path metrics: its path wants some, it has a payload, and they fit (protocol sheet 6.4). */
@@ -386,6 +408,7 @@ export class Departure {
     asks: boolean,
     path: PeerPath,
     number: number,
+    isSyn: boolean,
     nowMs: number,
   ): number {
     const version = this.#security.version(path, nowMs);
@@ -394,8 +417,16 @@ export class Departure {
       return asks ? this.#metadata.writeHealthCheck(version, number) : this.#metadata.writeNumber(version, number);
     const length =
       direction === FORWARD
-        ? this.#metadata.writeForward(session, path, version, number, remainingS(this.#sessions, session, nowMs))
-        : this.#metadata.writeReverse(session, path, version, number);
+        ? this.#metadata.writeForward(
+            session,
+            path,
+            version,
+            number,
+            remainingS(this.#sessions, session, nowMs),
+            false,
+            isSyn,
+          )
+        : this.#metadata.writeReverse(session, path, version, number, isSyn);
     return this.#security.sealMetadata(this.#writer, length, path, nowMs);
   }
 

@@ -24,7 +24,7 @@ import {
   KEY_SOURCE,
   PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
-import { DONT_FRAGMENT, MORE_FRAGMENTS } from "../wire/ipv4.ts";
+import { DONT_FRAGMENT, isCongested, MORE_FRAGMENTS, setCongested } from "../wire/ipv4.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_FRAGMENT } from "../wire/metadata-attributes.ts";
 import { CONSUMED, DROP_FRAGMENT_MALFORMED, OK } from "../wire/verdict.ts";
@@ -144,6 +144,7 @@ export class FabricFragments {
     );
     if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_FRAGMENT_MALFORMED;
     if (pieceOffset === 0) table.keepHeader(bytes, batch.offset[i], key[AT_PAYLOAD]);
+    if (isCongested(bytes, key[AT_L3])) table.congested[table.chain] = 1;
     const error = checksumErrors(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
     if (error !== 0) table.accumulators[table.chain] = error;
     if (outcome === FRAGMENT_HELD) return CONSUMED;
@@ -159,6 +160,7 @@ export class FabricFragments {
     const end = table.offset + table.length;
     if (headerLength === 0 || end - l3 > 0xffff) return DROP_FRAGMENT_MALFORMED;
     setU16(table.bytes, l3 + 4, originalId);
+    if (table.congested[table.chain] !== 0) setCongested(table.bytes, l3);
     finishPacket(table.bytes, l3, l4, end, table.accumulators[table.chain]);
     complete.bytes = table.bytes;
     complete.offset[0] = start;

@@ -73,20 +73,21 @@ import {
   IPV4_TTL,
 } from "../wire/ipv4.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
-import { TCP_HEADER } from "../wire/tcp.ts";
+import { getTcpSequence, TCP_HEADER } from "../wire/tcp.ts";
 import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import { CONSUMED, DROP_ICMP_ERROR, DROP_TTL, OK } from "../wire/verdict.ts";
 import { ICMP_PASSED, ICMP_SENT, ICMP_TOO_BIG_SENT } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
 import type { Signals } from "./signals.ts";
+import { savedSequence, writeTcpRest } from "./tcp-in-udp.ts";
 
 /** Of what we raise ourselves. */
 const TTL = 64;
 /** What a quote has of its packet behind the IPv4 header. */
 const QUOTED_L4 = 8;
 /** The longest message: ICMP header, IPv4 header with all options, and that. */
-const MESSAGE_MAX = ICMP_HEADER + 60 + UDP_HEADER + QUOTED_L4;
+const MESSAGE_MAX = ICMP_HEADER + 60 + Math.max(UDP_HEADER + QUOTED_L4, TCP_HEADER);
 /** No path is believed to be narrower (protocol sheet 6.5). */
 export const PATH_MTU_MIN = 576;
 /** RFC 1191, 7.1: what a path may take whose routers do not say it, largest first. */
@@ -333,8 +334,9 @@ export class IcmpErrors {
     to: number,
   ): number {
     const message = this.#message;
-    message.fill(0, to, to + 2 * QUOTED_L4);
+    message.fill(0, to, to + Math.max(UDP_HEADER + QUOTED_L4, TCP_HEADER));
     const own = this.#sessions.table.context[session * 4 + 3];
+    if (own === PROTOCOL_TCP) return this.#quoteTcp(session, way, protocol, bytes, l3, l4, end, to);
     const isCarried = own !== PROTOCOL_TCP && own !== PROTOCOL_UDP;
     const from = isCarried && bytes[l3 + IPV4_PROTOCOL] === PROTOCOL_UDP ? behindUdp(bytes, l4, end) : l4;
     const isThere = from + QUOTED_L4 <= end && !this.#isOpaque;
@@ -381,6 +383,40 @@ export class IcmpErrors {
     const at = l4 + UDP_CHECKSUM;
     const delta = addDelta(addresses, deltaI32(getI32(message, l4), ports));
     setU16(message, at, applyDeltaUdp(getU16(message, at), delta));
+  }
+
+  /**
+   * The same of TCP, which goes as UDP on either side or on both. A sequence number that the quote does not have any more is
+   * one that its sender has in flight: the first that is not acknowledged.
+   */
+  #quoteTcp(
+    session: number,
+    way: number,
+    protocol: number,
+    bytes: Uint8Array,
+    l3: number,
+    l4: number,
+    end: number,
+    to: number,
+  ): number {
+    const message = this.#message;
+    const { tcpNumbers } = this.#sessions.table;
+    let sequence = 0;
+    if (bytes[l3 + IPV4_PROTOCOL] === PROTOCOL_TCP) sequence = getTcpSequence(bytes, l4);
+    else {
+      const header = behindUdp(bytes, l4, end) - UDP_HEADER;
+      const sent = session * 4 + way * 2;
+      const acknowledged = tcpNumbers[session * 4 + (1 - way) * 2 + 1];
+      const isThere = header + TCP_HEADER <= end;
+      sequence = isThere ? savedSequence(bytes, header) : acknowledged || tcpNumbers[sent];
+    }
+    if (protocol === PROTOCOL_TCP) {
+      setU32(message, to + 4, sequence);
+      return QUOTED_L4;
+    }
+    setU16(message, to + 4, TCP_HEADER);
+    writeTcpRest(message, to + UDP_HEADER, sequence, 0);
+    return TCP_HEADER;
   }
 
   /** Send #message to the session's side `way`. False when there are too many of them, or that side's path is down. */

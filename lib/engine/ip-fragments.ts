@@ -26,7 +26,9 @@ import {
   IPV4_PROTOCOL,
   IPV4_SOURCE,
   IPV4_TOTAL_LENGTH,
+  isCongested,
   MORE_FRAGMENTS,
+  setCongested,
 } from "../wire/ipv4.ts";
 import { PROTOCOL_ICMPV6 } from "../wire/ipv6.ts";
 import {
@@ -69,6 +71,7 @@ export class IpFragments {
     this.#counters.add(dropCounter(DROP_IP_FRAGMENT_FULL), table.displaced);
     if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_IP_FRAGMENT;
     if (at === 0) table.keepHeader(bytes, batch.offset[i], key[AT_L4]);
+    if (isCongested(bytes, l3)) table.congested[table.chain] = 1;
     return outcome === FRAGMENT_HELD ? CONSUMED : this.#rebuild(complete);
   }
 
@@ -79,6 +82,7 @@ export class IpFragments {
     const total = offset + length - l3;
     if (total > 0xffff) return DROP_IP_FRAGMENT;
     setU16(bytes, l3 + IPV4_TOTAL_LENGTH, total);
+    if (this.table.congested[this.table.chain] !== 0) setCongested(bytes, l3);
     // What came in pieces may leave in pieces, whatever their DF said of cutting them again: their sender cannot make them smaller.
     setU16(bytes, l3 + IPV4_FLAGS, 0);
     setU16(bytes, l3 + IPV4_CHECKSUM, ipv4HeaderChecksum(bytes, l3));

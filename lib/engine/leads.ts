@@ -8,7 +8,7 @@ import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
 import { Classification, classifyMetadata, classifyPacket, isForwarded } from "../session/classify.ts";
 import type { Duplication } from "../session/duplication.ts";
-import { OpenRequest, type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
+import { mayTravelAs, OpenRequest, type Sessions, swapPorts } from "../session/open.ts";
 import { firstPayload } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
@@ -18,13 +18,23 @@ import {
   hasContext,
   NO_POLICY_NAME,
   readContext,
+  readDscp,
   readForwardMetadata,
   readUuid,
   type SessionMetadata,
 } from "../session/session-metadata.ts";
+import { isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import { OP_FROM_PEER } from "../table/flow-table.ts";
-import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, REVERSE } from "../table/session-table.ts";
+import {
+  DSCP_AWAITED,
+  DSCP_FREE,
+  DSCP_KNOWN,
+  FORWARD,
+  PAYLOAD_CLEAR,
+  PAYLOAD_ENCRYPTED,
+  REVERSE,
+} from "../table/session-table.ts";
 import { BFD_PORT_MULTIHOP, BFD_PORT_PEER, BFD_PORT_SINGLE_HOP } from "../wire/bfd.ts";
 import { ipv4HeaderIsRight } from "../wire/checksum.ts";
 import {
@@ -43,6 +53,7 @@ import {
   TRAITS,
 } from "../wire/flow-key.ts";
 import { getIcmpType, ICMP_ECHO } from "../wire/icmp.ts";
+import { getDscp } from "../wire/ipv4.ts";
 import { isFalsePositiveMarker } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
@@ -92,6 +103,7 @@ import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
 import type { Signals } from "./signals.ts";
 import type { Strays } from "./strays.ts";
+import { hasTcpHeader } from "./tcp-in-udp.ts";
 import type { Tunnel } from "./tunnel.ts";
 
 /** Of these only SYN may be set in a segment that opens a session. */
@@ -230,7 +242,7 @@ export class Leads {
   /** Open the session of a lead packet from a plain network (protocol sheet 2.4). */
   #openFromPlain(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const verdict = this.#mayOpen(batch, i, key, nowMs);
-    const outcome = verdict !== OK ? verdict : this.#openSession(key, nowMs);
+    const outcome = verdict !== OK ? verdict : this.#openSession(batch.bytes, key, nowMs);
     this.observer?.("open", outcome, this.#classification, outcome === OK ? this.#sessions.opened : -1);
     return outcome;
   }
@@ -289,7 +301,7 @@ export class Leads {
     return Int32Array.of(natAddress, context[1], ports, context[3]);
   }
 
-  #openSession(key: Int32Array, nowMs: number): number {
+  #openSession(bytes: Uint8Array, key: Int32Array, nowMs: number): number {
     const request = this.#request;
     for (let k = 0; k < 4; k++) request.key[k] = key[k];
     request.context[0] = key[KEY_SOURCE];
@@ -303,8 +315,15 @@ export class Leads {
     request.natAddress = 0;
     request.replaces = -1;
     request.sourceRouter = 0;
+    request.dscp = this.#preservesDscp() ? DSCP_KNOWN | getDscp(bytes, key[AT_L3]) : DSCP_FREE;
     this.#beginPayload(request, nowMs);
     return this.#openClassified(nowMs);
+  }
+
+  /** Of the session that was just classified and goes to a peer. */
+  #preservesDscp(): boolean {
+    const { service, route } = this.#classification;
+    return route?.kind === "peer" && this.#policy.services[service].policy.preservesDscp;
   }
 
   /** How the payload of a session travels that begins here. */
@@ -442,6 +461,7 @@ export class Leads {
     // What we sent has come back to us, in a circle.
     if (table.sides[direction].path[session] < 0) return DROP_ROUTE_LOOP;
     if (!this.#reader.hasContext(session, direction)) return DROP_METADATA_UNEXPECTED;
+    if (!this.#mayBeOf(batch.bytes, key, table.context[session * 4 + 3])) return DROP_METADATA_CONTEXT;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
     const isNumbered = parsed.has(ATTRIBUTE_DUPLICATE_SEQUENCE);
     const isSecond = isNumbered && this.#duplication.isSecond(session, direction, paths[path]);
@@ -468,7 +488,7 @@ export class Leads {
    * and the peer toward the server gives it back (protocol sheet 4.6, 7.3). Opened as its lead packet opened it, on the tuple it has.
    */
   #takeBack(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
-    const verdict = this.#acceptBack(key, path, nowMs);
+    const verdict = this.#acceptBack(batch.bytes, key, path, nowMs);
     this.observer?.("metadata", verdict, this.#classification, verdict === OK ? this.#sessions.opened : -1);
     if (verdict !== OK) return verdict;
     const session = this.#sessions.opened;
@@ -478,14 +498,14 @@ export class Leads {
     return this.#packets.session(batch, i, key, this.#sessions.table.reverseFlow[session], nowMs, ARRIVAL_READ);
   }
 
-  #acceptBack(key: Int32Array, path: number, nowMs: number): number {
+  #acceptBack(bytes: Uint8Array, key: Int32Array, path: number, nowMs: number): number {
     const request = this.#request;
     const { context } = request;
     const parsed = this.#reader.parsed;
     if (!readContext(this.#security.told, parsed, REVERSE, this.#reader.words)) return DROP_METADATA_CONTEXT;
     const [source, destination, ports, protocol] = this.#reader.words;
     context.set([destination, source, swapPorts(ports), protocol]);
-    if (wireProtocol(protocol) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
+    if (!this.#mayBeOf(bytes, key, protocol)) return DROP_METADATA_CONTEXT;
     const ingress = this.#plainInterfaceOf(context[0]);
     if (ingress < 0) return DROP_NO_RETURN_ROUTE;
     request.key.set([context[0], context[1], context[2], (ingress << 8) | protocol]);
@@ -498,13 +518,22 @@ export class Leads {
     request.downstreamPath = path;
     request.natAddress = 0;
     request.downstreamPorts = swapPorts(key[KEY_PORTS]);
+    request.downstreamProtocol = key[KEY_PROTOCOL] & 0xff;
     request.replaces = -1;
     request.sourceRouter = 0;
+    request.dscp = this.#preservesDscp() ? DSCP_AWAITED : DSCP_FREE;
     const payload = this.#payloadBack(request, path, nowMs);
     if (payload !== OK) return payload;
     const opened = this.#openClassified(nowMs);
     if (opened === OK && protocol === PROTOCOL_TCP) this.#sessions.resumeTcp(this.#sessions.opened);
     return opened;
+  }
+
+  /** Whether a peer's packet, its metadata just read, may be of a session of this protocol: TCP goes as TCP, or has its header behind the metadata. */
+  #mayBeOf(bytes: Uint8Array, key: Int32Array, protocol: number): boolean {
+    const wire = key[KEY_PROTOCOL] & 0xff;
+    if (!mayTravelAs(wire, protocol)) return false;
+    return wire === protocol || protocol !== PROTOCOL_TCP || hasTcpHeader(bytes, key, this.#reader.parsed.totalLength);
   }
 
   /** How the payload of a session goes on that is given back: as it did, with the key that it had. */
@@ -529,7 +558,7 @@ export class Leads {
     const isPlain = ({ id }: RouterInterface) => !this.#sessions.paths.some((path) => path.interfaceId === id);
     const at =
       this.#interfaces.find((near) => isOnLink(near, address)) ??
-      this.#interfaces.find((far) => far.gateway !== null && isPlain(far));
+      this.#interfaces.find((far) => far.isIpv6 === isName(address) && far.gateway !== null && isPlain(far));
     return at?.id ?? -1;
   }
 
@@ -573,7 +602,7 @@ export class Leads {
     const forward = this.#forward;
     const verdict = readForwardMetadata(this.#security.told, this.#reader.parsed, forward);
     if (verdict !== OK) return verdict;
-    if (wireProtocol(forward.context[3]) !== (key[KEY_PROTOCOL] & 0xff)) return DROP_METADATA_CONTEXT;
+    if (!this.#mayBeOf(batch.bytes, key, forward.context[3])) return DROP_METADATA_CONTEXT;
     const classified = classifyMetadata(
       this.#policy,
       forward.tenant,
@@ -600,6 +629,8 @@ export class Leads {
     request.natPort = forward.natPort;
     request.replaces = replaced;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
+    const dscp = readDscp(this.#security.told, this.#reader.parsed);
+    request.dscp = dscp < 0 ? DSCP_FREE : DSCP_KNOWN | dscp;
     const payload = this.#takePayload(request);
     if (payload !== OK) return payload;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;

@@ -46,6 +46,7 @@ import {
 } from "../wire/verdict.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import { moveEnd } from "./splice.ts";
+import { tcpHeaderAt } from "./tcp-in-udp.ts";
 
 const CIPHERS = ["aes-cbc-128", "aes-cbc-256"] as const;
 const KEY_LENGTHS: readonly number[] = CIPHERS.map((name) => CIPHER_KEY_LENGTH[name]);
@@ -177,12 +178,14 @@ export class PayloadSecurity {
 
   /**
    * Whether a forward packet shows that its sender knows from where on the reverse payload is encrypted: it acknowledges
-   * bytes from behind that. Only then does metadata stop to tell it; a bare packet alone may be one from before.
+   * bytes from behind that. Only then does metadata stop to tell it; a bare packet alone may be one from before. It has
+   * `metadataLength` bytes of metadata on it.
    */
-  isKnown(bytes: Uint8Array, key: Int32Array, session: number): boolean {
+  isKnown(bytes: Uint8Array, key: Int32Array, session: number, metadataLength = 0): boolean {
     const { table } = this.#sessions;
     if (!knowsEncryptedFrom(table, session, REVERSE)) return true;
-    const l4 = key[AT_L4];
+    const l4 = tcpHeaderAt(key, metadataLength);
+    if (l4 < 0) return false;
     const beyond = (getTcpAcknowledgment(bytes, l4) - table.encryptedFrom[session * 2 + REVERSE]) | 0;
     return (getTcpFlags(bytes, l4) & ACK) !== 0 && beyond > 0;
   }

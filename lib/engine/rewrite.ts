@@ -4,7 +4,7 @@
 // one stays wrong.
 
 import { FLOW_DELTAS, FLOW_NEW_DESTINATION, FLOW_NEW_PORTS, FLOW_NEW_SOURCE } from "../table/flow-table.ts";
-import { addDelta, applyDelta, applyDeltaUdp, deltaI32, pseudoSum } from "../wire/checksum.ts";
+import { addDelta, applyDelta, applyDeltaUdp, deltaI32, deltaU16, pseudoSum } from "../wire/checksum.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 
 // A module's own constants are folded into its code; an imported one is loaded at each use (engine/README.md).
@@ -78,6 +78,29 @@ export function readdress(
   const old = view.getUint16(field);
   if (partial) view.setUint16(field, pseudo(source, destination, protocol, view.getUint16(l3 + 2) - (l4 - l3)));
   else view.setUint16(field, protocol === UDP ? updateUdp(old, l4Delta) : update(old, l4Delta));
+}
+
+/**
+ * Give the packet the DSCP `dscp` (RFC 2474), -1 = the one that it has; what it has of congestion marks (RFC 3168) stays.
+ * Addresses, TTL and what is behind the header stay as they are; a wrong checksum stays wrong.
+ */
+export function markDscp(view: DataView, l3: number, dscp: number): void {
+  if (dscp < 0) return;
+  // Version, header length, DSCP and ECN are one word.
+  const word = view.getUint16(l3);
+  const marked = (word & 0xff03) | (dscp << 2);
+  view.setUint16(l3, marked);
+  view.setUint16(l3 + 10, update(view.getUint16(l3 + 10), deltaU16(word, marked)));
+}
+
+/** Add `padding` to the packet's TTL, as far as there is room. A wrong checksum stays wrong. */
+export function padTtl(view: DataView, l3: number, padding: number): void {
+  if (padding === 0) return;
+  // TTL and protocol are one word.
+  const word = view.getUint16(l3 + 8);
+  const padded = (Math.min((word >>> 8) + padding, 255) << 8) | (word & 0xff);
+  view.setUint16(l3 + 8, padded);
+  view.setUint16(l3 + 10, update(view.getUint16(l3 + 10), deltaU16(word, padded)));
 }
 
 /** Write the 12 bytes of MAC addresses that begin the frame at `offset`, three words (peer/neighbor.ts). */

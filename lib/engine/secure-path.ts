@@ -40,9 +40,11 @@ import {
   FLOW_SHIFT,
   OP_FROM_PEER,
   OP_INSERT_UDP,
+  OP_MARK,
   OP_REMOVE_UDP,
   OP_TO_PEER,
   planDirection,
+  planDscp,
   planEgress,
 } from "../table/flow-table.ts";
 import { PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED } from "../table/session-table.ts";
@@ -66,11 +68,11 @@ import { getUdpLength } from "../wire/udp.ts";
 import { DROP_FRAME_TOO_LONG, DROP_PAYLOAD_CIPHER, OK, PUNT_SESSION } from "../wire/verdict.ts";
 import { countVerdict, FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_SPLIT, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
-import { canCut, segmentSizeOf } from "./fast-path.ts";
+import { canCut, hidesCookie, segmentSizeOf } from "./fast-path.ts";
 import { endSuperFrame, joinSegment } from "./join-segments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
-import { rewrite } from "./rewrite.ts";
+import { markDscp, padTtl, rewrite } from "./rewrite.ts";
 import type { SlowPath } from "./slow-path.ts";
 import { endPayload, payloadIsRight } from "./splice.ts";
 
@@ -107,7 +109,7 @@ export class SecurePath {
   readonly #windows: Float64Array;
   /** Payload bytes of each segment where this row has become a super-frame, else 0; JOINED where it is part of one. */
   readonly #joined: Int32Array;
-  /** 1 where the packet came without payload: its lengths and, but for what was rewritten, its checksum stay as they are. */
+  /** 1 where there is no payload, or nothing is done to it: its lengths and, but for what was rewritten, its checksum stay as they are. */
   readonly #bare: Uint8Array;
   // The rows of one call, and which packet in work each is.
   readonly #from: Int32Array;
@@ -244,8 +246,16 @@ export class SecurePath {
     this.#counters.increment(FRAMES_CONSUMED);
   }
 
-  /** Payload bytes of each segment of super-frame `i`; 0 = not here: it cannot be cut, or its checksum is wrong. */
+  /**
+   * Payload bytes of each segment of super-frame `i`; 0 = not here: it cannot be cut, its checksum is wrong, or a segment has
+   * metadata, or what looks like it.
+   */
   #segmentSize(batch: FrameBatch, i: number, keys: Int32Array, at: number, flow: number): number {
+    const size = this.#cutSize(batch, i, keys, at, flow);
+    return size > 0 && hidesCookie(batch.bytes, keys, at, size) ? 0 : size;
+  }
+
+  #cutSize(batch: FrameBatch, i: number, keys: Int32Array, at: number, flow: number): number {
     const { flows, table, paths } = this.#sessions;
     const words = flows.words;
     const base = flow << FLOW_SHIFT;
@@ -341,6 +351,9 @@ export class SecurePath {
       this.#windows[r] = this.#security.window(paths[behind]);
       growth += hmac.length;
     }
+    const isTouched =
+      this.#verifies[r] !== null || this.#opens[r] !== null || this.#seals[r] !== null || this.#signs[r] !== null;
+    if (!isTouched) this.#bare[r] = 1;
     return end - keys[at + AT_L3] + growth > this.#interfaces[planEgress(plan)].mtu ? PUNT_SESSION : OK;
   }
 
@@ -469,11 +482,21 @@ export class SecurePath {
       const l3 = keys[at + AT_L3];
       const partial = this.#bare[r] !== 0 && this.#isPartial(batch, i, keys, at);
       rewrite(batch.view, l3, keys[at + AT_L4], words, base, partial);
+      if ((words[base + FLOW_PLAN] & OP_MARK) !== 0)
+        this.#mark(batch.view, l3, words[base + FLOW_PLAN], this.#session[r]);
       words[base + FLOW_LAST_SEEN] = nowMs;
       const counts = flow << (FLOW_SHIFT - 1);
       doubles[counts + FLOW_PACKETS_F64]++;
       doubles[counts + FLOW_BYTES_F64] += keys[at + AT_END] - l3;
     }
+  }
+
+  /** What is written into the header of a packet of this plan beyond what is rewritten in every one. */
+  #mark(view: DataView, l3: number, plan: number, session: number): void {
+    const { table, paths } = this.#sessions;
+    markDscp(view, l3, planDscp(plan));
+    const behind = table.sides[1 - planDirection(plan)].path[session];
+    if (behind >= 0) padTtl(view, l3, paths[behind].padding);
   }
 
   /** Segments of one stream that are done with and leave by a port that takes super-frames become one. */
@@ -497,6 +520,7 @@ export class SecurePath {
       const isHead =
         this.#verdict[r] === OK &&
         size > 0 &&
+        this.#bare[r] === 0 &&
         (plan & OP_TO_PEER) === 0 &&
         (keys[at + KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP &&
         this.#takesSuperFrames[planEgress(plan)] !== 0;

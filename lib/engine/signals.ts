@@ -6,12 +6,12 @@ import { elapsedMs } from "../base/clock.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { keepAliveDueInMs, remainingS, silentMs } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
-import { type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
+import { type Sessions, swapPorts } from "../session/open.ts";
 import type { SessionMetadata } from "../session/session-metadata.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import { FLOW_DESTINATION, FLOW_PORTS, FLOW_SHIFT, FLOW_SOURCE } from "../table/flow-table.ts";
 import { FORWARD, type HandshakeColumns, REVERSE } from "../table/session-table.ts";
-import { AT_L4, KEY_PORTS, KEY_PROTOCOL, PROTOCOL_TCP } from "../wire/flow-key.ts";
+import { AT_L4, KEY_PORTS, KEY_PROTOCOL, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import type { MetadataWriter } from "../wire/metadata.ts";
 import {
   CONTROL_DISABLE_METADATA,
@@ -25,6 +25,7 @@ import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
 import { MadePacket } from "./made-packet.ts";
 import type { PacketSecurity } from "./packet-security.ts";
+import { TCP_REST, writeTcpRest } from "./tcp-in-udp.ts";
 import type { Tunnel } from "./tunnel.ts";
 
 /** One of the ways between us and the peer on a session's side `way`: by its own path, or by its second one. */
@@ -223,16 +224,25 @@ export class Signals {
     // As what comes from there, with its ends swapped.
     const base = flow << FLOW_SHIFT;
     const sealed = this.#security.sealMetadata(this.#writer, metadataLength, path, nowMs);
-    this.#writer.buffer.set(behind, sealed);
+    const { buffer } = this.#writer;
+    const sequence = table.tcpNumbers[said] || table.tcpNumbers[heard + 1];
+    const acknowledgment = table.tcpNumbers[heard];
+    let end = sealed + behind.length;
+    buffer.set(behind, sealed);
+    // TCP that goes as UDP has the rest of its header there, and says by it what has come.
+    if (behind.length === 0 && side.wire[row] === PROTOCOL_UDP && table.context[session * 4 + 3] === PROTOCOL_TCP) {
+      writeTcpRest(buffer, sealed, sequence, acknowledgment);
+      end += TCP_REST;
+    }
     this.#generator.carrier(
-      wireProtocol(table.context[session * 4 + 3]),
+      side.wire[row],
       words[base + FLOW_DESTINATION],
       words[base + FLOW_SOURCE],
       swapPorts(words[base + FLOW_PORTS]),
-      table.tcpNumbers[said] || table.tcpNumbers[heard + 1],
-      table.tcpNumbers[heard],
-      this.#writer.buffer,
-      sealed + behind.length,
+      sequence,
+      acknowledgment,
+      buffer,
+      end,
     );
     const isTunnelled = side === table.sides[way] && this.#sessions.isTunnelled(session, direction);
     this.#transmit(path, path.interfaceId, path.nextHop, nowMs, isTunnelled ? this.#tunnel : null);

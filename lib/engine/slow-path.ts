@@ -15,6 +15,7 @@ import type { Reroute } from "../session/reroute.ts";
 import {
   hasContext,
   NOT_NUMBERED,
+  readDscp,
   readErrorLocation,
   readPacketNumber,
   readServiceSessions,
@@ -49,11 +50,13 @@ import {
   KEY_ROW_WORDS,
   KEY_SOURCE,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
   TRAIT_COOKIE,
   TRAIT_TCP_EVENT,
   TRAITS,
 } from "../wire/flow-key.ts";
 import { ICMP_TIME_EXCEEDED } from "../wire/icmp.ts";
+import { getDscp } from "../wire/ipv4.ts";
 import { isFalsePositiveMarker, type MetadataWriter, readPathMetrics } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
@@ -108,6 +111,7 @@ import { readdress } from "./rewrite.ts";
 import type { Signals } from "./signals.ts";
 import { removeBeforePayload } from "./splice.ts";
 import type { Strays } from "./strays.ts";
+import { udpToTcp } from "./tcp-in-udp.ts";
 import type { Tunnel } from "./tunnel.ts";
 
 /** Of #arrive: the packet is on its way as part of another session. */
@@ -257,7 +261,7 @@ export class SlowPath {
         nowMs,
         this.#departure.secureSize(batch, i, key, flow, session, direction),
       );
-    if (mayHideMetadata(batch, i, plan) && needsCut(batch, i, key, plan))
+    if (mayHideMetadata(batch, i, plan) && (this.#isTcpAsUdp(key, session) || needsCut(batch, i, key, plan)))
       return this.arriveInSegments(batch, i, key, nowMs);
     if (!superFrame) this.#finishChecksum(batch, i, key);
 
@@ -267,10 +271,15 @@ export class SlowPath {
       const verdict = this.#arrive(batch, i, key, session, direction, isRead, isBehind, nowMs);
       if (verdict !== OK) return verdict === HANDLED ? OK : verdict;
     }
+    const wire = key[KEY_PROTOCOL] & 0xff;
     if (by !== flow) this.#asByFirst(batch, i, key, flow);
+    const restored = this.#restoreTcp(batch.bytes, key, session, plan, wire);
+    if (restored !== OK) return restored;
     const carried = this.#payload.arrive(batch, i, key, session, direction, plan);
     if (carried !== OK) return carried;
     table.healthCheck[session] &= ~(1 << (1 - direction));
+    if (this.#sessions.awaitsDscp(session, direction))
+      this.#sessions.setDscp(session, direction, getDscp(batch.bytes, key[AT_L3]));
     this.#departure.lowerMss(batch.bytes, key, session, nowMs);
     if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) this.#followTcp(batch, i, key, session, direction);
 
@@ -309,12 +318,29 @@ export class SlowPath {
       if (verdict === CONSUMED) return CONSUMED;
       if (verdict !== OK || (hasMetadata && !this.#isOf(session))) return DROP_TTL;
       if (hasMetadata) removeBeforePayload(batch, i, key, this.#reader.parsed.totalLength);
-      if (table.payload[session] === PAYLOAD_ENCRYPTED)
+      if (this.#isTcpAsUdp(key, session)) verdict = udpToTcp(batch.bytes, key);
+      if (verdict === OK && table.payload[session] === PAYLOAD_ENCRYPTED)
         verdict = this.#payload.arrive(batch, i, key, session, direction, plan);
       if (verdict !== OK) return DROP_TTL;
     }
     this.#errors.raise(batch, key, session, direction, ICMP_TIME_EXCEEDED, 0, 0, nowMs);
     return DROP_TTL;
+  }
+
+  /** Whether a packet from a peer, as it came, is TCP that goes as UDP. */
+  #isTcpAsUdp(key: Int32Array, session: number): boolean {
+    return (
+      (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP && this.#sessions.table.context[session * 4 + 3] === PROTOCOL_TCP
+    );
+  }
+
+  /** A packet of the session that came as IP protocol `wire`, with nothing of a peer's metadata on it any more: TCP is TCP again. */
+  #restoreTcp(bytes: Uint8Array, key: Int32Array, session: number, plan: number, wire: number): number {
+    if ((plan & OP_FROM_PEER) === 0 || this.#sessions.table.context[session * 4 + 3] !== PROTOCOL_TCP) return OK;
+    if (wire === PROTOCOL_UDP) return udpToTcp(bytes, key);
+    // Its first path may be another kind than the one that it came by.
+    key[KEY_PROTOCOL] = (key[KEY_PROTOCOL] & ~0xff) | PROTOCOL_TCP;
+    return OK;
   }
 
   #finishChecksum(batch: FrameBatch, i: number, key: Int32Array): void {
@@ -436,8 +462,8 @@ export class SlowPath {
   }
 
   /** A forward packet that tells nothing of its session: the peer has heard our answer. */
-  #heardBare(bytes: Uint8Array, key: Int32Array, session: number): void {
-    if (this.#from.state[this.#fromRow] === SIDE_SENDING && this.#payload.isKnown(bytes, key, session))
+  #heardBare(bytes: Uint8Array, key: Int32Array, session: number, metadataLength = 0): void {
+    if (this.#from.state[this.#fromRow] === SIDE_SENDING && this.#payload.isKnown(bytes, key, session, metadataLength))
       handshake.heardBareForward(this.#from, this.#fromRow);
   }
 
@@ -445,7 +471,8 @@ export class SlowPath {
   #isNew(bytes: Uint8Array, key: Int32Array, session: number, direction: number): boolean {
     const number = readPacketNumber(this.#security.told, this.#reader.parsed);
     if (number === NOT_NUMBERED) return true;
-    if (direction === FORWARD && !hasContext(this.#reader.parsed, FORWARD)) this.#heardBare(bytes, key, session);
+    if (direction === FORWARD && !hasContext(this.#reader.parsed, FORWARD))
+      this.#heardBare(bytes, key, session, this.#reader.parsed.totalLength);
     const row = this.#duplication.rowOf(session, direction);
     return row < 0 || this.#sessions.duplicates.isNew(row, number);
   }
@@ -476,6 +503,7 @@ export class SlowPath {
     if (!this.#payload.isSameKey(session, this.#security.told, parsed)) return DROP_SESSION_KEY;
     this.#payload.heard(session, FORWARD, this.#security.told, parsed);
     this.#passOn(session, FORWARD);
+    this.#heardDscp(session, FORWARD);
     handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);
     this.#signals.generateIfDue(session, nowMs);
     return OK;
@@ -508,6 +536,7 @@ export class SlowPath {
     // An answer to what we said before the session was encrypted is none.
     if (!this.#payload.heard(session, REVERSE, this.#security.told, parsed)) return OK;
     this.#passOn(session, REVERSE);
+    this.#heardDscp(session, REVERSE);
     handshake.heardReverseMetadata(this.#from, this.#fromRow, nowMs);
     const busy = readServiceSessions(this.#security.told, parsed);
     const { peer } = this.#sessions.paths[table.downstream.path[session]];
@@ -516,12 +545,19 @@ export class SlowPath {
     return OK;
   }
 
+  /** What metadata in `direction`, of this session, says of the DSCP of its packets. */
+  #heardDscp(session: number, direction: number): void {
+    const dscp = readDscp(this.#security.told, this.#reader.parsed);
+    if (dscp >= 0) this.#sessions.setDscp(session, direction, dscp);
+  }
+
   /** A control message on a session's flow: do what it says, forward nothing (protocol sheet 3.4). */
   #control(bytes: Uint8Array, key: Int32Array, session: number, direction: number, nowMs: number): number {
     const parsed = this.#reader.parsed;
     const { told } = this.#security;
     if (!this.#reader.speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     const reason = told[parsed.offsetOf(ATTRIBUTE_CONTROL)];
+    this.#heardDscp(session, direction);
     if (hasContext(parsed, FORWARD) || hasContext(parsed, REVERSE)) this.#passOn(session, direction);
     if (hasContext(parsed, FORWARD)) {
       // Metadata alone, of a session that the peer tells us of again: answered as on any packet.
@@ -536,7 +572,7 @@ export class SlowPath {
     }
     if (reason === CONTROL_DISABLE_METADATA || parsed.has(ATTRIBUTE_DISABLE_FORWARD)) {
       const heard = this.#payload.heard(session, direction, told, parsed);
-      if (heard && (direction === REVERSE || this.#payload.isKnown(bytes, key, session)))
+      if (heard && (direction === REVERSE || this.#payload.isKnown(bytes, key, session, parsed.totalLength)))
         handshake.heardDisable(this.#from, this.#fromRow);
     } else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(this.#from, this.#fromRow);
     else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;

@@ -63,6 +63,7 @@ import {
   KEY_ROW_WORDS,
   KEY_SOURCE,
 } from "../wire/flow-key.ts";
+import { getTtl } from "../wire/ipv4.ts";
 import { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_SECURITY_ID } from "../wire/metadata-attributes.ts";
 import { getUdpLength } from "../wire/udp.ts";
@@ -85,6 +86,11 @@ const METADATA_BYTES = 320;
 /** Echoes of a peer that go back in a second: two whole tests of the longest kind. */
 const ECHOES_PER_SECOND = 510;
 const TTL = 64;
+
+/** Routers that a packet of a peer's BFD has passed which comes with this TTL: it began with ours, or with the most there is. */
+function hopsOf(ttl: number): number {
+  return (ttl > TTL ? BFD_TTL : TTL) - ttl;
+}
 /** Digests tried in a second of packets whose sender is not known: each costs some microseconds. */
 const TRIES_PER_SECOND = 500;
 /** Every path is reported so often, changed or not. */
@@ -276,7 +282,7 @@ export class Monitor {
       const path = watched?.path;
       return path?.nat.isDynamic && path.interfaceId === interfaceId && path.local === key[KEY_DESTINATION];
     }) as Watched[];
-    const { length, source, ports } = this.#place(batch, key);
+    const { length, ttl, source, ports } = this.#place(batch, key);
     let verdict = DROP_NOT_A_PEER;
     for (const security of new Set(candidates.map(({ path }) => path.security))) {
       if (!this.#mayTry(nowMs)) return DROP_NOT_A_PEER;
@@ -286,7 +292,7 @@ export class Monitor {
       if (verdict !== OK) return verdict;
       const watched = sharing.find(({ path }) => path.peerName === this.#in.routerName);
       if (watched === undefined) return DROP_BFD_PEER;
-      const taken = this.#take(batch.bytes, key[AT_PAYLOAD], length, source, ports, watched, nowMs);
+      const taken = this.#take(batch.bytes, key[AT_PAYLOAD], length, ttl, source, ports, watched, nowMs);
       return taken === OK ? this.#received(watched, nowMs) : taken;
     }
     return verdict;
@@ -311,16 +317,16 @@ export class Monitor {
   }
 
   #receiveSigned(batch: FrameBatch, i: number, key: Int32Array, watched: Watched, nowMs: number): number {
-    const { length, source, ports } = this.#place(batch, key);
+    const { length, ttl, source, ports } = this.#place(batch, key);
     const opened = this.#open(batch, i, key, watched.path, nowMs);
     if (opened !== OK) return opened;
-    return this.#take(batch.bytes, key[AT_PAYLOAD], length, source, ports, watched, nowMs);
+    return this.#take(batch.bytes, key[AT_PAYLOAD], length, ttl, source, ports, watched, nowMs);
   }
 
-  /** How long a packet is as it came, and where from. */
-  #place({ bytes }: FrameBatch, key: Int32Array): { length: number; source: number; ports: number } {
+  /** How long a packet is as it came, and from where and how far. */
+  #place({ bytes }: FrameBatch, key: Int32Array): { length: number; ttl: number; source: number; ports: number } {
     const length = key[AT_L4] + getUdpLength(bytes, key[AT_L4]) - key[AT_PAYLOAD];
-    return { length, source: key[KEY_SOURCE], ports: key[KEY_PORTS] };
+    return { length, ttl: getTtl(bytes, key[AT_L3]), source: key[KEY_SOURCE], ports: key[KEY_PORTS] };
   }
 
   /** Take off the digest and read the metadata into #in, by the keys of `path`. OK, or the packet is as it was. */
@@ -337,6 +343,7 @@ export class Monitor {
     bytes: Uint8Array,
     from: number,
     length: number,
+    ttl: number,
     source: number,
     ports: number,
     watched: Watched,
@@ -359,6 +366,7 @@ export class Monitor {
     if (taken !== OK) return taken;
     if (path.nat.isDynamic)
       path.reach(source, ports >>> 16, this.#interfaces[path.interfaceId], this.#egress.neighbors, nowMs);
+    path.hops = hopsOf(ttl);
     quality.directions.heard(packet.txSequence, packet.rxSequence, packet.rxCount);
     return OK;
   }
@@ -470,8 +478,8 @@ export class Monitor {
   /** Report the path if anything about it has changed that somebody acts on, or it is time. */
   #say(watched: Watched, nowMs: number): void {
     const report = this.#reportOf(watched, nowMs);
-    const { up, why, quality, restarts, natChanges, clockWindows, peerAt } = report;
-    const said = JSON.stringify([up, why, quality, restarts, natChanges, clockWindows, peerAt]);
+    const { up, why, quality, restarts, natChanges, clockWindows, hops, peerAt } = report;
+    const said = JSON.stringify([up, why, quality, restarts, natChanges, clockWindows, hops, peerAt]);
     if (said === watched.said) return;
     watched.said = said;
     this.#report(report);
@@ -496,6 +504,7 @@ export class Monitor {
       restarts,
       natChanges,
       clockWindows: path.learnedWindows,
+      hops: path.hops,
       peerAt: path.nat.isDynamic && path.remote !== 0 ? { address: path.remote, port: path.remotePort } : null,
       bfd: {
         state: session.stateName,

@@ -16,6 +16,8 @@ export interface PathReport {
   readonly natChanges: number;
   /** Windows of time-based digests by which the peer's clock is ahead of ours. */
   readonly clockWindows: number;
+  /** Routers between us and the peer. */
+  readonly hops: number;
   /** Where the peer of a path with a dynamic address is; null = its address is configured, or nothing was heard of it. */
   readonly peerAt: { readonly address: number; readonly port: number } | null;
   readonly bfd: BfdView;
@@ -41,6 +43,7 @@ export function writeReport(out: StateWriter, report: PathReport): void {
   out.flag(report.up);
   for (const value of [quality.lossPercent, quality.latencyMs, quality.jitterMs, quality.mos]) out.f64(value);
   for (const value of [report.restarts, report.natChanges, report.clockWindows]) out.f64(value);
+  out.u8(report.hops);
   out.flag(report.peerAt !== null);
   out.i32(report.peerAt?.address ?? 0);
   out.i32(report.peerAt?.port ?? 0);
@@ -54,6 +57,7 @@ export function readReport(from: StateReader, paths: number): PathReport {
   const up = from.flag();
   const [lossPercent, latencyMs, jitterMs, mos] = Array.from({ length: 4 }, () => from.f64());
   const [restarts, natChanges, clockWindows] = Array.from({ length: 3 }, () => from.f64());
+  const hops = from.u8();
   const isReached = from.flag();
   const [address, port] = [from.i32(), from.i32()];
   const [txIntervalMs, detectionTimeMs] = Array.from({ length: 2 }, () => from.f64());
@@ -68,6 +72,7 @@ export function readReport(from: StateReader, paths: number): PathReport {
     restarts,
     natChanges,
     clockWindows,
+    hops,
     peerAt: isReached ? { address, port } : null,
     bfd: { ...bfd, lossFromPeer, lossToPeer },
   };

@@ -23,6 +23,9 @@ export interface BfdSettings {
 /** `svr`: with our metadata behind the control packet; `bfd`: bare RFC 5881 packets, for routers that are not Waymark. */
 export type PathMode = "svr" | "bfd";
 
+/** What is added to the TTL toward the peer; `automatic`: the routers that its BFD has passed. */
+export type TtlPadding = number | "automatic";
+
 /** What stands between us and the peer of a path. */
 export interface NatSettings {
   /** The peer is behind a NAT: its address is not known before BFD has heard it, and may change. */

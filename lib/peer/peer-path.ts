@@ -12,6 +12,7 @@ import {
   type PathMode,
   type PathQualityView,
   type PathView,
+  type TtlPadding,
   UNKNOWN_QUALITY,
 } from "./path-settings.ts";
 import { isOwnAddress, nextHopAddress, type RouterInterface } from "./router-interface.ts";
@@ -61,6 +62,11 @@ export class PeerPath implements PathView {
   skewedAtMs = Number.NEGATIVE_INFINITY;
   /** Time windows by which the peer's clock is ahead of ours, learned from BFD packets that prove to be fresh. */
   learnedWindows = 0;
+  /** TCP sessions that we begin over the path go as UDP (protocol sheet 2.5). */
+  readonly transformsTcp: boolean;
+  readonly #ttlPadding: TtlPadding;
+  /** Routers between us and the peer, as the TTL of its BFD has shown; 0 = none, or not known. */
+  hops = 0;
   readonly tcpPorts: ShardedPortPool;
   readonly udpPorts: ShardedPortPool;
   /** Taken as up until paths are monitored, if it is known where the peer is. Who changes it bumps the flow table's generation. */
@@ -104,6 +110,8 @@ export class PeerPath implements PathView {
     pathId: Uint8Array;
     nextHop: number;
     nat?: NatSettings;
+    ttlPadding?: TtlPadding;
+    transformsTcp?: boolean;
     /** Of the interface. */
     mtu: number;
     security: Security | null;
@@ -125,6 +133,8 @@ export class PeerPath implements PathView {
     this.pathId = options.pathId;
     this.nextHop = options.nextHop;
     this.nat = options.nat ?? NO_NAT;
+    this.#ttlPadding = options.ttlPadding ?? 0;
+    this.transformsTcp = options.transformsTcp ?? false;
     this.#mtu = options.mtu;
     this.#interfaceMtu = options.mtu;
     this.up = !this.nat.isDynamic;
@@ -169,6 +179,16 @@ export class PeerPath implements PathView {
     this.#mtuLearnedMs = nowMs;
   }
 
+  /** What is added to the TTL of sessions' packets to the peer (protocol sheet 8). */
+  get padding(): number {
+    return this.#ttlPadding === "automatic" ? this.hops : this.#ttlPadding;
+  }
+
+  /** Something is, or may be once BFD has shown how much. */
+  get pads(): boolean {
+    return this.#ttlPadding !== 0;
+  }
+
   /** One of the two of us is. */
   get isBehindNat(): boolean {
     return this.nat.isDynamic || this.nat.isOutboundOnly;
@@ -196,11 +216,12 @@ export class PeerPath implements PathView {
     return this.#asked.some((asked, at) => asked === ports && nowMs - this.#askedMs[at] < ASKED_MS);
   }
 
-  /** Where the peer is and by how much its clock differs, as BFD has shown: all that who watches the path knows of it. */
+  /** Where the peer is, how far, and by how much its clock differs, as BFD has shown: all that who watches the path knows of it. */
   saveLearned(out: StateWriter): void {
     out.i32(this.remote);
     out.i32(this.remotePort);
     out.f64(this.learnedWindows);
+    out.u8(this.hops);
   }
 
   /** Call when the neighbors are restored. */
@@ -208,6 +229,7 @@ export class PeerPath implements PathView {
     const remote = from.i32();
     const port = from.row(0x10000, "port");
     this.learnedWindows = from.f64();
+    this.hops = from.u8();
     if (!this.nat.isDynamic || remote === 0) return;
     if (!this.reach(remote, port, at, neighbors, nowMs)) throw new StateError("no way to where a peer was");
   }

@@ -1,7 +1,7 @@
 // An interface of the router as the planes above see it: addresses, MAC, MTU. Made once at start by control/compile.ts.
 // It is of one family: a device with both has two interfaces.
 
-import { isLinkLocal, sharesPrefix } from "../table/address-book.ts";
+import { isLinkLocal, isName, sharesPrefix } from "../table/address-book.ts";
 
 export interface RouterInterface {
   /** Row number; also the ingress interface in a flow key. */
@@ -53,5 +53,6 @@ export function isOnLink(at: RouterInterface, address: number): boolean {
 
 /** The address to resolve for a packet to `destination` leaving here: itself when on-link, else the gateway; null = no way. */
 export function nextHopAddress(at: RouterInterface, destination: number): number | null {
+  if (isName(destination) !== at.isIpv6) return null;
   return isOnLink(at, destination) ? destination : at.gateway;
 }

@@ -14,7 +14,7 @@ import { FLOW_LAST_SEEN, FLOW_SHIFT, OP_SLOW } from "../table/flow-table.ts";
 import { REVERSE } from "../table/session-table.ts";
 import { DROP_DUPLICATES_FULL, DROP_FLOW_CONFLICT, OK } from "../wire/verdict.ts";
 import { armTimer } from "./expire.ts";
-import { mayTellKey, type Sessions, swapPorts, wireProtocol } from "./open.ts";
+import { carrierOver, mayTellKey, type Sessions, swapPorts } from "./open.ts";
 import type { Policy } from "./policy.ts";
 
 export class Duplication {
@@ -70,7 +70,7 @@ export class Duplication {
     const portRow = duplicates.second.path[row] === path.row ? duplicates.second.portRow[row] : -1;
     if (portRow >= 0) duplicates.second.portRow[row] = -1;
     this.#sessions.endSecond(session, way, nowMs);
-    return this.#place(session, way, row, path, key[0], key[1], key[2], portRow, nowMs);
+    return this.#place(session, way, row, path, key[3] & 0xff, key[0], key[1], key[2], portRow, nowMs);
   }
 
   #begin(session: number, path: PeerPath, nowMs: number): void {
@@ -80,9 +80,10 @@ export class Duplication {
     const at = session * 4;
     const portRow = this.#sessions.allocatePair(path, table.context.subarray(at, at + 4), nowMs);
     if (portRow < 0) return;
-    const pairs = path.ports(wireProtocol(table.context[at + 3]));
+    const wire = carrierOver(path, table.context[at + 3]);
+    const pairs = path.ports(wire);
     const ports = swapPorts(pairs.ports(portRow));
-    const placed = this.#place(session, REVERSE, row, path, path.remote, path.local, ports, portRow, nowMs);
+    const placed = this.#place(session, REVERSE, row, path, wire, path.remote, path.local, ports, portRow, nowMs);
     if (placed !== OK) pairs.release(portRow, nowMs);
   }
 
@@ -91,6 +92,7 @@ export class Duplication {
     way: number,
     row: number,
     path: PeerPath,
+    wire: number,
     source: number,
     destination: number,
     ports: number,
@@ -98,14 +100,14 @@ export class Duplication {
     nowMs: number,
   ): number {
     const { table, flows, duplicates } = this.#sessions;
-    const protocol = (path.interfaceId << 8) | wireProtocol(table.context[session * 4 + 3]);
+    const protocol = (path.interfaceId << 8) | wire;
     const flow = flows.insert(source, destination, ports, protocol);
     if (flow < 0) return DROP_FLOW_CONFLICT;
     // Whose it is and that it is slow is all that is asked of it: what comes by it goes on as if it had come by the first path's.
     this.#sessions.planAs(flow, table.flow(session, way), OP_SLOW);
     flows.words[(flow << FLOW_SHIFT) + FLOW_LAST_SEEN] = nowMs;
     duplicates.flow[row] = flow;
-    duplicates.second.start(row, path.row, portRow);
+    duplicates.second.start(row, path.row, portRow, wire);
     path.sessions++;
     this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);

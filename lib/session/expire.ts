@@ -112,7 +112,7 @@ export function armTimer(sessions: Sessions, session: number, nowMs: number): vo
 /**
  * Milliseconds until an empty packet must go in `direction`, so that the NAT in front of us keeps the session's mapping;
  * 0 = now, Infinity = never. Only what we send counts: not every NAT takes what comes in for a sign of life (RFC 4787,
- * REQ-6). Never of TCP: its mappings live for hours (RFC 5382, REQ-5), and a NAT that follows its numbers would be misled by ours.
+ * REQ-6). Never of what goes as TCP: its mappings live for hours (RFC 5382, REQ-5), and a NAT that follows its numbers would be misled by ours.
  * `row` of `side`: of the way by the session's own path, or by its second one.
  */
 export function keepAliveDueInMs(
@@ -123,9 +123,9 @@ export function keepAliveDueInMs(
   side = sessions.table.sides[1 - direction],
   row = session,
 ): number {
-  const { table, paths } = sessions;
+  const { paths } = sessions;
   const path = side.path[row];
-  const everyMs = path < 0 || table.context[session * 4 + 3] === PROTOCOL_TCP ? 0 : paths[path].nat.keepAliveMs;
+  const everyMs = path < 0 || side.wire[row] === PROTOCOL_TCP ? 0 : paths[path].nat.keepAliveMs;
   if (everyMs === 0) return Number.POSITIVE_INFINITY;
   const last = side.generatedMs[row];
   const generatedMs = last === 0 ? Number.POSITIVE_INFINITY : elapsedMs(nowMs, last);

@@ -16,6 +16,7 @@ import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-i
 import { addressBook } from "../table/address-book.ts";
 import type { DuplicateTable } from "../table/duplicate-table.ts";
 import {
+  DSCP_SHIFT,
   EGRESS_SHIFT,
   FLOW_DELTAS,
   FLOW_LAST_SEEN,
@@ -27,8 +28,11 @@ import {
   FLOW_SESSION,
   FLOW_SHIFT,
   type FlowTable,
+  MARK_MASK,
+  OP_DSCP,
   OP_FROM_PEER,
   OP_INSERT_UDP,
+  OP_MARK,
   OP_REMOVE_UDP,
   OP_REVERSE,
   OP_SECURE,
@@ -39,6 +43,9 @@ import {
 } from "../table/flow-table.ts";
 import { HashIndex } from "../table/hash-index.ts";
 import {
+  DSCP_AWAITED,
+  DSCP_FREE,
+  DSCP_KNOWN,
   FORWARD,
   type HandshakeColumns,
   PAYLOAD_CLEAR,
@@ -71,7 +78,7 @@ import { armTimer } from "./expire.ts";
 import { HalfOpenList } from "./half-open-list.ts";
 import type { PathChoice } from "./path-choice.ts";
 import { encryptFrom, isPayloadEnd } from "./payload.ts";
-import type { Tenant } from "./policy.ts";
+import type { Service, Tenant } from "./policy.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 import type { ServiceRoute } from "./service-route.ts";
 import { hasNatPorts, type NatPool, type SourceNat } from "./source-nat.ts";
@@ -81,7 +88,7 @@ import { isTcpHalfOpen, isTcpOver, isTcpSteady, TCP_ESTABLISHED } from "./tcp-st
 const TTL_DELTA = 0xfeff;
 
 /** The ops that `settle` decides anew. */
-const CHANGING_OPS = OP_SLOW | OP_SECURE;
+const CHANGING_OPS = OP_SLOW | OP_SECURE | MARK_MASK;
 
 /** In the place of a mapping. */
 const NO_PORT = -2;
@@ -102,6 +109,8 @@ export class OpenRequest {
   /** Of a session that a peer gives back: row of the peer path toward the server, and the ports as we send them; -1 = ours to choose. */
   downstreamPath = -1;
   downstreamPorts = 0;
+  /** The IP protocol that it has there. */
+  downstreamProtocol = 0;
   /** The session that has this waypoint tuple now and goes when this one can be opened, -1 = none. */
   replaces = -1;
   tenant = -1;
@@ -109,6 +118,8 @@ export class OpenRequest {
   route: ServiceRoute | null = null;
   /** Row in the name table of the router where the session entered the fabric. */
   sourceRouter = 0;
+  /** DSCP_*, of its forward packets; anything but DSCP_FREE = of both directions. */
+  dscp = DSCP_FREE;
   // How its payload travels: the columns of the same names.
   payload = PAYLOAD_CLEAR;
   payloadPolicy = 0;
@@ -159,6 +170,7 @@ export class Sessions {
   readonly #halfOpen: HalfOpenList;
   readonly #halfOpenMax: number;
   readonly #tenants: readonly Tenant[];
+  readonly #services: readonly Service[];
   /** Sessions of each tenant, and the half-open ones among them. */
   readonly #tenantSessions: Int32Array;
   readonly #tenantHalfOpen: Int32Array;
@@ -189,6 +201,7 @@ export class Sessions {
     /** Of hashes. */
     seed: number;
     tenants: readonly Tenant[];
+    services: readonly Service[];
     inactivityMs: number;
     /** Half-open sessions of all tenants; Infinity = as many as there is room for. */
     halfOpenMax: number;
@@ -208,6 +221,7 @@ export class Sessions {
     this.inactivityMs = parts.inactivityMs;
     this.#byUuid = new HashIndex(parts.table.capacity, parts.seed, 4, parts.table.uuid, 4);
     this.#tenants = parts.tenants;
+    this.#services = parts.services;
     this.#halfOpenMax = parts.halfOpenMax;
     this.#tenantSessions = new Int32Array(parts.tenants.length);
     this.#tenantHalfOpen = new Int32Array(parts.tenants.length);
@@ -313,7 +327,7 @@ export class Sessions {
 
   /** A free pair of the path for a session with this context, whose tuple no flow has; its row, or -1. */
   allocatePair(path: PeerPath, context: Int32Array, nowMs: number): number {
-    const protocol = wireProtocol(context[3]);
+    const protocol = carrierOver(path, context[3]);
     const pool = path.ports(protocol);
     const shard = shardOf(context[0], context[1], context[2], context[3]);
     for (let tries = 0; tries < PAIRS_TRIED; tries++) {
@@ -354,7 +368,7 @@ export class Sessions {
       way.forwardHop = path.nextHop;
       way.source = path.local;
       way.destination = path.remote;
-      way.protocol = wireProtocol(context[3]);
+      way.protocol = request.downstreamPath >= 0 ? request.downstreamProtocol : carrierOver(path, context[3]);
       way.pool = this.nat?.ingressPool(request) ?? null;
       if (way.pool !== null) way.mapping = this.nat!.find(request, way.pool);
     } else {
@@ -548,13 +562,16 @@ export class Sessions {
     table.context.set(context, session * 4);
     this.#pin(session);
     table.sourceRouter[session] = request.sourceRouter;
+    table.dscp[session * 2 + FORWARD] = request.dscp;
+    table.dscp[session * 2 + REVERSE] = request.dscp === DSCP_FREE ? DSCP_FREE : DSCP_AWAITED;
     table.payload[session] = request.payload;
     table.payloadPolicy[session] = request.payloadPolicy;
     table.payloadKeyVersion[session] = request.payloadKeyVersion;
     if (request.payloadKeyLength > 0) table.setKey(session, request.payloadKey, request.payloadKeyLength);
     if (request.hasEncryptedFrom) encryptFrom(table, session, FORWARD, request.encryptedFrom);
-    table.upstream.start(session, request.upstreamPath, -1);
-    table.downstream.start(session, downstream === null ? -1 : downstream.row, portRow);
+    table.upstream.start(session, request.upstreamPath, -1, upstream === null ? 0 : key[3] & 0xff);
+    if (downstream === null) table.downstream.start(session, -1, portRow);
+    else table.downstream.start(session, downstream.row, portRow, way.protocol);
     table.servicePath[session] = way.servicePath;
     this.#loads.opened(way.servicePath);
     if (upstream !== null) upstream.sessions++;
@@ -567,7 +584,7 @@ export class Sessions {
     const { table } = this;
     for (const side of table.sides) {
       this.endLinger(side, session);
-      if (side.path[session] >= 0) this.leavePath(side, session, session, nowMs);
+      if (side.path[session] >= 0) this.leavePath(side, session, nowMs);
     }
     for (const way of [FORWARD, REVERSE]) this.#endDuplication(session, way, nowMs);
     this.removeFlow(table.forwardFlow[session]);
@@ -598,10 +615,10 @@ export class Sessions {
   }
 
   /** The session goes no longer over the path in row `row` of these columns; the pair that was picked for it goes to quarantine. */
-  leavePath(columns: HandshakeColumns, row: number, session: number, nowMs: number): void {
+  leavePath(columns: HandshakeColumns, row: number, nowMs: number): void {
     const path = this.paths[columns.path[row]];
     const portRow = columns.portRow[row];
-    if (portRow >= 0) path.ports(wireProtocol(this.table.context[session * 4 + 3])).release(portRow, nowMs);
+    if (portRow >= 0) path.ports(columns.wire[row]).release(portRow, nowMs);
     path.sessions--;
   }
 
@@ -624,7 +641,7 @@ export class Sessions {
     if (this.secondPath(session, way) < 0) return;
     const { duplicates } = this;
     const row = this.table.duplicate[session * 2 + way];
-    this.leavePath(duplicates.second, row, session, nowMs);
+    this.leavePath(duplicates.second, row, nowMs);
     this.removeFlow(duplicates.flow[row]);
     duplicates.flow[row] = -1;
     duplicates.second.start(row, -1, -1);
@@ -671,6 +688,8 @@ export class Sessions {
     const slow =
       (tcp && !isTcpSteady(state)) ||
       (!tcp && protocol !== PROTOCOL_UDP) ||
+      this.isTransformed(session, FORWARD) ||
+      this.isTransformed(session, REVERSE) ||
       table.upstream.state[session] === SIDE_SENDING ||
       table.downstream.state[session] === SIDE_SENDING ||
       this.isTunnelled(session, FORWARD) ||
@@ -679,18 +698,51 @@ export class Sessions {
       table.duplicate[session * 2 + 1] >= 0 ||
       table.healthCheck[session] !== 0;
     const ops = (slow ? OP_SLOW : 0) | (this.#isSecure(session) ? OP_SECURE : 0);
+    const forwardOps = ops | this.#markOps(session, FORWARD) | (this.awaitsDscp(session, FORWARD) ? OP_SLOW : 0);
+    const reverseOps = ops | this.#markOps(session, REVERSE) | (this.awaitsDscp(session, REVERSE) ? OP_SLOW : 0);
     const reverseFlow = table.reverseFlow[session];
     const halfOpen = tcp ? isTcpHalfOpen(state) : this.flows.packets(reverseFlow) === 0;
     const words = this.flows.words;
     const forward = (table.forwardFlow[session] << FLOW_SHIFT) + FLOW_PLAN;
     const reverse = (reverseFlow << FLOW_SHIFT) + FLOW_PLAN;
-    words[forward] = (words[forward] & ~CHANGING_OPS) | ops;
+    words[forward] = (words[forward] & ~CHANGING_OPS) | forwardOps;
     // The first reverse packet of a half-open session must be noticed.
-    words[reverse] = (words[reverse] & ~CHANGING_OPS) | ops | (halfOpen ? OP_SLOW : 0);
+    words[reverse] = (words[reverse] & ~CHANGING_OPS) | reverseOps | (halfOpen ? OP_SLOW : 0);
     const tenant = table.tenant[session];
     if (halfOpen) {
       if (this.#halfOpen.add(session)) this.#tenantHalfOpen[tenant]++;
     } else if (this.#halfOpen.remove(session)) this.#tenantHalfOpen[tenant]--;
+  }
+
+  /** What is written into the headers of packets in `direction`: toward a peer their class's DSCP and more TTL, from the last router on the DSCP that is restored. */
+  #markOps(session: number, direction: number): number {
+    const { table } = this;
+    const leaving = table.sides[1 - direction].path[session];
+    const isFromPeer = table.sides[direction].path[session] >= 0;
+    const told = table.dscp[session * 2 + direction];
+    let dscp = -1;
+    if (leaving >= 0) dscp = this.#services[table.service[session]].policy.rewriteDscp;
+    else if (isFromPeer && (told & DSCP_KNOWN) !== 0) dscp = told & ~DSCP_KNOWN;
+    const ops = dscp < 0 ? 0 : OP_DSCP | (dscp << DSCP_SHIFT);
+    const isPadded = leaving >= 0 && this.paths[leaving].pads;
+    return ops === 0 && !isPadded ? 0 : ops | OP_MARK | OP_SECURE;
+  }
+
+  /** Whether the DSCP of the next packet in `direction` is to be told to the far edge: it comes from a host here. */
+  awaitsDscp(session: number, direction: number): boolean {
+    const { table } = this;
+    return table.dscp[session * 2 + direction] === DSCP_AWAITED && table.sides[direction].path[session] < 0;
+  }
+
+  /** Packets of the session in `direction` have this DSCP where they enter the fabric, and get it where they leave it. The next router is told. */
+  setDscp(session: number, direction: number, dscp: number): void {
+    const { table } = this;
+    const at = session * 2;
+    if (table.dscp[at + direction] === (DSCP_KNOWN | dscp)) return;
+    table.dscp[at + direction] = DSCP_KNOWN | dscp;
+    if (table.dscp[at + 1 - direction] === DSCP_FREE) table.dscp[at + 1 - direction] = DSCP_AWAITED;
+    this.mustTell(session, 1 - direction);
+    this.settle(session);
   }
 
   /**
@@ -704,8 +756,14 @@ export class Sessions {
     if (path < 0) return false;
     const { isDynamic, isOutboundOnly } = this.paths[path].nat;
     const isOurPair = side.portRow[session] >= 0;
-    if (table.context[session * 4 + 3] === PROTOCOL_TCP) return isOurPair ? isDynamic : isOutboundOnly;
+    if (side.wire[session] === PROTOCOL_TCP) return isOurPair ? isDynamic : isOutboundOnly;
     return isDynamic && isOurPair && side.state[session] === SIDE_SENDING;
+  }
+
+  /** Whether the session is TCP and goes as UDP between us and the peer on its side `way` (engine/tcp-in-udp.ts). */
+  isTransformed(session: number, way: number): boolean {
+    const { table } = this;
+    return table.sides[way].wire[session] === PROTOCOL_UDP && table.context[session * 4 + 3] === PROTOCOL_TCP;
   }
 
   /** Whether each of its packets needs a key: for a digest, or because its payload is encrypted or may yet be. */
@@ -791,7 +849,17 @@ export function mayTellKey(table: SessionTable, session: number, path: PeerPath)
   return table.keyLength(session) === 0 || encryptsMetadata(path.security);
 }
 
-/** What carries a session of this protocol between routers: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
+/** What carries a session of this protocol that we begin over `path`. */
+export function carrierOver(path: PeerPath, protocol: number): number {
+  return path.transformsTcp ? PROTOCOL_UDP : wireProtocol(protocol);
+}
+
+/** Whether a session of this protocol may come from a peer as `wire`: the peer decides whether its TCP goes as UDP. */
+export function mayTravelAs(wire: number, protocol: number): boolean {
+  return wire === PROTOCOL_UDP || wire === wireProtocol(protocol);
+}
+
+/** What carries a session of this protocol between routers by itself: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
 export function wireProtocol(protocol: number): number {
   return protocol === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
 }

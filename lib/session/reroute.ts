@@ -26,7 +26,7 @@ import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/
 import { DROP_FLOW_CONFLICT, DROP_KEY_IN_CLEAR, DROP_PATH_DOWN, DROP_WAYPOINT_PORTS, OK } from "../wire/verdict.ts";
 import type { Duplication } from "./duplication.ts";
 import { armTimer, LINGER_MS } from "./expire.ts";
-import { mayTellKey, type Sessions, swapPorts, wireProtocol } from "./open.ts";
+import { carrierOver, mayTellKey, type Sessions, swapPorts } from "./open.ts";
 import type { Policy } from "./policy.ts";
 
 /** Why a session was moved. */
@@ -116,7 +116,8 @@ export class Reroute {
     const from = this.#sessions.paths[this.#sessions.table.sides[direction].path[session]];
     // Behind a NAT the session keeps the pair that was picked for it: its peer has it still.
     const portRow = from === path ? this.#sessions.table.sides[direction].portRow[session] : -1;
-    const placed = this.#place(session, direction, path, key[0], key[1], key[2], portRow, nowMs);
+    const wire = key[3] & 0xff;
+    const placed = this.#place(session, direction, path, wire, key[0], key[1], key[2], portRow, nowMs);
     if (placed !== OK) return placed;
     if (direction === REVERSE) this.#countAt(session, path);
     this.#moved(session, from, path, from === path ? "nat" : "peer");
@@ -141,20 +142,21 @@ export class Reroute {
     if (!mayTellKey(table, session, path)) return DROP_KEY_IN_CLEAR;
     const row = this.#sessions.allocatePair(path, table.context.subarray(at, at + 4), nowMs);
     if (row < 0) return DROP_WAYPOINT_PORTS;
-    const protocol = wireProtocol(table.context[at + 3]);
-    const ports = path.ports(protocol).ports(row);
+    const wire = carrierOver(path, table.context[at + 3]);
+    const ports = path.ports(wire).ports(row);
     const from = this.#sessions.paths[table.sides[direction].path[session]];
-    const placed = this.#place(session, direction, path, path.remote, path.local, swapPorts(ports), row, nowMs);
+    const placed = this.#place(session, direction, path, wire, path.remote, path.local, swapPorts(ports), row, nowMs);
     if (placed === OK) this.#moved(session, from, path, from.up ? "better-path" : "path-down");
-    else path.ports(protocol).release(row, nowMs);
+    else path.ports(wire).release(row, nowMs);
     return placed;
   }
 
-  /** The side goes over `path` from now on; what arrives has this source, destination and ports. */
+  /** The side goes over `path` from now on, as IP protocol `wire`; what arrives has this source, destination and ports. */
   #place(
     session: number,
     direction: number,
     path: PeerPath,
+    wire: number,
     source: number,
     destination: number,
     ports: number,
@@ -163,7 +165,7 @@ export class Reroute {
   ): number {
     const { table, flows } = this.#sessions;
     const side = table.sides[direction];
-    const protocol = (path.interfaceId << 8) | wireProtocol(table.context[session * 4 + 3]);
+    const protocol = (path.interfaceId << 8) | wire;
     const old = table.flow(session, direction);
     const known = flows.find(source, destination, ports, protocol);
     if (known >= 0 && known !== side.lingering[session]) return known === old ? OK : DROP_FLOW_CONFLICT;
@@ -175,9 +177,9 @@ export class Reroute {
     else table.reverseFlow[session] = flow;
     // The pair that it goes on with is not given up.
     if (path.row === side.path[session] && portRow === side.portRow[session]) side.portRow[session] = -1;
-    this.#sessions.leavePath(side, session, session, nowMs);
+    this.#sessions.leavePath(side, session, nowMs);
     path.sessions++;
-    side.start(session, path.row, portRow);
+    side.start(session, path.row, portRow, wire);
     this.#linger(side, session, old, nowMs);
     for (const leaving of [table.flow(session, 1 - direction), table.sides[1 - direction].lingering[session]]) {
       if (leaving < 0) continue;

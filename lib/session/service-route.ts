@@ -46,6 +46,10 @@ export interface ServicePolicy {
   readonly maxLatencyMs: number;
   readonly maxJitterMs: number;
   readonly minMos: number;
+  /** What packets of its sessions get toward the next router, -1 = the DSCP that they have. */
+  readonly rewriteDscp: number;
+  /** The DSCP of a session's first packet is told to the far edge, which gives it to every packet (protocol sheet 8). */
+  readonly preservesDscp: boolean;
   /** Rather a path that breaks a threshold than none. */
   readonly bestEffort: boolean;
 }

@@ -7,7 +7,7 @@ import { HEADROOM, TAILROOM } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { addressBook, isName } from "../table/address-book.ts";
 import { CARRIED_BYTES } from "../table/carried-attributes.ts";
-import { FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
+import { DSCP_KNOWN, FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
 import { PROTOCOL_ICMP } from "../wire/flow-key.ts";
 import { PROTOCOL_ICMPV6 } from "../wire/ipv6.ts";
 import { copyUnknown, type MetadataWriter, type ParsedMetadata } from "../wire/metadata.ts";
@@ -15,6 +15,7 @@ import {
   ATTRIBUTE_CONTROL,
   ATTRIBUTE_DESTINATION_ROUTER,
   ATTRIBUTE_DISABLE_FORWARD,
+  ATTRIBUTE_DSCP,
   ATTRIBUTE_DUPLICATE_SEQUENCE,
   ATTRIBUTE_ENCRYPTED_FROM,
   ATTRIBUTE_FORWARD_CONTEXT_IPV4,
@@ -37,6 +38,7 @@ import {
   ATTRIBUTE_SOURCE_NAT,
   ATTRIBUTE_SOURCE_NAT_PORT,
   ATTRIBUTE_SOURCE_ROUTER,
+  ATTRIBUTE_TCP_SYN,
   ATTRIBUTE_TENANT,
   ATTRIBUTE_UUID,
   CONTROL_DISABLE_METADATA,
@@ -64,9 +66,13 @@ export const NOT_NUMBERED = -1;
 export const NUMBER_OVERHEAD = 28;
 
 /** Of a session's metadata without its names, keys and what is passed on: attributes of fixed length and heads of the others. */
-const FIXED_MAX = 168;
+const FIXED_MAX = 191;
+/** What more it is with IPv6: two addresses of the context, the text of one. */
+const FIXED_MORE_IPV6 = 48;
 /** What there is room for in front of a packet, less a cipher's padding, a UDP header and what a tunnel adds. */
 const CARRYING_MAX = HEADROOM - TAILROOM - 32 - 8 - 40;
+/** Six bits (RFC 2474). */
+const DSCP_MAX = 63;
 
 /** The names and numbers a session's metadata is written from. */
 export class SessionMetadata {
@@ -85,7 +91,7 @@ export class SessionMetadata {
     this.names = new NameTable(1024, routerName);
   }
 
-  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none; `number`: the packet's, where it has one; `remainingS` as expire.ts has it. */
+  /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none; `number`: the packet's, where it has one; `remainingS` as expire.ts has it; `isSyn`: of a TCP SYN that goes as UDP. */
   writeForward(
     session: number,
     path: PeerPath,
@@ -93,6 +99,7 @@ export class SessionMetadata {
     number: number,
     remainingS = 0,
     alone = false,
+    isSyn = false,
   ): number {
     const writer = this.#writer;
     const table = this.#table;
@@ -110,21 +117,24 @@ export class SessionMetadata {
     writer.text(ATTRIBUTE_SECURITY_POLICY, policy === 0 ? NO_POLICY : this.names.bytes(policy));
     this.#key(session, path);
     this.#encrypted(session, FORWARD);
+    this.#dscp(session, FORWARD);
     writer.text(ATTRIBUTE_PATH_ID, path.pathId);
     const presented = table.presented.get(session);
     if (presented !== undefined) {
       writer.u32(ATTRIBUTE_SOURCE_NAT, presented.address);
       if (presented.port !== 0) writer.u16(ATTRIBUTE_SOURCE_NAT_PORT, presented.port);
     }
+    if (isSyn) writer.flag(ATTRIBUTE_TCP_SYN);
     if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
     writer.copy("payload", table.carried.payload(session, FORWARD));
     return writer.end();
   }
 
   /** Reverse metadata of `session` for the hop over `path`: the context as the server's packets have it, before any NAT of ours. */
-  writeReverse(session: number, path: PeerPath, version: number, number: number): number {
+  writeReverse(session: number, path: PeerPath, version: number, number: number, isSyn = false): number {
     this.#begin(version, number);
     this.#reversePayload(session, path);
+    if (isSyn) this.#writer.flag(ATTRIBUTE_TCP_SYN);
     return this.#writer.end();
   }
 
@@ -216,6 +226,7 @@ export class SessionMetadata {
     const { downstream, service } = this.#table;
     if (downstream.path[session] < 0) writer.u64(ATTRIBUTE_SERVICE_SESSIONS, this.#policy.loads.told(service[session]));
     this.#encrypted(session, REVERSE);
+    this.#dscp(session, REVERSE);
     writer.copy("payload", carried.payload(session, REVERSE));
   }
 
@@ -242,7 +253,13 @@ export class SessionMetadata {
       this.names.bytes(table.payloadPolicy[session]),
       this.names.bytes(0),
     ];
-    return FIXED_MAX + table.keyLength(session) + names.reduce((sum, name) => sum + name.length, 0);
+    return FIXED_MAX + FIXED_MORE_IPV6 + table.keyLength(session) + names.reduce((sum, name) => sum + name.length, 0);
+  }
+
+  /** What packets in this direction have of a DSCP where they enter the fabric, where that is preserved. */
+  #dscp(session: number, direction: number): void {
+    const known = this.#table.dscp[session * 2 + direction];
+    if ((known & DSCP_KNOWN) !== 0) this.#writer.u8(ATTRIBUTE_DSCP, known & ~DSCP_KNOWN);
   }
 
   /** What its payload is encrypted with: a key of its own, or a version of its policy's keys. */
@@ -373,6 +390,13 @@ export function readUuid(bytes: Uint8Array, parsed: ParsedMetadata, into: Int32A
 export function readPacketNumber(bytes: Uint8Array, parsed: ParsedMetadata): number {
   if (!parsed.has(ATTRIBUTE_DUPLICATE_SEQUENCE)) return NOT_NUMBERED;
   return getU32(bytes, parsed.offsetOf(ATTRIBUTE_DUPLICATE_SEQUENCE));
+}
+
+/** The DSCP that is restored at the far edge (attribute 0x8001); -1 = none, or a number that is no DSCP. */
+export function readDscp(bytes: Uint8Array, parsed: ParsedMetadata): number {
+  if (!parsed.has(ATTRIBUTE_DSCP)) return -1;
+  const dscp = bytes[parsed.offsetOf(ATTRIBUTE_DSCP)];
+  return dscp > DSCP_MAX ? -1 : dscp;
 }
 
 /** Sessions of the service that the peer says it has (attribute 13); -1 = it does not say. */

@@ -32,7 +32,7 @@ import {
   SIDE_ESTABLISHED,
   SIDE_PLAIN,
 } from "../table/session-table.ts";
-import { type Sessions, wireProtocol } from "./open.ts";
+import { mayTravelAs, type Sessions } from "./open.ts";
 import { TCP_RESET_REVERSE_ALIVE } from "./tcp-state.ts";
 
 /** What the rows that a session names are here. */
@@ -60,6 +60,7 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   out.u8(table.moves[session]);
   out.i32(table.segmentSize[session * 2]);
   out.i32(table.segmentSize[session * 2 + 1]);
+  for (const way of [FORWARD, REVERSE]) out.u8(table.dscp[session * 2 + way]);
   out.u8(table.payload[session]);
   out.i32(table.payloadPolicy[session]);
   out.i32(table.payloadKeyVersion[session]);
@@ -97,6 +98,7 @@ function saveDuplication(sessions: Sessions, session: number, way: number, out: 
 function saveHandshake(side: HandshakeColumns, row: number, out: StateWriter): void {
   out.u8(side.state[row]);
   out.i32(side.path[row]);
+  out.u8(side.wire[row]);
   out.i32(side.portRow[row]);
   out.u8(side.unanswered[row]);
   out.i32(side.unansweredSinceMs[row]);
@@ -116,7 +118,7 @@ function saveFlow({ flows }: Sessions, flow: number, out: StateWriter): void {
   const { words } = flows;
   const plan = words[base + FLOW_PLAN];
   out.words(words, base, base + FLOW_NEW_PORTS + 1);
-  out.u8(plan & OPS_MASK);
+  out.i32(plan & OPS_MASK);
   out.u8(planEgress(plan));
   // It is looked at again before its next packet.
   out.flag((plan & GENERATION_MASK) !== flows.generation);
@@ -144,6 +146,7 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   table.moves[session] = from.u8();
   table.segmentSize[session * 2] = from.i32();
   table.segmentSize[session * 2 + 1] = from.i32();
+  for (const way of [FORWARD, REVERSE]) table.dscp[session * 2 + way] = from.u8();
   table.payload[session] = from.code(PAYLOAD_WATCHED);
   table.payloadPolicy[session] = nameRow(from, here);
   table.payloadKeyVersion[session] = from.i32();
@@ -199,15 +202,18 @@ function restoreHandshake(
 ): void {
   const state = from.code(SIDE_ESTABLISHED);
   const path = from.row(paths.length, "peer path", -1);
+  const wire = from.u8();
   const portRow = from.i32();
+  if (path < 0 ? wire !== 0 : !mayTravelAs(wire, table.context[session * 4 + 3]))
+    throw new StateError("a session travels as a protocol that it cannot travel as");
   if ((state === SIDE_PLAIN) !== path < 0) throw new StateError("a side's state and path contradict each other");
-  side.start(row, path, portRow);
+  side.start(row, path, portRow, wire);
   side.state[row] = state;
   side.unanswered[row] = from.u8();
   side.unansweredSinceMs[row] = from.i32();
   side.generatedMs[row] = from.i32();
   if (portRow === -1) return;
-  const pairs = path < 0 ? null : paths[path].ports(wireProtocol(table.context[session * 4 + 3]));
+  const pairs = path < 0 ? null : paths[path].ports(wire);
   if (pairs === null || portRow < 0 || !pairs.isInUse(portRow)) throw new StateError("a port pair is nobody's");
 }
 
@@ -226,7 +232,7 @@ function restoreFlow(sessions: Sessions, session: number, way: number, from: Sta
   const { flows, interfaces } = sessions;
   const words = new Int32Array(FLOW_NEW_PORTS + 1);
   from.words(words, 0, words.length);
-  const ops = from.u8();
+  const ops = from.i32() & OPS_MASK;
   const egress = from.code(interfaces.length - 1);
   const isStale = from.flag();
   const hop = here.hops.get(from.i32());

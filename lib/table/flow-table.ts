@@ -30,7 +30,7 @@ export const FLOW_BYTES_F64 = 7;
 export const FLOW_WORDS = 16;
 export const FLOW_SHIFT = 4;
 
-// The plan word: ops in bits 0..7, generation in bits 8..15, egress interface in bits 16..23.
+// The plan word: ops in bits 0..7, generation in bits 8..15, egress interface in bits 16..23, a DSCP in bits 24..30.
 /** Every packet of the flow goes through the slow path: a handshake is running, TCP is not steady, or UDP is put around it. */
 export const OP_SLOW = 1;
 /** The flow arrives from a peer: metadata, markers and fabric fragments are meant for us. */
@@ -41,12 +41,19 @@ export const OP_TO_PEER = 4;
 export const OP_INSERT_UDP = 8;
 /** That UDP header is taken off again. */
 export const OP_REMOVE_UDP = 16;
-/** The packets of the flow are signed, verified, encrypted or decrypted. */
+/** The packets of the flow are signed, verified, encrypted, decrypted or marked. */
 export const OP_SECURE = 32;
 /** The flow's packets go toward their session's initiator. */
 export const OP_REVERSE = 64;
-/** All of them. */
-export const OPS_MASK = 0xff;
+/** More of the IPv4 header is written than addresses and a TTL less by one: the DSCP in the plan, a TTL for the path. Goes with OP_SECURE or OP_SLOW. */
+export const OP_MARK = 128;
+/** The plan has a DSCP, in the six bits below. */
+export const OP_DSCP = 1 << 30;
+export const DSCP_SHIFT = 24;
+/** Of a plan word: the DSCP, whether there is one, and OP_MARK. */
+export const MARK_MASK = 0x7f000000 | OP_MARK;
+/** All ops, with what belongs to them. */
+export const OPS_MASK = 0x7f0000ff;
 export const GENERATION_SHIFT = 8;
 export const GENERATION_MASK = 0xff00;
 export const EGRESS_SHIFT = 16;
@@ -140,6 +147,11 @@ export class FlowTable {
 /** FORWARD or REVERSE (session-table.ts), by a plan word. */
 export function planDirection(plan: number): number {
   return (plan & OP_REVERSE) === 0 ? 0 : 1;
+}
+
+/** The DSCP that the flow's packets get, by a plan word; -1 = the one that they have. */
+export function planDscp(plan: number): number {
+  return (plan & OP_DSCP) === 0 ? -1 : (plan >>> DSCP_SHIFT) & 0x3f;
 }
 
 /** The egress interface in a plan word. */

@@ -44,6 +44,8 @@ export class FragmentTable {
   displaced = 0;
   /** One word per chain for the caller, 0 when the chain begins. */
   readonly accumulators: Int32Array;
+  /** 1 = a piece of the chain was marked "congestion experienced" (RFC 3168 5.3: then the whole packet is); the caller's, 0 when the chain begins. */
+  readonly congested: Uint8Array;
 
   readonly #bytesMax: number;
   readonly #timeoutMs: number;
@@ -75,6 +77,7 @@ export class FragmentTable {
     this.#stride = FRAGMENT_HEADROOM + FRAGMENT_HEADER_MAX + this.#units * 8;
     this.bytes = new Uint8Array(chains * this.#stride + FRAGMENT_TAILROOM);
     this.accumulators = new Int32Array(chains);
+    this.congested = new Uint8Array(chains);
     this.#arrived = new Uint8Array(chains * this.#units);
     this.#arrivedCount = new Int32Array(chains);
     this.#key = new Int32Array(chains * 5);
@@ -94,7 +97,7 @@ export class FragmentTable {
   /**
    * Copy the piece `bytes[from..to)` to `pieceOffset` of the chain with this key. After FRAGMENT_HELD and
    * FRAGMENT_COMPLETE, `chain` says which it is; after FRAGMENT_COMPLETE the chain is closed, and `offset`, `length`,
-   * `headerLength`, accumulators[chain] and keepHeader describe its packet until the next add.
+   * `headerLength`, accumulators[chain], congested[chain] and keepHeader describe its packet until the next add.
    */
   add(
     source: number,
@@ -172,6 +175,7 @@ export class FragmentTable {
       out.f64(this.#openedMs[chain]);
       for (const column of [this.#pieces, this.#total, this.#furthest, this.accumulators, this.#headerLength])
         out.i32(column[chain]);
+      out.flag(this.congested[chain] !== 0);
       out.raw(this.#arrived.subarray(units, units + Math.ceil(end / 8)));
       out.raw(this.bytes.subarray(at - this.#headerLength[chain], at + end));
     }
@@ -185,6 +189,7 @@ export class FragmentTable {
       const chain = this.#open(key[0], key[1], key[2], key[3], key[4], from.f64());
       for (const column of [this.#pieces, this.#total, this.#furthest, this.accumulators, this.#headerLength])
         column[chain] = from.i32();
+      this.congested[chain] = from.flag() ? 1 : 0;
       const headers = this.#headerLength[chain];
       const end = Math.max(this.#furthest[chain], this.#total[chain]);
       const isPossible = end > 0 && end <= this.#bytesMax && headers >= 0 && headers <= FRAGMENT_HEADER_MAX;
@@ -230,6 +235,7 @@ export class FragmentTable {
     this.#furthest[chain] = 0;
     this.#openedMs[chain] = nowMs;
     this.accumulators[chain] = 0;
+    this.congested[chain] = 0;
     this.#order[this.#count++] = chain;
     return chain;
   }

@@ -25,6 +25,14 @@ export const PAYLOAD_ENCRYPTED = 1;
 /** In clear until its first data shows whether its hosts encrypt it themselves. */
 export const PAYLOAD_WATCHED = 2;
 
+// The DSCP that is restored at the far edge (protocol sheet 8, preserve-dscp), of packets in one direction.
+/** Each packet leaves with the one that it has. */
+export const DSCP_FREE = 0;
+/** It is restored, and is not known yet: of the next packet that a host sends. */
+export const DSCP_AWAITED = 0x40;
+/** It is known: the other bits are it. */
+export const DSCP_KNOWN = 0x80;
+
 /** The unit of the column that says when a session was opened. */
 const OPENED_MS = 10;
 
@@ -34,6 +42,8 @@ export class HandshakeColumns {
   readonly state: Uint8Array;
   /** Row of the peer path on that side, -1 for a plain network. */
   readonly path: Int32Array;
+  /** The IP protocol that the session's packets between us and that peer have; 0 for a plain network. */
+  readonly wire: Uint8Array;
   /** Metadata packets from that peer since we last answered it, and when the first of them came. */
   readonly unanswered: Uint8Array;
   readonly unansweredSinceMs: Int32Array;
@@ -49,6 +59,7 @@ export class HandshakeColumns {
   constructor(capacity: number) {
     this.state = new Uint8Array(capacity);
     this.path = new Int32Array(capacity);
+    this.wire = new Uint8Array(capacity);
     this.unanswered = new Uint8Array(capacity);
     this.unansweredSinceMs = new Int32Array(capacity);
     this.generatedMs = new Int32Array(capacity);
@@ -57,10 +68,11 @@ export class HandshakeColumns {
     this.movedMs = new Int32Array(capacity);
   }
 
-  /** The session begins, or goes on, over this path with the pair that is row `portRow` of its pool. */
-  start(row: number, path: number, portRow: number): void {
+  /** The session begins, or goes on, over this path as IP protocol `wire`, with the pair that is row `portRow` of its pool. */
+  start(row: number, path: number, portRow: number, wire = 0): void {
     this.state[row] = path < 0 ? SIDE_PLAIN : SIDE_SENDING;
     this.path[row] = path;
+    this.wire[row] = wire;
     this.portRow[row] = portRow;
     this.unanswered[row] = 0;
     this.unansweredSinceMs[row] = 0;
@@ -108,6 +120,8 @@ export class SessionTable {
   readonly moves: Uint8Array;
   /** TCP payload bytes per segment that may go in each direction: forward in [2r], reverse in [2r+1]; 0 = unknown. */
   readonly segmentSize: Uint16Array;
+  /** DSCP_*: of forward packets in [2r], of reverse ones in [2r+1]. */
+  readonly dscp: Uint8Array;
   /** PAYLOAD_*. */
   readonly payload: Uint8Array;
   /** Row of the payload policy's name in the name table, 0 = none; and the version of its keys. */
@@ -148,6 +162,7 @@ export class SessionTable {
     this.healthCheck = new Uint8Array(capacity);
     this.moves = new Uint8Array(capacity);
     this.segmentSize = new Uint16Array(capacity * 2);
+    this.dscp = new Uint8Array(capacity * 2);
     this.payload = new Uint8Array(capacity);
     this.payloadPolicy = new Int32Array(capacity);
     this.payloadKeyVersion = new Int32Array(capacity);
@@ -179,6 +194,7 @@ export class SessionTable {
     this.duplicate.fill(-1, row * 2, row * 2 + 2);
     this.tcpNumbers.fill(0, row * 4, row * 4 + 4);
     this.segmentSize.fill(0, row * 2, row * 2 + 2);
+    this.dscp.fill(DSCP_FREE, row * 2, row * 2 + 2);
     this.payload[row] = PAYLOAD_CLEAR;
     this.payloadPolicy[row] = 0;
     this.payloadKeyVersion[row] = 0;

@@ -71,7 +71,8 @@ export const PROTOCOL_UDP = 17;
 export const COOKIE_HIGH = 0x4c48dbc6;
 export const COOKIE_LOW = 0xddf6670c | 0;
 
-const TCP_EVENT_FLAGS = 0x07; // FIN, SYN, RST
+/** FIN, SYN, RST. */
+export const TCP_EVENT_FLAGS = 0x07;
 
 /** Pass as `macHigh` to take frames for any station: captures made elsewhere. */
 export const ANY_MAC = -1;
@@ -88,6 +89,7 @@ const END = AT_END;
 const ROW_TRAITS = TRAITS;
 const COOKIE = TRAIT_COOKIE;
 const TCP_EVENT = TRAIT_TCP_EVENT;
+const EVENT_FLAGS = TCP_EVENT_FLAGS;
 const LAST_HOP = TRAIT_TTL;
 const HEADER = ETHERNET_HEADER;
 const IPV4 = ETHERTYPE_IPV4;
@@ -189,7 +191,7 @@ export function decodeFrame(
     payload = l4 + tcpHeaderLength;
     if (tcpHeaderLength < 20 || payload > end) return L4_HEADER;
     ports = view.getInt32(l4);
-    if ((view.getUint8(l4 + 13) & TCP_EVENT_FLAGS) !== 0) traits |= TCP_EVENT;
+    if ((view.getUint8(l4 + 13) & EVENT_FLAGS) !== 0) traits |= TCP_EVENT;
   } else if (protocol === UDP) {
     if (end - l4 < 8) return L4_HEADER;
     const udpLength = view.getUint16(l4 + 4);

@@ -24,6 +24,9 @@ export const IPV4_HEADER = 20;
 export const DONT_FRAGMENT = 0x4000;
 export const MORE_FRAGMENTS = 0x2000;
 
+/** Congestion experienced, in the two bits of the type of service below the DSCP (RFC 3168). */
+const ECN_CE = 3;
+
 // Checked by decodeFrame, except the checksum: ipv4HeaderIsRight.
 
 export function getTtl(bytes: Uint8Array, l3: number): number {
@@ -40,6 +43,21 @@ export function getSource(bytes: Uint8Array, l3: number): number {
 
 export function getDestination(bytes: Uint8Array, l3: number): number {
   return getI32(bytes, l3 + IPV4_DESTINATION);
+}
+
+/** Differentiated services code point (RFC 2474). */
+export function getDscp(bytes: Uint8Array, l3: number): number {
+  return bytes[l3 + IPV4_TOS] >>> 2;
+}
+
+/** Whether a router on the way has marked the packet: congestion experienced (RFC 3168). */
+export function isCongested(bytes: Uint8Array, l3: number): boolean {
+  return (bytes[l3 + IPV4_TOS] & ECN_CE) === ECN_CE;
+}
+
+/** Mark the packet so. Its header checksum is yet to be made. */
+export function setCongested(bytes: Uint8Array, l3: number): void {
+  bytes[l3 + IPV4_TOS] |= ECN_CE;
 }
 
 /** Write a header without options at `l3`, checksum included. Returns the offset behind it. */

@@ -287,6 +287,14 @@ export const DROP_UDP_CHECKSUM = reason(
   "udp-checksum",
   "A packet carried in UDP between routers whose UDP checksum is wrong.",
 );
+export const DROP_TCP_URGENT = reason(
+  "tcp-urgent",
+  "A TCP segment with the urgent flag on a path where TCP goes as UDP, which has no place for the urgent pointer.",
+);
+export const DROP_TCP_IN_UDP = reason(
+  "tcp-in-udp",
+  "A packet of a TCP session that a peer sends as UDP, and there is no TCP header in it, or an impossible one.",
+);
 export const DROP_FRAGMENT_MALFORMED = reason(
   "fabric-fragment-malformed",
   "A fabric fragment whose offset or length cannot be right.",

@@ -171,12 +171,15 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
             mode: "svr",
             connectivity: "bidirectional",
             natKeepAliveMs: 0,
+            udpTransform: "off",
+            ttlPadding: 0,
             bfd: BFD,
           },
         ],
       },
     ],
     servicePolicies: [],
+    serviceClasses: [],
     securityPolicies: [],
   });
 });
@@ -290,19 +293,46 @@ test("A path's bfd keys go before the router's, and those before the defaults", 
   t.deepEqual(second.bfd, { ...router, enabled: false });
 });
 
+test("A path's TTL padding is a number, or what BFD shows", (t) => {
+  const paddingOf = (text: string) => good(t, path(text)).peers[0].paths[0].ttlPadding;
+  t.is(paddingOf("cost: 1"), 0);
+  t.is(paddingOf("ttl-padding: off"), 0);
+  t.is(paddingOf("ttl-padding: 255"), 255);
+  t.is(paddingOf("ttl-padding: automatic, bfd: {}"), "automatic");
+  const told = (text: string) => parseConfig(path(text), "w.yaml").problems.map(formatProblem);
+  for (const wrong of ["-1", "256", "1.5", "auto", "true"])
+    t.regex(
+      told(`ttl-padding: ${wrong}`)[0],
+      /ttl-padding {2}not a TTL padding {2}write a whole number from 0 to 255, auto/,
+    );
+  t.regex(told("ttl-padding: automatic")[0], /automatic asks how far BFD has come, and this path has none/);
+  t.regex(told("ttl-padding: automatic, mode: bfd, bfd: {}")[0], /warning: automatic changes nothing under mode: bfd/);
+});
+
+test("A path's udp-transform is off, or always", (t) => {
+  t.is(good(t, path("udp-transform: always")).peers[0].paths[0].udpTransform, "always");
+  const { problems } = parseConfig(path("udp-transform: auto-detect"), "w.yaml");
+  t.regex(formatProblem(problems[0]), /udp-transform {2}not a value that this key takes {2}write one of off, always/);
+});
+
 test("A service policy is read whole, and has its defaults", (t) => {
   const text = `${path("vector: mpls").replace("name: app", "name: app\n    policy: p")}service-policies:
-  - { name: p, strategy: proportional, resiliency: revertible-failover, transport-state-enforcement: allow, max-loss: 0.5, max-latency: 250ms, max-jitter: 1s, min-mos: 3.6, best-effort: false, vectors: [{ name: mpls, priority: 999999 }] }
+  - { name: p, strategy: proportional, resiliency: revertible-failover, transport-state-enforcement: allow, service-class: voice, rewrite-dscp: true, preserve-dscp: true, max-loss: 0.5, max-latency: 250ms, max-jitter: 1s, min-mos: 3.6, best-effort: false, vectors: [{ name: mpls, priority: 999999 }] }
   - { name: q, vectors: [{ name: mpls, priority: never }] }
+service-classes: [{ name: voice, dscp: 46 }]
 `;
-  const { services, servicePolicies } = good(t, text);
+  const { services, servicePolicies, serviceClasses } = good(t, text);
   t.is(services[0].policy, "p");
+  t.deepEqual(serviceClasses, [{ name: "voice", dscp: 46 }]);
   t.deepEqual(servicePolicies, [
     {
       name: "p",
       strategy: "proportional",
       resiliency: "revertible-failover",
       transportState: "allow",
+      serviceClass: "voice",
+      rewriteDscp: true,
+      preserveDscp: true,
       maxLossPercent: 0.5,
       maxLatencyMs: 250,
       maxJitterMs: 1000,
@@ -315,6 +345,9 @@ test("A service policy is read whole, and has its defaults", (t) => {
       strategy: "hunt",
       resiliency: "failover",
       transportState: "reset",
+      serviceClass: null,
+      rewriteDscp: false,
+      preserveDscp: false,
       maxLossPercent: null,
       maxLatencyMs: null,
       maxJitterMs: null,
@@ -848,6 +881,16 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     "w.yaml:23:44  service-policies[0].max-latency  the number 250 where text belongs  put it in quotes if it is meant as text",
   ],
   [
+    "service classes that are not there, are no DSCP, or do nothing",
+    `${GOOD}service-policies: [{ name: p, service-class: voce, rewrite-dscp: true }, { name: q, rewrite-dscp: true }, { name: r, service-class: voice }]\nservice-classes: [{ name: voice, dscp: 64 }, { name: voice, dscp: 0 }, { name: bulk }]\n`,
+    "w.yaml:23:46  service-policies[0].service-class  there is no service class voce  did you mean voice? known service-classes: voice, bulk",
+    "w.yaml:23:85  service-policies[1].rewrite-dscp  rewrite-dscp needs the class whose DSCP is written  add service-class: NAME, of service-classes",
+    "w.yaml:23:118  service-policies[2].service-class  warning: service-class changes nothing without rewrite-dscp  add rewrite-dscp: true",
+    "w.yaml:24:40  service-classes[0].dscp  64 is out of bounds  write a whole number from 0 to 63",
+    "w.yaml:24:54  service-classes[1].name  a second voice in service-classes  give each its own name",
+    "w.yaml:24:72  service-classes[2].dscp  dscp is missing  add dscp: 46",
+  ],
+  [
     "strategies and resiliencies that are none",
     `${GOOD}service-policies: [{ name: p, strategy: proportionl, resiliency: failover-revertible }]\n`,
     "w.yaml:23:41  service-policies[0].strategy  not a value that this key takes  write one of hunt, proportional; did you mean proportional?",
@@ -1117,7 +1160,7 @@ test("The reference names every key, and every capacity with its default and bou
     .replace("name: east", "name: east\n    zz: 1")
     .replace("paths: [{", "paths: [{ zz: 1, bfd: { zz: 1 },");
   const { problems } = parseConfig(
-    `${probe}zz: 1\nservice-policies: [{ zz: 1, name: p, vectors: [{ zz: 1, name: a, priority: 1 }] }]\ncontrol: { zz: 1 }\nlog: { zz: 1 }\nsessions: { zz: 1 }\nlimits: { zz: 1 }\nsecurity-policies: [{ zz: 1 }]\n`,
+    `${probe}zz: 1\nservice-policies: [{ zz: 1, name: p, vectors: [{ zz: 1, name: a, priority: 1 }] }]\nservice-classes: [{ zz: 1, name: c, dscp: 1 }]\ncontrol: { zz: 1 }\nlog: { zz: 1 }\nsessions: { zz: 1 }\nlimits: { zz: 1 }\nsecurity-policies: [{ zz: 1 }]\n`,
     "w.yaml",
   );
   const keys = problems.flatMap(({ mend }) => /the keys here are (.*)$/.exec(mend)?.[1].split(", ") ?? []);

@@ -16,9 +16,10 @@ import { buildRouter, inOwnForm, macOf, type Router } from "../../lib/router.ts"
 import { addressBook } from "../../lib/table/address-book.ts";
 import { addBfdAttributes, BfdPacket, checkBfdTtl, readBfd, writeBfd } from "../../lib/wire/bfd.ts";
 import { MetadataWriter, ParsedMetadata } from "../../lib/wire/metadata.ts";
+import { ACK, SYN, URG } from "../../lib/wire/tcp.ts";
 import { DROP_REASONS, verdictName } from "../../lib/wire/verdict.ts";
 import { edgeAlone, exhaust, OUTSIDE, sendOut } from "../simulate/nat-edges.ts";
-import { icmpError, udpFrame, withHeader } from "../simulate/packets.ts";
+import { icmpError, swapEnds, tcpFrame, udpFrame, withHeader } from "../simulate/packets.ts";
 import { forwardMetadata, TO_EAST } from "../simulate/peer.ts";
 import { fabricText, payloadText, SIGNED } from "../simulate/protection.ts";
 import {
@@ -102,6 +103,24 @@ function ipv6Frame(protocol: number, l4: Uint8Array, host = 2): Uint8Array {
   return frame;
 }
 
+const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 5000 };
+
+/** A segment of the client. */
+function segment({ world, client }: TwoRouters, flags: number, sequence: number, payload = ""): void {
+  world.send(client, tcpFrame(ENDS, { flags, sequence, acknowledgment: flags === SYN ? 0 : 5001 }, payload));
+  world.run(2);
+}
+
+/** A TCP connection that goes as UDP between the routers. */
+function transformed(): TwoRouters {
+  const net = twoRouters({ path: ", udp-transform: always" });
+  segment(net, SYN, 1000);
+  net.world.send(net.server, tcpFrame(swapEnds(ENDS), { flags: SYN | ACK, sequence: 5000, acknowledgment: 1001 }));
+  net.world.run(2);
+  segment(net, ACK, 1001);
+  return net;
+}
+
 /** What no capture can cause: the state of links, peers and the wire. Each leaves its reason counted at west or east, or at the routers it adds. */
 const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
   loop: ({ west }) => {
@@ -153,6 +172,19 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
   "route-loop": ({ world, client }) => {
     world.send(client, lead());
     world.run(1);
+  },
+  "tcp-urgent": (_, routers) => {
+    const net = transformed();
+    segment(net, ACK | URG, 1001, "urgent");
+    routers.push(net.west);
+  },
+  "tcp-in-udp": (_, routers) => {
+    const net = transformed();
+    segment(net, ACK, 1001, "data");
+    const bare = packetsOn(net.wan, "west").at(-1)!;
+    net.world.inject(net.wan, "east", udpFrame(bare, bare.payload.slice(0, 11)));
+    net.world.run(1);
+    routers.push(net.east);
   },
   "arp-limit": ({ world, client, lan }) => {
     world.send(client, lead());

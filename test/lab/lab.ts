@@ -58,6 +58,10 @@ export interface LabOptions {
   };
   /** More lines of every router's configuration, behind its peers: of all alike, or by the router's name. */
   readonly extra?: string | ((router: string) => string);
+  /** What every router's services take; tcp, udp and icmp where nothing is said. */
+  readonly transports?: string;
+  /** More keys of every peer path. */
+  readonly path?: string;
   /** More keys of every router's services. */
   readonly service?: string;
   /** The words in front of a router's command; it runs as that program then. */
@@ -402,12 +406,12 @@ export class Lab {
     if (first) lines.push(onLan("10.1.0.1"));
     if (last) lines.push(onLan("10.2.0.1"));
     for (const { device, wire, end } of wires) lines.push(onWire(device, wire.addresses[end]));
-    const { service = "" } = this.#options;
+    const { service = "", path = "", transports = "tcp, udp, icmp" } = this.#options;
     lines.push(
       "tenants: [{ name: corp }]",
       "services:",
-      `  - { name: app, addresses: [10.2.0.0/24], transports: [tcp, udp, icmp], access: [corp], security: ${payload}${service} }`,
-      `  - { name: branch, addresses: [10.1.0.0/24], transports: [tcp, udp, icmp], access: [corp], security: ${payload}${service} }`,
+      `  - { name: app, addresses: [10.2.0.0/24], transports: [${transports}], access: [corp], security: ${payload}${service} }`,
+      `  - { name: branch, addresses: [10.1.0.0/24], transports: [${transports}], access: [corp], security: ${payload}${service} }`,
       "service-routes:",
       `  - { service: app, ${last ? "interface: lan0" : `peer: ${this.routers[at + 1].name}`} }`,
       `  - { service: branch, ${first ? "interface: lan0" : `peer: ${this.routers[at - 1].name}`} }`,
@@ -416,7 +420,7 @@ export class Lab {
     for (const name of new Set(wires.map(({ peer }) => peer))) {
       const paths = wires
         .filter(({ peer }) => peer === name)
-        .map(({ device, wire, end }) => `{ interface: ${device}, address: ${wire.addresses[1 - end]} }`);
+        .map(({ device, wire, end }) => `{ interface: ${device}, address: ${wire.addresses[1 - end]}${path} }`);
       lines.push(`  - { name: ${name}, paths: [${paths.join(", ")}], security: ${fabric} }`);
     }
     if (protection !== undefined) {

@@ -18,6 +18,8 @@ const PLAIN: ServicePolicy = {
   strategy: "hunt",
   resiliency: "failover",
   transportState: "reset",
+  rewriteDscp: -1,
+  preservesDscp: false,
   maxLossPercent: Number.POSITIVE_INFINITY,
   maxLatencyMs: Number.POSITIVE_INFINITY,
   maxJitterMs: Number.POSITIVE_INFINITY,

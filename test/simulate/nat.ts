@@ -179,8 +179,8 @@ export function westYaml(security: Protection, keepAlive = "20s"): string {
   );
 }
 
-/** West behind a NAT, and the path between the two up. `keepAlive` of west's path, such as "5s". */
-export function behindNat(security: Protection, keepAlive = "20s"): BehindNat {
+/** West behind a NAT, and the path between the two up. `keepAlive` of west's path, such as "5s"; `path`: more keys of east's. */
+export function behindNat(security: Protection, keepAlive = "20s", path = ""): BehindNat {
   const world = new World(1);
   const west = world.addRouter("west", westYaml(security, keepAlive));
   const east = world.addRouter(
@@ -190,7 +190,7 @@ export function behindNat(security: Protection, keepAlive = "20s"): BehindNat {
         name: "east",
         lan: "10.2.0.1",
         wan: "addresses: [198.18.0.2/24]",
-        peer: "address: dynamic",
+        peer: `address: dynamic${path}`,
         others: "  - { name: north, security: fabric, paths: [{ interface: wan0, address: dynamic }] }\n",
         local: "app",
         remote: "branch",

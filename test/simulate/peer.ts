@@ -30,9 +30,10 @@ export function forwardMetadata(
     tenant?: string | null;
     service?: string | null;
     key?: Uint8Array;
+    dscp?: number;
   } = {},
 ): Uint8Array {
-  const { protocol = UDP, ends = ENDS, uuid = UUID, tenant = "corp", service = "app", key } = parts;
+  const { protocol = UDP, ends = ENDS, uuid = UUID, tenant = "corp", service = "app", key, dscp } = parts;
   const attributes: [number, AttributeValue][] = [
     [16, 0],
     [2, { ...ends, protocol }],
@@ -41,6 +42,7 @@ export function forwardMetadata(
   if (tenant !== null) attributes.push([7, tenant]);
   if (service !== null) attributes.push([10, service]);
   if (key !== undefined) attributes.push([46, key]);
+  if (dscp !== undefined) attributes.push([0x8001, dscp]);
   attributes.push([14, "west"], [15, "none"], [19, WEST_WAYPOINT]);
   return metadataOf(...attributes);
 }

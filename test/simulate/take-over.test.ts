@@ -3,9 +3,9 @@
 
 import test, { type ExecutionContext } from "ava";
 import { SeededRandom } from "../../lib/base/random.ts";
-import { StateError, StateWriter } from "../../lib/base/state.ts";
+import { StateError } from "../../lib/base/state.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
-import { configIdentity, RouterRestorer, saveRouter } from "../../lib/control/router-state.ts";
+import { configIdentity, RouterRestorer } from "../../lib/control/router-state.ts";
 import { SHOW_RESOURCES } from "../../lib/control/show.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
 import type { Router } from "../../lib/router.ts";
@@ -15,6 +15,7 @@ import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { behindNat } from "./nat.ts";
 import { echoFrame, tcpFrame, udpFrame } from "./packets.ts";
 import { ADAPTIVE, AES_256, fabricText } from "./protection.ts";
+import { piecesOf, takeOver } from "./successor.ts";
 import {
   CLIENT,
   dropsOf,
@@ -37,10 +38,6 @@ const KINDS: [string, Protection][] = [
 ];
 const REQUESTS = Array.from({ length: 12 }, (_, n) => `request ${n} of twelve`);
 const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
-
-function piecesOf(router: Router): Uint8Array[] {
-  return [...saveRouter(router)].map((piece) => piece.slice());
-}
 
 /** Everything that can be seen of a router, and of each session. */
 function observed(router: Router): unknown {
@@ -72,6 +69,7 @@ function observed(router: Router): unknown {
       key: Buffer.from(
         table.keys.subarray(row * table.keyStride, row * table.keyStride + table.keyLength(row)),
       ).toString("hex"),
+      dscp: [...table.dscp.subarray(row * 2, row * 2 + 2)],
       small: [
         table.healthCheck[row],
         table.moves[row],
@@ -106,20 +104,6 @@ function observed(router: Router): unknown {
 function hopOf({ sessions: { flows, neighbors } }: Router, flow: number): string {
   const hop = flows.words[flow * 16 + 9];
   return `${neighbors.interfaceId[hop]} ${neighbors.address[hop]}`;
-}
-
-/** The router `name` goes on in a fresh one on the same ports. */
-function takeOver(net: Pick<TwoRouters, "world" | "west" | "east">, name: "west" | "east"): Router {
-  const { world } = net;
-  const before = world.routers.get(name)!;
-  const out = new StateWriter();
-  before.monitor?.save(out);
-  const after = world.restart(name, before.monitor === null ? undefined : out.finish());
-  const restorer = new RouterRestorer(after);
-  for (const piece of piecesOf(before)) restorer.take(piece);
-  restorer.end();
-  net[name] = after;
-  return after;
 }
 
 /** A TCP and a UDP conversation with pauses, and pings; `step` is called now and then. */

@@ -33,6 +33,8 @@ interface RouterText {
   extra?: string;
   /** More entries of `sessions`. */
   sessions?: string;
+  /** More keys of every peer path, or of each by its interface's name. */
+  path?: string | Record<string, string>;
 }
 
 /** What protects the routers' packets: the text of a security policy, without its name. */
@@ -53,6 +55,7 @@ export function routerYaml({
   wanMtu = 1500,
   security: { fabric, payload } = {},
   service = "",
+  path = "",
   extra = "",
   sessions: moreOfSessions = "",
 }: RouterText): string {
@@ -73,7 +76,9 @@ export function routerYaml({
   const policyOf = (peer: string) => (typeof fabric === "string" ? "fabric" : fabric?.[peer] ? peer : "none");
   const peers = [...new Set(Object.values(wans).map(([, peer]) => peer))].map((peer) => {
     const paths = Object.entries(wans).flatMap(([wan, [, name, address]]) =>
-      name === peer ? [`{ interface: ${wan}, address: ${address} }`] : [],
+      name === peer
+        ? [`{ interface: ${wan}, address: ${address}${typeof path === "string" ? path : (path[wan] ?? "")} }`]
+        : [],
     );
     return `  - { name: ${peer}, paths: [${paths.join(", ")}], security: ${policyOf(peer)} }`;
   });
@@ -123,12 +128,15 @@ export interface Options {
   /** Of all routers, or of those not named in `protections`. */
   security?: Protection;
   protections?: Record<string, Protection>;
-  /** More keys of the service, on both of two paths' routers. */
+  /** More keys of the service, on every router. */
   service?: string;
-  /** More lines of every router's configuration. */
+  /** More lines of every router's configuration, and of each by its name. */
   extra?: string;
+  extraOf?: Record<string, string>;
   /** More entries of every router's `sessions`. */
   sessions?: string;
+  /** More keys of every peer path, or of each by its interface's name. */
+  path?: string | Record<string, string>;
 }
 
 const WEST_LAN = { address: "10.1.0.1", tenant: "corp" };
@@ -151,6 +159,11 @@ function protectionOf(name: string, { security = {}, protections = {} }: Options
   return { security: protections[name] ?? security };
 }
 
+/** What every router's configuration has of these options. */
+function more(name: string, { service = "", extra = "", extraOf = {}, sessions = "", path = "" }: Options) {
+  return { service, extra: `${extra}${extraOf[name] ?? ""}`, sessions, path };
+}
+
 function westYaml(options: Options): string {
   const { limits = {}, wanMtu = 1500 } = options;
   return routerYaml({
@@ -161,8 +174,7 @@ function westYaml(options: Options): string {
     route: "peer: east",
     limits,
     wanMtu,
-    extra: options.extra ?? "",
-    sessions: options.sessions ?? "",
+    ...more("west", options),
   });
 }
 
@@ -175,8 +187,7 @@ function eastYaml(peer: string, own: string, remote: string, options: Options = 
     wans: { wan0: [own, peer, remote] },
     route: eastRoute,
     wanMtu,
-    extra: options.extra ?? "",
-    sessions: options.sessions ?? "",
+    ...more("east", options),
   });
 }
 
@@ -197,6 +208,7 @@ export function threeRouters(options: Options = {}): ThreeRouters {
       lan: WEST_LAN,
       wans: { wan0: ["198.18.0.1", "middle", "198.18.0.2"] },
       route: "peer: middle",
+      ...more("west", options),
     }),
   );
   const middle = world.addRouter(
@@ -206,6 +218,7 @@ export function threeRouters(options: Options = {}): ThreeRouters {
       ...protectionOf("middle", options),
       wans: { wan0: ["198.18.0.2", "west", "198.18.0.1"], wan1: ["198.18.1.1", "east", "198.18.1.2"] },
       route: "peer: east",
+      ...more("middle", options),
     }),
   );
   const east = world.addRouter("east", eastYaml("middle", "198.18.1.2", "198.18.1.1", { ...options, wanMtu: 1500 }));
@@ -239,9 +252,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       wans: both("east", 1),
       route: "peer: east",
       limits: options.limitsOf?.west ?? {},
-      service: options.service ?? "",
-      extra: options.extra ?? "",
-      sessions: options.sessions ?? "",
+      ...more("west", options),
     }),
   );
   const east = world.addRouter(
@@ -253,9 +264,7 @@ export function twoPaths(options: Options = {}): TwoPaths {
       wans: both("west", 2),
       route: "interface: lan0",
       limits: options.limitsOf?.east ?? {},
-      service: options.service ?? "",
-      extra: options.extra ?? "",
-      sessions: options.sessions ?? "",
+      ...more("east", options),
     }),
   );
   const client = world.addHost("client", CLIENT, "10.1.0.1");
