@@ -46,6 +46,8 @@ function report(pair: TwoRouters, path: number, up: boolean): void {
     natChanges: 0,
     clockWindows: 0,
     peerAt: null,
+    mtu: 0,
+    mtuAgeMs: 0,
     bfd,
   };
   router.reports.apply(what, clock.nowMs());

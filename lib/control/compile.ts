@@ -79,6 +79,7 @@ export function compilePaths(
           cost: path.cost,
           mode: path.mode,
           bfd: path.bfd,
+          mtuDiscovery: path.mtuDiscovery,
           mtu: at.mtu,
           pathId: text.encode(formatAddress(local)),
           nextHop,

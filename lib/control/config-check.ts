@@ -13,7 +13,7 @@ import {
   prefixMask,
 } from "./address-text.ts";
 import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
-import { checkBfd, checkNat, checkServicePolicies } from "./config-paths.ts";
+import { checkNat, checkServicePolicies, checkWatch } from "./config-paths.ts";
 import type { Draft, DraftList } from "./config-schema.ts";
 import { checkSecurityPolicies } from "./config-security.ts";
 import type { ConfigSource, Path } from "./config-source.ts";
@@ -41,10 +41,10 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   checkPeers(draft, source);
   checkSecurityReferences(draft, source);
   const securityPolicies = checkSecurityPolicies(draft, source);
-  const peers = checkBfd(draft, source);
+  const peers = checkWatch(draft, source);
   checkNat(draft, peers, securityPolicies, source);
   const servicePolicies = checkServicePolicies(draft, source);
-  const { bfd: _, ...top } = draft.top;
+  const { bfd: _, mtuDiscovery: __, ...top } = draft.top;
   return {
     ...top,
     interfaces: present(draft.interfaces),

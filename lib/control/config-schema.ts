@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
-import type { BfdSettings } from "../peer/path-settings.ts";
+import type { BfdSettings, MtuDiscoverySettings } from "../peer/path-settings.ts";
 import {
   parseHostAddress,
   parseInterfaceAddress,
@@ -43,6 +43,7 @@ export interface Draft {
     "authority" | "router" | "control" | "workers" | "log" | "sessions" | "limits" | "pathMetrics"
   > & {
     readonly bfd: BfdDraft;
+    readonly mtuDiscovery: MtuDiscoveryDraft;
   };
   readonly interfaces: DraftList<InterfaceConfig>;
   readonly tenants: DraftList<TenantConfig>;
@@ -56,8 +57,14 @@ export interface Draft {
 /** What is written of BFD in one place; the rest comes from elsewhere. */
 export type BfdDraft = { readonly [K in keyof BfdSettings]?: BfdSettings[K] | undefined };
 
+/** The same of path MTU discovery. */
+export type MtuDiscoveryDraft = { readonly [K in keyof MtuDiscoverySettings]?: MtuDiscoverySettings[K] | undefined };
+
 export interface PeerDraft extends Omit<PeerConfig, "paths"> {
-  readonly paths: readonly (Omit<PeerPathConfig, "bfd"> & { readonly bfd: BfdDraft })[];
+  readonly paths: readonly (Omit<PeerPathConfig, "bfd" | "mtuDiscovery"> & {
+    readonly bfd: BfdDraft;
+    readonly mtuDiscovery: MtuDiscoveryDraft;
+  })[];
 }
 
 /** A security policy as it is written; keys that stand in files are not read yet. */
@@ -350,6 +357,10 @@ function sections(need: Need) {
       }),
     );
 
+  const mtuDiscovery = z
+    .strictObject({ enabled: z.boolean().optional(), interval: duration(1000, DAY_MS).optional() })
+    .transform((raw): MtuDiscoveryDraft => ({ enabled: raw.enabled, intervalMs: raw.interval }));
+
   const top = z.strictObject({
     authority: need(name, ""),
     router: need(name, ""),
@@ -371,6 +382,7 @@ function sections(need: Need) {
     "service-routes": list,
     peers: list,
     bfd: bfd.prefault({}),
+    "path-mtu-discovery": mtuDiscovery.prefault({}),
     "path-metrics": z
       .strictObject({
         "marking-count": whole(1, 10_000).default(100),
@@ -441,6 +453,7 @@ function sections(need: Need) {
     connectivity: z.enum(["bidirectional", "outbound-only"]).default("bidirectional"),
     "nat-keep-alive": duration(1000, DAY_MS).optional(),
     bfd: bfd.prefault({}),
+    "path-mtu-discovery": mtuDiscovery.prefault({}),
   });
   const peers = z.strictObject({
     name: need(name, ""),
@@ -480,6 +493,7 @@ function sections(need: Need) {
   return {
     top: top.transform(({ authority, router, control, workers, log, sessions, limits, bfd, ...rest }) => ({
       bfd,
+      mtuDiscovery: rest["path-mtu-discovery"],
       pathMetrics: rest["path-metrics"] ?? null,
       authority,
       router,
@@ -533,9 +547,10 @@ function sections(need: Need) {
     peers: peers.transform(
       (raw): PeerDraft => ({
         ...raw,
-        paths: raw.paths.map(({ "nat-keep-alive": natKeepAliveMs, ...item }) => ({
+        paths: raw.paths.map(({ "nat-keep-alive": natKeepAliveMs, "path-mtu-discovery": mtuDiscovery, ...item }) => ({
           ...item,
           vector: item.vector ?? null,
+          mtuDiscovery,
           natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),
         })),
       }),
@@ -721,6 +736,7 @@ const EXAMPLES: Record<string, string> = {
   interval: "10s",
   "monitor-only": "true",
   bfd: "{ desired-tx-interval: 1000ms, multiplier: 3 }",
+  "path-mtu-discovery": "{ interval: 600s }",
   enabled: "false",
   dampening: "true",
   "desired-tx-interval": "1000ms",

@@ -341,7 +341,8 @@ export class SecurePath {
       this.#windows[r] = this.#security.window(paths[behind]);
       growth += hmac.length;
     }
-    return end - keys[at + AT_L3] + growth > this.#interfaces[planEgress(plan)].mtu ? PUNT_SESSION : OK;
+    const mtu = behind >= 0 ? paths[behind].mtu(nowMs) : this.#interfaces[planEgress(plan)].mtu;
+    return end - keys[at + AT_L3] + growth > mtu ? PUNT_SESSION : OK;
   }
 
   /** Packets whose checksum is wrong go the slow path, which says why. */
