@@ -114,9 +114,9 @@ const CAP_NET_ADMIN = 12;
 const HIGH_PRIORITY = -15;
 /** The least there is: the unit permits one (LimitRTPRIO). */
 const REALTIME_PRIORITY = 1;
-/** Frames that the monitor takes and makes are short, and few. */
+/** Frames that the monitor takes and makes are few, and short but for MTU probes. */
 const WATCHED_BYTES = 2048;
-const WATCHED_RING_BYTES = 1 << 20;
+const WATCHED_RING_FRAMES = 512;
 /** RFC 791, 3.2. */
 const IP_FRAGMENTS_MS = 15_000;
 /** Frames a port hands over per turn. */
@@ -253,7 +253,16 @@ export function buildRouter(
   });
   const engine = new Engine({
     ports,
-    fast: new FastPath({ flows, sessions: table, neighbors, queues, interfaces, secure, batchFrames: BATCH_FRAMES }),
+    fast: new FastPath({
+      flows,
+      sessions: table,
+      neighbors,
+      queues,
+      interfaces,
+      paths,
+      secure,
+      batchFrames: BATCH_FRAMES,
+    }),
     secure,
     slow,
     egress,
@@ -654,11 +663,14 @@ function openWatch(
   const { crypto, wallMs } = live();
   const random = new SystemRandom();
   const securities = compileSecurity(part.securityPolicies, crypto);
+  const mtus = part.interfaces.map(({ device }) => native().interfaceInfo(device, new Uint8Array(6)).mtu);
+  const frameBytes = Math.max(WATCHED_BYTES, ...mtus.map((mtu) => mtu + ETHERNET_HEADER));
   const devices = part.interfaces.map((item) => {
-    const { name, device } = item;
+    const { name, device, mtu } = item;
     const ipv6 = isIpv6(item);
     const frames = ipv6 ? WATCHED_FRAMES_IPV6 : WATCHED_FRAMES;
-    return new LivePort({ name, device, frames, ipv6, snaplen: WATCHED_BYTES, bufferBytes: WATCHED_RING_BYTES });
+    const ring = { snaplen: frameBytes, bufferBytes: WATCHED_RING_FRAMES * frameBytes };
+    return new LivePort({ name, device, mtu: mtu ?? undefined, frames, ipv6, ...ring });
   });
   const ports = inOwnForm(part, devices);
   const interfaces = compileInterfaces(
@@ -670,10 +682,10 @@ function openWatch(
   const paths = compilePaths(part, interfaces, neighbors, 0, 1, securities);
   const counters = new CounterSet(COUNTERS);
   const queues = ports.map((port) => new TxQueue(port, BATCH_FRAMES));
-  const hold = new HoldQueue({ slots: 64, perKey: 8, slotBytes: WATCHED_BYTES });
-  const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: WATCHED_BYTES });
+  const hold = new HoldQueue({ slots: 64, perKey: 8, slotBytes: frameBytes });
+  const egress = new Egress({ queues, neighbors, interfaces, hold, counters, frameBytesMax: frameBytes });
   const generator = new Generator(
-    WATCHED_BYTES,
+    frameBytes,
     () => egress.flush(),
     () => counters.increment(ANSWERS_WITHHELD),
   );

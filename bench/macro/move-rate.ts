@@ -47,6 +47,8 @@ function report(pair: TwoRouters, path: number, up: boolean): void {
     clockWindows: 0,
     hops: 0,
     peerAt: null,
+    mtu: 0,
+    mtuAgeMs: 0,
     bfd,
   };
   router.reports.apply(what, clock.nowMs());

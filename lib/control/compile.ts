@@ -104,6 +104,7 @@ export function compilePaths(
           bfd: path.bfd,
           ttlPadding: path.ttlPadding,
           transformsTcp: path.udpTransform === "always",
+          mtuDiscovery: path.mtuDiscovery,
           mtu: at.mtu,
           pathId: text.encode(formatAddress(local)),
           nextHop,

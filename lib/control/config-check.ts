@@ -16,7 +16,7 @@ import {
 } from "./address-text.ts";
 import type { Config, InterfaceConfig, ServiceConfig, ServiceRouteConfig, Transport } from "./config.ts";
 import { checkSourceNat } from "./config-nat.ts";
-import { checkBfd, checkNat, checkServicePolicies } from "./config-paths.ts";
+import { checkNat, checkServicePolicies, checkWatch } from "./config-paths.ts";
 import type { Draft, DraftList } from "./config-schema.ts";
 import { checkSecurityPolicies } from "./config-security.ts";
 import type { ConfigSource, Path } from "./config-source.ts";
@@ -47,10 +47,10 @@ export function checkMeaning(draft: Draft, source: ConfigSource): Config {
   checkSecurityReferences(draft, source);
   checkServiceClasses(draft, source);
   const securityPolicies = checkSecurityPolicies(draft, source);
-  const peers = checkBfd(draft, source);
+  const peers = checkWatch(draft, source);
   checkNat(draft, peers, securityPolicies, source);
   const servicePolicies = checkServicePolicies(draft, source);
-  const { bfd: _, ...top } = draft.top;
+  const { bfd: _, mtuDiscovery: __, ...top } = draft.top;
   return {
     ...top,
     interfaces: present(draft.interfaces),

@@ -1,18 +1,19 @@
-// How peer paths are watched, and what services want of them: BFD settings put together from what a path, the router
-// and this version say, and service policies. Mistakes are told where they stand.
+// How peer paths are watched, and what services want of them: settings of BFD and of path MTU discovery put together from
+// what a path, the router and this version say, and service policies. Mistakes are told where they stand.
 
-import type { BfdSettings, PathMode, TtlPadding } from "../peer/path-settings.ts";
+import { type BfdSettings, MTU_DISCOVERY_DEFAULTS, type PathMode, type TtlPadding } from "../peer/path-settings.ts";
 import type { PeerConfig, PeerPathConfig, SecurityPolicyConfig, ServicePolicyConfig } from "./config.ts";
-import { BFD_DEFAULTS, type BfdDraft, type Draft } from "./config-schema.ts";
+import { BFD_DEFAULTS, type Draft } from "./config-schema.ts";
 import type { ConfigSource, Path } from "./config-source.ts";
 
-/** The peers, each path with its whole BFD settings. */
-export function checkBfd(draft: Draft, source: ConfigSource): PeerConfig[] {
+/** The peers, each path with its whole settings of how it is watched. */
+export function checkWatch(draft: Draft, source: ConfigSource): PeerConfig[] {
   // Whoever writes `bfd`, be it empty, wants it.
   const isWritten = (path: Path) => source.at(path) !== undefined;
   const base = { ...BFD_DEFAULTS, enabled: isWritten(["bfd"]) };
   const own = settle(base, draft.top.bfd);
   checkHoldDown(own, ["bfd"], source);
+  const ownDiscovery = settle(MTU_DISCOVERY_DEFAULTS, draft.top.mtuDiscovery);
   return draft.peers.items.flatMap((peer, index) => {
     if (peer === null) return [];
     const paths = peer.paths.map((item, at) => {
@@ -21,7 +22,8 @@ export function checkBfd(draft: Draft, source: ConfigSource): PeerConfig[] {
       checkHoldDown(bfd, path, source);
       if (item.mode === "bfd") warnOfLinkTest(path, source);
       checkPadding(item.ttlPadding, item.mode, bfd, ["peers", index, "paths", at, "ttl-padding"], source);
-      return { ...item, bfd };
+      warnOfDiscovery(["peers", index, "paths", at, "path-mtu-discovery"], item.mode, bfd, source);
+      return { ...item, bfd, mtuDiscovery: settle(ownDiscovery, item.mtuDiscovery) };
     });
     if (paths.length > 1 && !paths.some(({ bfd }) => bfd.enabled)) {
       const message = "several paths, and none is watched: sessions stay on a dead one";
@@ -31,7 +33,7 @@ export function checkBfd(draft: Draft, source: ConfigSource): PeerConfig[] {
   });
 }
 
-function settle(base: BfdSettings, written: BfdDraft): BfdSettings {
+function settle<T extends object>(base: T, written: { readonly [K in keyof T]?: T[K] | undefined }): T {
   const entries = Object.entries(written).filter(([, value]) => value !== undefined);
   return { ...base, ...Object.fromEntries(entries) };
 }
@@ -76,6 +78,14 @@ function warnOfLinkTest(path: Path, source: ConfigSource): void {
   );
   if (written === undefined) return;
   source.warning([...path, written], `${written} changes nothing under mode: bfd`, "remove it", "key");
+}
+
+/** Probes go beside BFD with metadata, and nowhere else. */
+function warnOfDiscovery(path: Path, mode: PathMode, bfd: BfdSettings, source: ConfigSource): void {
+  if (source.at(path) === undefined || source.at([...path, "enabled"]) === false) return;
+  if (mode === "svr" && bfd.enabled) return;
+  const why = mode === "bfd" ? "under mode: bfd" : "without bfd";
+  source.warning(path, `path-mtu-discovery changes nothing ${why}`, "remove it", "key");
 }
 
 /**

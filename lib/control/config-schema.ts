@@ -4,7 +4,7 @@
 
 import { z } from "zod";
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
-import type { BfdSettings, TtlPadding } from "../peer/path-settings.ts";
+import type { BfdSettings, MtuDiscoverySettings, TtlPadding } from "../peer/path-settings.ts";
 import {
   parseHostAddress,
   parseInterfaceAddress,
@@ -44,6 +44,7 @@ export interface Draft {
     "authority" | "router" | "control" | "workers" | "log" | "sessions" | "limits" | "pathMetrics"
   > & {
     readonly bfd: BfdDraft;
+    readonly mtuDiscovery: MtuDiscoveryDraft;
   };
   readonly interfaces: DraftList<InterfaceConfig>;
   readonly tenants: DraftList<TenantConfig>;
@@ -58,8 +59,14 @@ export interface Draft {
 /** What is written of BFD in one place; the rest comes from elsewhere. */
 export type BfdDraft = { readonly [K in keyof BfdSettings]?: BfdSettings[K] | undefined };
 
+/** The same of path MTU discovery. */
+export type MtuDiscoveryDraft = { readonly [K in keyof MtuDiscoverySettings]?: MtuDiscoverySettings[K] | undefined };
+
 export interface PeerDraft extends Omit<PeerConfig, "paths"> {
-  readonly paths: readonly (Omit<PeerPathConfig, "bfd"> & { readonly bfd: BfdDraft })[];
+  readonly paths: readonly (Omit<PeerPathConfig, "bfd" | "mtuDiscovery"> & {
+    readonly bfd: BfdDraft;
+    readonly mtuDiscovery: MtuDiscoveryDraft;
+  })[];
 }
 
 /** A security policy as it is written; keys that stand in files are not read yet. */
@@ -363,6 +370,10 @@ function sections(need: Need) {
       }),
     );
 
+  const mtuDiscovery = z
+    .strictObject({ enabled: z.boolean().optional(), interval: duration(1000, DAY_MS).optional() })
+    .transform((raw): MtuDiscoveryDraft => ({ enabled: raw.enabled, intervalMs: raw.interval }));
+
   const top = z.strictObject({
     authority: need(name, ""),
     router: need(name, ""),
@@ -384,6 +395,7 @@ function sections(need: Need) {
     "service-routes": list,
     peers: list,
     bfd: bfd.prefault({}),
+    "path-mtu-discovery": mtuDiscovery.prefault({}),
     "path-metrics": z
       .strictObject({
         "marking-count": whole(1, 10_000).default(100),
@@ -460,6 +472,7 @@ function sections(need: Need) {
     "ttl-padding": ttlPadding.default(0),
     "udp-transform": z.enum(["off", "always"]).default("off"),
     bfd: bfd.prefault({}),
+    "path-mtu-discovery": mtuDiscovery.prefault({}),
   });
   const peers = z.strictObject({
     name: need(name, ""),
@@ -504,6 +517,7 @@ function sections(need: Need) {
   return {
     top: top.transform(({ authority, router, control, workers, log, sessions, limits, bfd, ...rest }) => ({
       bfd,
+      mtuDiscovery: rest["path-mtu-discovery"],
       pathMetrics: rest["path-metrics"] ?? null,
       authority,
       router,
@@ -565,11 +579,13 @@ function sections(need: Need) {
             "nat-keep-alive": natKeepAliveMs,
             "ttl-padding": ttlPadding,
             "udp-transform": udpTransform,
+            "path-mtu-discovery": mtuDiscovery,
             ...item
           }) => ({
             ...item,
             ttlPadding,
             udpTransform,
+            mtuDiscovery,
             vector: item.vector ?? null,
             natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),
           }),
@@ -764,6 +780,7 @@ const EXAMPLES: Record<string, string> = {
   interval: "10s",
   "monitor-only": "true",
   bfd: "{ desired-tx-interval: 1000ms, multiplier: 3 }",
+  "path-mtu-discovery": "{ interval: 600s }",
   enabled: "false",
   dampening: "true",
   "desired-tx-interval": "1000ms",

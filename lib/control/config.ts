@@ -4,7 +4,7 @@
 // (config-check.ts). compile.ts turns a Config into tables; nothing behind it needs to doubt what stands here.
 
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
-import type { BfdSettings, PathMode, TtlPadding } from "../peer/path-settings.ts";
+import type { BfdSettings, MtuDiscoverySettings, PathMode, TtlPadding } from "../peer/path-settings.ts";
 import type { InterfaceAddress, Prefix } from "./address-text.ts";
 import { checkMeaning } from "./config-check.ts";
 import { readDraft } from "./config-schema.ts";
@@ -169,6 +169,8 @@ export interface PeerPathConfig {
   readonly ttlPadding: TtlPadding;
   /** What the path says over what the router says over the defaults. */
   readonly bfd: BfdSettings;
+  /** The same. */
+  readonly mtuDiscovery: MtuDiscoverySettings;
 }
 
 /** Null = the threshold is not set. */

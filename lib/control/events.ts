@@ -17,6 +17,7 @@ const KINDS = [
   "clock-offset",
   "peer-restarted",
   "nat-changed",
+  "path-mtu",
   "session-moved",
 ] as const;
 export type EventKind = (typeof KINDS)[number];

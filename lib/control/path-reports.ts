@@ -8,7 +8,7 @@ import { WINDOW_MS } from "../engine/packet-security.ts";
 import type { Retrigger } from "../engine/retrigger.ts";
 import { type PathReport, readReport, writeReport } from "../monitor/path-report.ts";
 import { meanOpinionScore } from "../peer/path-quality.ts";
-import type { PathQualityView } from "../peer/path-settings.ts";
+import type { MtuSource, PathQualityView } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Reroute } from "../session/reroute.ts";
@@ -18,6 +18,12 @@ import type { Events } from "./events.ts";
 const GIVE_BACK_MS = 60_000;
 /** and so long once it is there. */
 const GIVING_BACK_MS = 2000;
+
+const MTU_SOURCES: Readonly<Record<MtuSource, string>> = {
+  interface: "as the interface says",
+  icmp: "as an ICMP error told",
+  probe: "as probes found",
+};
 
 export class PathReports {
   readonly #sessions: Sessions;
@@ -38,6 +44,8 @@ export class PathReports {
     this.#retrigger = parts.retrigger;
     this.#events = parts.events;
     this.#preferMetrics = parts.preferMetrics;
+    for (const path of parts.sessions.paths)
+      path.mtuObserver = (nowMs) => parts.events.path(path, "path-mtu", mtuText(path, nowMs), nowMs);
     parts.reroute.observer = (session, from, to, reason) => parts.events.moved(session, from, to, reason);
   }
 
@@ -67,6 +75,7 @@ export class PathReports {
     path.why = isLost ? "no next hop toward the peer's address, or no room for another neighbor" : report.why;
     path.quality = this.#qualityOf(path, report, nowMs);
     path.hops = report.hops;
+    this.#takeMtu(path, report, nowMs, log);
     if ((before?.clockWindows ?? 0) !== report.clockWindows) this.#clock(path, report.clockWindows, nowMs, log);
     const isJudged = this.#sessions.choice.evaluate(path.row);
     if (wasUp !== path.up) this.#changed(path, nowMs, log);
@@ -83,6 +92,16 @@ export class PathReports {
   #qualityOf(path: PeerPath, report: PathReport, nowMs: number): PathQualityView {
     const measured = this.#preferMetrics ? path.metrics?.quality(nowMs) : undefined;
     return measured === undefined || !report.up ? report.quality : { ...measured, mos: meanOpinionScore(measured) };
+  }
+
+  #takeMtu(path: PeerPath, { mtu, mtuAgeMs }: PathReport, nowMs: number, log: Log | null): void {
+    const before = path.mtu(nowMs);
+    path.probedMtu(mtu, nowMs - mtuAgeMs, nowMs);
+    const now = path.mtu(nowMs);
+    if (now === before) return;
+    const fields = { peer: path.peerName, path: path.row, mtu: now, before, source: path.mtuSource };
+    if (now < before) log?.warn(fields, "path MTU is smaller");
+    else log?.info(fields, "path MTU is larger");
   }
 
   #clock(path: PeerPath, windows: number, nowMs: number, log: Log | null): void {
@@ -142,6 +161,11 @@ export class PathReports {
     if (path.up) log?.info(fields, "path up");
     else log?.warn(fields, "path down");
   }
+}
+
+function mtuText(path: PeerPath, nowMs: number): string {
+  const mtu = path.mtu(nowMs);
+  return `packets of up to ${mtu} bytes, ${MTU_SOURCES[path.mtuSource]}`;
 }
 
 function qualityText({ quality: { lossPercent, latencyMs, jitterMs, mos } }: PathReport): string {

@@ -2,6 +2,7 @@
 // contract with whoever reads --json; router.ts produces them, and nothing here changes them on the way.
 
 import type { PortStats } from "../io/port.ts";
+import type { MtuSource } from "../peer/path-settings.ts";
 import type { RouterEvent } from "./events.ts";
 
 /** Forward is from the session's initiator, reverse toward it. Addresses with a port are `10.1.0.2:40000`. */
@@ -74,6 +75,8 @@ export interface PathsAnswer {
       readonly jitterMs: number | null;
       readonly mos: number | null;
     };
+    /** The largest packet that it takes: who told it, and for how long it has been so; null = since the start. */
+    readonly mtu: { readonly bytes: number; readonly source: MtuSource; readonly sinceMs: number | null };
     readonly sessions: number;
     readonly waypointPairs: { readonly inUse: number; readonly capacity: number };
     /** RFC 5880's variables; null where nothing was reported yet, or the path is not watched. */
@@ -292,6 +295,11 @@ function printPeers({ peers }: PeersAnswer): string {
   );
 }
 
+/** 1400 (probe, 5m12s). */
+function printMtu({ bytes, source, sinceMs }: PathsAnswer["paths"][number]["mtu"]): string {
+  return `${bytes} (${source}${sinceMs === null ? "" : `, ${printDuration(sinceMs)}`})`;
+}
+
 function printPaths({ paths }: PathsAnswer): string {
   return printTable(
     "paths",
@@ -309,6 +317,7 @@ function printPaths({ paths }: PathsAnswer): string {
       "LATENCY",
       "JITTER",
       "MOS",
+      "MTU",
       "SESSIONS",
       "WAYPOINT-PAIRS",
     ],
@@ -326,6 +335,7 @@ function printPaths({ paths }: PathsAnswer): string {
       printMeasure(path.quality.latencyMs, "ms"),
       printMeasure(path.quality.jitterMs, "ms"),
       printMeasure(path.quality.mos, ""),
+      printMtu(path.mtu),
       path.sessions,
       `${path.waypointPairs.inUse}/${path.waypointPairs.capacity}`,
     ]),

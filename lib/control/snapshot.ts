@@ -230,6 +230,7 @@ function paths(router: Router): PathsAnswer {
       why: path.why,
       sinceMs: path.sinceMs === null ? null : router.clock.nowMs() - path.sinceMs,
       quality: qualityOf(path.quality),
+      mtu: mtuOf(path, router.clock.nowMs()),
       sessions: path.sessions,
       waypointPairs: {
         inUse: path.ports(PROTOCOL_TCP).inUse + path.ports(PROTOCOL_UDP).inUse,
@@ -238,6 +239,12 @@ function paths(router: Router): PathsAnswer {
       bfd: bfdOf(router.reports.of(path.row)?.bfd),
     })),
   };
+}
+
+function mtuOf(path: PeerPath, nowMs: number): PathsAnswer["paths"][number]["mtu"] {
+  const bytes = path.mtu(nowMs);
+  const { mtuSource: source, mtuSinceMs } = path;
+  return { bytes, source, sinceMs: mtuSinceMs === null ? null : nowMs - mtuSinceMs };
 }
 
 function bfdOf(bfd: BfdView | undefined): PathsAnswer["paths"][number]["bfd"] {

@@ -150,7 +150,7 @@ export class Departure {
     const plan = flows.words[base + FLOW_PLAN];
     const { bytes } = batch;
     if (batch.segmentSize[i] !== 0) {
-      const { mtu } = this.#interfaces[planEgress(plan)];
+      const mtu = this.#mtuToward(session, 1 - direction, nowMs);
       const fits = canCut(batch, i, key, 0, mtu);
       const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, direction) : batch.segmentSize[i];
       batch.segmentSize[i] = size;
@@ -186,7 +186,7 @@ export class Departure {
     const isSyn = isTransformed && (getTcpFlags(bytes, key[AT_L4]) & SYN) !== 0;
     const carried = isTransformed ? tcpToUdp(bytes, key) : OK;
     if (carried !== OK) return carried;
-    const measured = !attach && path !== null && this.#mayMeasure(batch, i, key, path, plan, nowMs);
+    const measured = !attach && path !== null && this.#mayMeasure(batch, i, key, path, nowMs);
     if (attach) {
       const length = this.#writeMetadata(session, direction, sending, asks, path!, NOT_NUMBERED, isSyn, nowMs);
       insertBeforePayload(batch, i, key, this.#writer.buffer, length);
@@ -323,10 +323,9 @@ export class Departure {
   }
 
   /** Whether this packet carries path metrics: its path wants some, it has a payload, and they fit (protocol sheet 6.4). */
-  #mayMeasure(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, plan: number, nowMs: number): boolean {
+  #mayMeasure(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, nowMs: number): boolean {
     if (path.metrics === null || batch.segmentSize[i] !== 0 || key[AT_PAYLOAD] === key[AT_END]) return false;
-    const { mtu } = this.#interfaces[planEgress(plan)];
-    return key[AT_END] - key[AT_L3] + METRICS_ROOM <= mtu && path.metrics.mark(nowMs);
+    return key[AT_END] - key[AT_L3] + METRICS_ROOM <= path.mtu(nowMs) && path.metrics.mark(nowMs);
   }
 
   /**
@@ -431,9 +430,9 @@ export class Departure {
   }
 
   /** Payload bytes of each segment of a super-frame, so that what is added to them still fits where the egress takes it: a stream's alone can be chosen. */
-  secureSize(batch: FrameBatch, i: number, key: Int32Array, flow: number, session: number, direction: number): number {
-    const { flows, table, paths } = this.#sessions;
-    const { mtu } = this.#interfaces[planEgress(flows.words[(flow << FLOW_SHIFT) + FLOW_PLAN])];
+  secureSize(batch: FrameBatch, i: number, key: Int32Array, session: number, direction: number, nowMs: number): number {
+    const { table, paths } = this.#sessions;
+    const mtu = this.#mtuToward(session, 1 - direction, nowMs);
     const size = segmentSizeOf(batch, i, key, 0, mtu, table, session, direction);
     if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return size;
     const path = table.sides[1 - direction].path[session];

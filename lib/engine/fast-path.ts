@@ -15,6 +15,7 @@ import {
   SEGMENT_SIZE_UNKNOWN,
 } from "../io/port.ts";
 import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import {
   EGRESS_SHIFT,
@@ -103,6 +104,8 @@ export class FastPath {
   readonly #neighbors: NeighborTable;
   readonly #queues: readonly TxQueue[];
   readonly #interfaces: readonly RouterInterface[];
+  readonly #paths: readonly PeerPath[];
+  /** By interface: what is longer is looked at, for some path that leaves by it takes no more. */
   readonly #mtus: Int32Array;
   readonly #secure: SecurePath;
   /** Key rows, as the decoder writes them. */
@@ -124,6 +127,7 @@ export class FastPath {
     neighbors: NeighborTable;
     queues: readonly TxQueue[];
     interfaces: readonly RouterInterface[];
+    paths: readonly PeerPath[];
     secure: SecurePath;
     batchFrames: number;
   }) {
@@ -134,7 +138,9 @@ export class FastPath {
     this.#neighbors = parts.neighbors;
     this.#queues = parts.queues;
     this.#interfaces = parts.interfaces;
+    this.#paths = parts.paths;
     this.#mtus = new Int32Array(parts.interfaces.map(({ mtu }) => mtu));
+    for (const path of parts.paths) path.mtuFollower = () => this.#followMtu(path.interfaceId);
     this.keys = new Int32Array(parts.batchFrames << KEY_SHIFT);
     this.verdicts = new Int32Array(parts.batchFrames);
     this.found = new Int32Array(parts.batchFrames);
@@ -226,8 +232,8 @@ export class FastPath {
       const packetLength = keys[key | END] - l3;
       let size = segmentSize[i];
       if (size !== 0 || packetLength > mtus[egress]) {
-        size = this.#segmentSize(batch, i, flow, mtus[egress]);
-        if (size === 0) {
+        size = this.#segmentSize(batch, i, flow, egress, nowMs);
+        if (size < 0) {
           this.verdict = SESSION;
           break;
         }
@@ -274,14 +280,32 @@ export class FastPath {
     this.#removals = this.#flows.removals;
   }
 
-  /** The segment size of a super-frame, or of a frame longer than the egress MTU; 0 = not for the fast path. */
-  #segmentSize(batch: FrameBatch, i: number, flow: number, mtu: number): number {
+  /** cold: when some path takes more or less than it did. */
+  #followMtu(interfaceId: number): void {
+    let mtu = this.#interfaces[interfaceId].mtu;
+    for (const path of this.#paths) {
+      if (path.interfaceId === interfaceId) mtu = Math.min(mtu, path.leastMtu);
+    }
+    this.#mtus[interfaceId] = mtu;
+  }
+
+  /**
+   * The segment size of a super-frame, or of a frame longer than some path by its egress takes: 0 = its own takes it as it is,
+   * -1 = not for the fast path.
+   */
+  #segmentSize(batch: FrameBatch, i: number, flow: number, egress: number, nowMs: number): number {
     const key = i << KEY_SHIFT;
     const { keys } = this;
-    if (!canCut(batch, i, keys, key, mtu)) return 0;
     const words = this.#words;
     const base = flow << FLOW_SHIFT;
     const plan = words[base + FLOW_PLAN];
+    let { mtu } = this.#interfaces[egress];
+    if (this.#mtus[egress] < mtu) {
+      const path = this.#sessions.sides[1 - planDirection(plan)].path[words[base + FLOW_SESSION]];
+      if (path >= 0) mtu = this.#paths[path].mtu(nowMs);
+      if (batch.segmentSize[i] === 0 && keys[key + AT_END] - keys[key + AT_L3] <= mtu) return 0;
+    }
+    if (!canCut(batch, i, keys, key, mtu)) return -1;
     const size = segmentSizeOf(
       batch,
       i,
@@ -293,7 +317,7 @@ export class FastPath {
       planDirection(plan),
     );
     const mayHide = (plan & OP_TO_PEER) !== 0 || mayHideMetadata(batch, i, plan);
-    return mayHide && hidesCookie(batch.bytes, keys, key, size) ? 0 : size;
+    return mayHide && hidesCookie(batch.bytes, keys, key, size) ? -1 : size;
   }
 }
 

@@ -10,6 +10,7 @@
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import type { FrameBatch } from "../io/port.ts";
+import { PATH_MTU_MIN } from "../peer/mtu-search.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Sessions } from "../session/open.ts";
@@ -29,6 +30,7 @@ import {
   planEgress,
 } from "../table/flow-table.ts";
 import { FORWARD, PAYLOAD_CLEAR, REVERSE } from "../table/session-table.ts";
+import { BFD_PORT_PEER } from "../wire/bfd.ts";
 import { addDelta, applyDeltaUdp, deltaI32, ipv4HeaderChecksum } from "../wire/checksum.ts";
 import {
   AT_END,
@@ -88,8 +90,6 @@ const TTL = 64;
 const QUOTED_L4 = 8;
 /** The longest message: ICMP header, IPv4 header with all options, and that. */
 const MESSAGE_MAX = ICMP_HEADER + 60 + Math.max(UDP_HEADER + QUOTED_L4, TCP_HEADER);
-/** No path is believed to be narrower (protocol sheet 6.5). */
-export const PATH_MTU_MIN = 576;
 /** RFC 1191, 7.1: what a path may take whose routers do not say it, largest first. */
 const PLATEAUS = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, PATH_MTU_MIN];
 
@@ -134,13 +134,16 @@ export class IcmpErrors {
 
   /** The flow of the session that a decoded ICMP error is about, by which its answers come; -1 = none of ours. */
   flowOf(batch: FrameBatch, key: Int32Array): number {
-    if (!this.#isError(batch.bytes, key[AT_L4], key[AT_END])) return -1;
     const quote = this.#quote;
-    const at = key[AT_L4] + ICMP_HEADER;
-    if (decodeQuote(batch.view, at, key[AT_END], key[KEY_PROTOCOL] >>> 8, quote, 0) !== OK) return -1;
-    // It goes to whoever sent what it quotes.
-    if (quote[KEY_DESTINATION] !== key[KEY_DESTINATION]) return -1;
+    if (!readQuote(batch, key, quote)) return -1;
     return this.#sessions.flows.find(quote[KEY_SOURCE], quote[KEY_DESTINATION], quote[KEY_PORTS], quote[KEY_PROTOCOL]);
+  }
+
+  /** Whether a decoded ICMP error is about a probe of what the path to a peer takes. */
+  isOfProbe(batch: FrameBatch, key: Int32Array): boolean {
+    const quote = this.#quote;
+    if (!readQuote(batch, key, quote) || mtuTold(batch.bytes, key, quote) === 0 || !isQuoteOfBfd(quote)) return false;
+    return this.#sessions.pathBetween(key[KEY_PROTOCOL] >>> 8, quote[KEY_SOURCE], quote[KEY_DESTINATION]) >= 0;
   }
 
   /** An ICMP error came from a plain network, or from a device between us and a peer, about a packet whose answers would come by `flow`. */
@@ -184,7 +187,7 @@ export class IcmpErrors {
     const at = key[AT_PAYLOAD] + metadataLength;
     const quote = this.#quote;
     const end = key[AT_END];
-    if (!this.#isError(bytes, at, end)) return DROP_ICMP_ERROR;
+    if (!isError(bytes, at, end)) return DROP_ICMP_ERROR;
     if (decodeQuote(batch.view, at + ICMP_HEADER, end, key[KEY_PROTOCOL] >>> 8, quote, 0) !== OK)
       return DROP_ICMP_ERROR;
     // It speaks of what we sent on this very tuple.
@@ -256,14 +259,6 @@ export class IcmpErrors {
   #passed(): number {
     this.#counters.increment(ICMP_PASSED);
     return CONSUMED;
-  }
-
-  /** Whether the message at bytes[at..end) is an error that is passed on, whole. */
-  #isError(bytes: Uint8Array, at: number, end: number): boolean {
-    if (end - at < ICMP_HEADER + IPV4_HEADER + QUOTED_L4) return false;
-    const type = getIcmpType(bytes, at);
-    if (type !== ICMP_UNREACHABLE && type !== ICMP_TIME_EXCEEDED && type !== ICMP_PARAMETER_PROBLEM) return false;
-    return icmpIsRight(bytes, at, end);
   }
 
   /**
@@ -439,6 +434,38 @@ export class IcmpErrors {
 /** An address in a quote between routers: it is the tuple's, and the name of an IPv6 address is its router's own business. */
 function quotedAddress(address: number): number {
   return isName(address) ? 0 : address;
+}
+
+/**
+ * Whether a decoded ICMP message is an error that is acted on, whole. The row `quote` then has the key of the answers to the
+ * packet that it quotes, and where the quote is.
+ */
+export function readQuote(batch: FrameBatch, key: Int32Array, quote: Int32Array): boolean {
+  const at = key[AT_L4] + ICMP_HEADER;
+  const end = key[AT_END];
+  if (!isError(batch.bytes, key[AT_L4], end)) return false;
+  if (decodeQuote(batch.view, at, end, key[KEY_PROTOCOL] >>> 8, quote, 0) !== OK) return false;
+  // It goes to whoever sent what it quotes.
+  return quote[KEY_DESTINATION] === key[KEY_DESTINATION];
+}
+
+/** The MTU that an ICMP error tells whose quote was read; 0 = it is about something else. */
+export function mtuTold(bytes: Uint8Array, key: Int32Array, quote: Int32Array): number {
+  const at = key[AT_L4];
+  return isTooBig(getIcmpType(bytes, at), getIcmpCode(bytes, at)) ? mtuOf(bytes, at, quote[AT_L3]) : 0;
+}
+
+/** Whether a quote, read, is of BFD with metadata. */
+export function isQuoteOfBfd(quote: Int32Array): boolean {
+  return (quote[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP && (quote[KEY_PORTS] & 0xffff) === BFD_PORT_PEER;
+}
+
+/** Whether the message at bytes[at..end) is an error that is passed on, whole. */
+function isError(bytes: Uint8Array, at: number, end: number): boolean {
+  if (end - at < ICMP_HEADER + IPV4_HEADER + QUOTED_L4) return false;
+  const type = getIcmpType(bytes, at);
+  if (type !== ICMP_UNREACHABLE && type !== ICMP_TIME_EXCEEDED && type !== ICMP_PARAMETER_PROBLEM) return false;
+  return icmpIsRight(bytes, at, end);
 }
 
 function isTooBig(type: number, code: number): boolean {

@@ -130,6 +130,8 @@ export type Observer = (
 /** Who watches paths: see monitor/monitor.ts. */
 export interface PathMonitor {
   receive(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number;
+  /** An ICMP error, decoded, about whatever it is. */
+  heardError(batch: FrameBatch, key: Int32Array, nowMs: number): void;
 }
 
 // What is known of a packet that goes on as its session's.
@@ -168,7 +170,7 @@ export class Leads {
   readonly #request = new OpenRequest();
   readonly #classification = new Classification();
   /** Some path is watched by BFD. */
-  readonly #isMonitored: boolean;
+  readonly isMonitored: boolean;
   observer: Observer | null = null;
   /** Who takes what comes to BFD's ports; null = somebody else has seen it: it goes no further here. */
   pathMonitor: PathMonitor | null = null;
@@ -207,7 +209,7 @@ export class Leads {
     this.#reroute = parts.reroute;
     this.#duplication = parts.duplication;
     this.#isPacketBased = parts.isPacketBased;
-    this.#isMonitored = parts.sessions.paths.some(({ bfd }) => bfd.enabled);
+    this.isMonitored = parts.sessions.paths.some(({ bfd }) => bfd.enabled);
   }
 
   /** A packet of no flow: a lead packet from a plain network, or from a peer with metadata. */
@@ -387,7 +389,7 @@ export class Leads {
     if (ingress.answersEcho && this.#answers.echo(batch, i, key, nowMs)) return CONSUMED;
     const isBehindNat = path >= 0 && this.#sessions.paths[path].isBehindNat;
     if (isBehindNat && isBfd(key) && (key[TRAITS] & TRAIT_COOKIE) !== 0) return this.#tunnelled(batch, i, key, nowMs);
-    if (this.#isMonitored && isBfd(key)) return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;
+    if (this.isMonitored && isBfd(key)) return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;
     if (path < 0) {
       const hasPeers = this.#sessions.paths.some((candidate) => candidate.interfaceId === ingress.id);
       return hasPeers ? DROP_NOT_A_PEER : DROP_LOCAL_ADDRESS;

@@ -354,7 +354,8 @@ export class SecurePath {
     const isTouched =
       this.#verifies[r] !== null || this.#opens[r] !== null || this.#seals[r] !== null || this.#signs[r] !== null;
     if (!isTouched) this.#bare[r] = 1;
-    return end - keys[at + AT_L3] + growth > this.#interfaces[planEgress(plan)].mtu ? PUNT_SESSION : OK;
+    const mtu = behind >= 0 ? paths[behind].mtu(nowMs) : this.#interfaces[planEgress(plan)].mtu;
+    return end - keys[at + AT_L3] + growth > mtu ? PUNT_SESSION : OK;
   }
 
   /** Packets whose checksum is wrong go the slow path, which says why. */

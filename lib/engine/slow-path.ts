@@ -214,8 +214,11 @@ export class SlowPath {
 
   /** An ICMP error: it goes to whoever sent the packet that it quotes, if that is of a session. */
   icmpError(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    this.leads.pathMonitor?.heardError(batch, key, nowMs);
     const flow = this.#errors.flowOf(batch, key);
     if (flow >= 0) return this.#errors.receive(batch, key, flow, nowMs);
+    // Whoever watches the path has heard it.
+    if (this.leads.isMonitored && this.#errors.isOfProbe(batch, key)) return CONSUMED;
     if (this.#strays === null || this.#strays.isBack) return DROP_ICMP_ERROR;
     return this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
   }
@@ -259,7 +262,7 @@ export class SlowPath {
         i,
         key,
         nowMs,
-        this.#departure.secureSize(batch, i, key, flow, session, direction),
+        this.#departure.secureSize(batch, i, key, session, direction, nowMs),
       );
     if (mayHideMetadata(batch, i, plan) && (this.#isTcpAsUdp(key, session) || needsCut(batch, i, key, plan)))
       return this.arriveInSegments(batch, i, key, nowMs);

@@ -1,23 +1,28 @@
-// Watches the peer paths: a BFD session and an echo test for each (protocol sheet 6), over whatever receives and sends for
-// it. Live it has a thread and ports of its own, so that a forwarding loop that is busy, or collecting garbage, cannot
-// make a path seem dead; in one process with the engine (tests) the engine hands it what comes to BFD's ports.
+// Watches the peer paths: for each a BFD session, an echo test and a search for what it takes (protocol sheet 6), over
+// whatever receives and sends for it. Live it has a thread and ports of its own, so that a forwarding loop that is busy, or
+// collecting garbage, cannot make a path seem dead; in one process with the engine (tests) the engine hands it what comes to
+// BFD's ports.
 //
-//   UDP 1280     control packets and echoes between Waymark routers: metadata behind the packet, signed
+//   UDP 1280     control packets, echoes and MTU probes between Waymark routers: metadata behind the packet, signed
 //   UDP 3784     RFC 5881, paths with `mode: bfd`: bare, TTL 255
 //   UDP 4784     RFC 5883, the same over several hops
 //
 //   datagram ─► checkBfd ─► digest ─► metadata ─► echo? back it goes, or into the test : BfdSession.receive
-//   tick     ─► BfdSession.poll, send ─► EchoTest.poll, send ─► report of each path that has changed
+//                                               probe? it is answered; an answer: MtuSearch
+//   tick     ─► BfdSession.poll, send ─► EchoTest.poll, send ─► MtuSearch.poll, send ─► report of each path that has changed
 
+import { getU16 } from "../base/bytes.ts";
 import type { RandomSource } from "../base/random.ts";
 import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import type { Egress } from "../engine/egress.ts";
 import { isPartial } from "../engine/fast-path.ts";
 import type { Generator } from "../engine/generate.ts";
+import { isQuoteOfBfd, mtuTold, readQuote } from "../engine/icmp-errors.ts";
 import { MadePacket } from "../engine/made-packet.ts";
 import type { PacketSecurity } from "../engine/packet-security.ts";
 import type { FrameBatch } from "../io/port.ts";
 import {
+  BFD_EVENT_DOWN,
   BFD_EVENT_LOCAL_NAT,
   BFD_EVENT_PEER_NAT,
   BFD_EVENT_RESTART,
@@ -26,6 +31,7 @@ import {
   BfdSession,
   BfdSessionList,
 } from "../peer/bfd-session.ts";
+import { MtuSearch, PATH_MTU_MIN } from "../peer/mtu-search.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import { EchoTest, meanOpinionScore, PathQuality } from "../peer/path-quality.ts";
 import { UNKNOWN_QUALITY } from "../peer/path-settings.ts";
@@ -57,22 +63,24 @@ import {
   AT_L3,
   AT_L4,
   AT_PAYLOAD,
+  ETHERNET_HEADER,
   KEY_DESTINATION,
   KEY_PORTS,
   KEY_PROTOCOL,
   KEY_ROW_WORDS,
   KEY_SOURCE,
 } from "../wire/flow-key.ts";
-import { getTtl } from "../wire/ipv4.ts";
+import { getTtl, IPV4_HEADER, IPV4_TOTAL_LENGTH } from "../wire/ipv4.ts";
 import { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_SECURITY_ID } from "../wire/metadata-attributes.ts";
-import { getUdpLength } from "../wire/udp.ts";
+import { getUdpLength, UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import {
   CONSUMED,
   DROP_BFD_ECHO,
   DROP_BFD_PEER,
   DROP_BFD_SESSION,
   DROP_CLOCK_SKEW,
+  DROP_FRAME_TOO_LONG,
   DROP_NOT_A_PEER,
   DROP_SIGNATURE_MISSING,
   DROP_SIGNATURE_WRONG,
@@ -83,8 +91,10 @@ import type { PathReport } from "./path-report.ts";
 
 /** Room for every attribute with the longest router name, and what encryption adds. */
 const METADATA_BYTES = 320;
-/** Echoes of a peer that go back in a second: two whole tests of the longest kind. */
+/** Echoes and MTU probes of a peer that are answered in a second: two whole tests of the longest kind. */
 const ECHOES_PER_SECOND = 510;
+/** More probes than are on their way at once. */
+const PROBES_KEPT = 64;
 const TTL = 64;
 
 /** Routers that a packet of a peer's BFD has passed which comes with this TTL: it began with ours, or with the most there is. */
@@ -112,6 +122,11 @@ class Watched {
   natChanges = 0;
   echoesLeft = ECHOES_PER_SECOND;
   echoesSinceMs = 0;
+  /** Null = not looked for. */
+  readonly mtu: MtuSearch | null;
+  /** UDP checksums of the latest probes: an ICMP error quotes one, or is not about them. */
+  readonly probes = new Int32Array(PROBES_KEPT).fill(-1);
+  probesSent = 0;
   /** What was last reported of it. */
   said = "";
 
@@ -120,6 +135,11 @@ class Watched {
     this.session = session;
     this.quality = quality;
     this.isPlain = path.mode === "bfd";
+    const { mtuDiscovery, interfaceMtu: mtuMax } = path;
+    const isLookedFor = mtuDiscovery.enabled && !this.isPlain && mtuMax >= PATH_MTU_MIN;
+    const { intervalMs } = mtuDiscovery;
+    // Numbers that nobody guesses who does not see the path.
+    this.mtu = isLookedFor ? new MtuSearch({ mtuMax, intervalMs, number: session.discriminator }) : null;
   }
 
   save(out: StateWriter): void {
@@ -130,6 +150,7 @@ class Watched {
     session.save(out);
     quality.echo.save(out);
     quality.directions.save(out);
+    this.mtu?.save(out);
     for (const flag of [this.wasUp, this.hasRestarted, this.isExempt]) out.flag(flag);
     for (const count of [this.restarts, this.natChanges]) out.f64(count);
   }
@@ -140,8 +161,18 @@ class Watched {
     this.session.restore(from);
     this.quality.echo.restore(from);
     this.quality.directions.restore(from);
+    this.mtu?.restore(from);
     [this.wasUp, this.hasRestarted, this.isExempt] = Array.from({ length: 3 }, () => from.flag());
     [this.restarts, this.natChanges] = Array.from({ length: 2 }, () => from.f64());
+  }
+
+  /** Whether one more echo or probe of the peer may be answered in this second. */
+  mayAnswer(nowMs: number): boolean {
+    if (nowMs - this.echoesSinceMs >= 1000) {
+      this.echoesSinceMs = nowMs;
+      this.echoesLeft = ECHOES_PER_SECOND;
+    }
+    return this.echoesLeft > 0 && this.echoesLeft-- > 0;
   }
 
   get up(): boolean {
@@ -163,7 +194,7 @@ export class Monitor {
   /** By row of the path; undefined where it is not watched. */
   readonly #watched: (Watched | undefined)[] = [];
   readonly #writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
-  readonly #payload = new Uint8Array(BFD_HEADER + METADATA_BYTES);
+  readonly #payload: Uint8Array;
   readonly #parsed = new ParsedMetadata();
   readonly #in = new BfdPacket();
   readonly #out = new BfdPacket();
@@ -197,6 +228,7 @@ export class Monitor {
     this.#egress = parts.egress;
     this.#security = parts.security;
     this.#made = new MadePacket(parts);
+    this.#payload = new Uint8Array(Math.max(BFD_HEADER + METADATA_BYTES, ...parts.interfaces.map(({ mtu }) => mtu)));
     this.#report = parts.report;
     for (const path of parts.paths) {
       if (!path.bfd.enabled) continue;
@@ -362,6 +394,11 @@ export class Monitor {
       return this.#reflect(bytes, from, length, source, ports, watched, nowMs) ? OK : DROP_BFD_ECHO;
     }
     if (path.nat.isDynamic && this.#isTaken(path, source)) return DROP_BFD_PEER;
+    if (packet.probe >= 0) return this.#answerProbe(watched, length + UDP_HEADER + IPV4_HEADER, nowMs);
+    if (packet.probeAnswer >= 0) {
+      watched.mtu?.answered(packet.probeAnswer, packet.probeSize, nowMs);
+      return OK;
+    }
     const taken = session.receive(packet, nowMs, source, ports >>> 16);
     if (taken !== OK) return taken;
     if (path.nat.isDynamic)
@@ -415,17 +452,46 @@ export class Monitor {
     watched: Watched,
     nowMs: number,
   ): boolean {
-    if (nowMs - watched.echoesSinceMs >= 1000) {
-      watched.echoesSinceMs = nowMs;
-      watched.echoesLeft = ECHOES_PER_SECOND;
-    }
     const { path } = watched;
-    if (path.nextHop < 0 || watched.echoesLeft-- <= 0) return false;
+    if (path.nextHop < 0 || !watched.mayAnswer(nowMs)) return false;
     const back = (ports << 16) | (ports >>> 16);
     this.#generator.datagram(path.local, destination, back, path.bfd.dscp << 2, TTL, bytes, from, length);
     const { bytes: made, offset, length: frameLength } = this.#generator;
     this.#egress.send(path.interfaceId, path.nextHop, made, offset, frameLength, 0, 0, nowMs);
     return true;
+  }
+
+  /**
+   * Tell the peer that its probe in #in came, as long as it is. What our interface does not take is not answered, though the
+   * device has let it in.
+   */
+  #answerProbe(watched: Watched, size: number, nowMs: number): number {
+    const { path } = watched;
+    if (size > path.interfaceMtu) return DROP_FRAME_TOO_LONG;
+    if (path.nextHop < 0 || !watched.mayAnswer(nowMs)) return DROP_BFD_ECHO;
+    watched.session.fillProbeAnswer(this.#out, this.#in.probe, size);
+    this.#put(watched, nowMs);
+    return OK;
+  }
+
+  /**
+   * An ICMP error, decoded. One that tells what a path takes ends the search for the size of the probe that it quotes; about
+   * any other packet it is a hint, and whoever forwards believes it at once.
+   */
+  heardError(batch: FrameBatch, key: Int32Array, nowMs: number): void {
+    const { bytes } = batch;
+    const quote = this.#key;
+    if (!readQuote(batch, key, quote)) return;
+    const told = mtuTold(bytes, key, quote);
+    const watched = this.#watched[this.#pathFrom(quote)];
+    const search = watched?.mtu ?? null;
+    if (told === 0 || watched === undefined || search === null) return;
+    const checksum = getU16(bytes, quote[AT_L4] + UDP_CHECKSUM);
+    if (isQuoteOfBfd(quote)) {
+      if (watched.probes.includes(checksum))
+        search.tooBig(getU16(bytes, quote[AT_L3] + IPV4_TOTAL_LENGTH), told, nowMs);
+    } else if (told < (search.size || watched.path.interfaceMtu)) search.suspect(told, nowMs);
+    this.#received(watched, nowMs);
   }
 
   /** Do what is due. Returns when there is something to do again, in milliseconds of the same clock. */
@@ -462,7 +528,14 @@ export class Monitor {
       watched.restarts++;
       watched.hasRestarted = true;
     }
-    if ((events & (BFD_EVENT_LOCAL_NAT | BFD_EVENT_PEER_NAT)) !== 0) watched.natChanges++;
+    if ((events & (BFD_EVENT_LOCAL_NAT | BFD_EVENT_PEER_NAT)) !== 0) {
+      watched.natChanges++;
+      watched.mtu?.suspect(0, nowMs);
+    }
+    if ((events & (BFD_EVENT_UP | BFD_EVENT_DOWN)) !== 0) {
+      if (session.state === BFD_UP) watched.mtu?.start(nowMs);
+      else watched.mtu?.stop();
+    }
     if ((events & BFD_EVENT_UP) !== 0) {
       watched.isExempt = !watched.wasUp || watched.hasRestarted;
       watched.wasUp = true;
@@ -471,6 +544,7 @@ export class Monitor {
     }
     if (session.state === BFD_UP) {
       for (let count = quality.echo.poll(nowMs); count > 0; count--) this.#sendEcho(watched, nowMs);
+      if (watched.mtu !== null) this.#probe(watched, watched.mtu, nowMs);
     }
     this.#say(watched, nowMs);
   }
@@ -478,8 +552,9 @@ export class Monitor {
   /** Report the path if anything about it has changed that somebody acts on, or it is time. */
   #say(watched: Watched, nowMs: number): void {
     const report = this.#reportOf(watched, nowMs);
-    const { up, why, quality, restarts, natChanges, clockWindows, hops, peerAt } = report;
-    const said = JSON.stringify([up, why, quality, restarts, natChanges, clockWindows, hops, peerAt]);
+    const { up, why, quality, restarts, natChanges, clockWindows, hops, peerAt, mtu } = report;
+    const beganMs = watched.mtu?.beganMs;
+    const said = JSON.stringify([up, why, quality, restarts, natChanges, clockWindows, hops, peerAt, mtu, beganMs]);
     if (said === watched.said) return;
     watched.said = said;
     this.#report(report);
@@ -505,6 +580,8 @@ export class Monitor {
       natChanges,
       clockWindows: path.learnedWindows,
       hops: path.hops,
+      mtu: watched.mtu?.size ?? 0,
+      mtuAgeMs: nowMs - (watched.mtu?.beganMs ?? Number.NEGATIVE_INFINITY),
       peerAt: path.nat.isDynamic && path.remote !== 0 ? { address: path.remote, port: path.remotePort } : null,
       bfd: {
         state: session.stateName,
@@ -530,13 +607,28 @@ export class Monitor {
     this.#put(watched, nowMs);
   }
 
-  /** Send #out to the peer of the path. */
-  #put(watched: Watched, nowMs: number): void {
+  #probe(watched: Watched, search: MtuSearch, nowMs: number): void {
+    for (let size = search.poll(nowMs); size > 0; size = search.poll(nowMs)) {
+      watched.session.fillProbe(this.#out, search.sent(nowMs), size);
+      this.#put(watched, nowMs, size);
+      const { bytes, offset } = this.#generator;
+      const checksum = getU16(bytes, offset + ETHERNET_HEADER + IPV4_HEADER + UDP_CHECKSUM);
+      watched.probes[watched.probesSent++ % PROBES_KEPT] = checksum;
+    }
+  }
+
+  /** Send #out to the peer of the path, padded so that the IPv4 packet has `size` bytes; 0 = not padded. */
+  #put(watched: Watched, nowMs: number, size = 0): void {
     const { path, session, isPlain } = watched;
     // Passive until the peer was heard (RFC 5880, 6.1).
     if (path.remote === 0) return;
     let length = writeBfd(this.#payload, 0, this.#out);
     if (!isPlain) length += this.#writeMetadata(path, length, nowMs);
+    const padded = size - IPV4_HEADER - UDP_HEADER - this.#security.overhead(path, true);
+    if (padded > length) {
+      this.#payload.fill(0, length, padded);
+      length = padded;
+    }
     const isHeard = !isPlain && session.peerPort !== 0;
     const destination = isHeard ? session.peerAddress : path.remote;
     const port = isPlain ? BFD_PORT_SINGLE_HOP : isHeard ? session.peerPort : BFD_PORT_PEER;
@@ -574,8 +666,9 @@ function discriminatorOf(state: StateReader, path: PeerPath): number {
 }
 
 /** When there is something to do about a path. */
-function dueMsOf({ session, quality }: Watched): number {
-  return Math.min(session.dueMs, session.state === BFD_UP ? quality.echo.dueMs : Number.POSITIVE_INFINITY);
+function dueMsOf({ session, quality, mtu }: Watched): number {
+  if (session.state !== BFD_UP) return session.dueMs;
+  return Math.min(session.dueMs, quality.echo.dueMs, mtu?.dueMs ?? Number.POSITIVE_INFINITY);
 }
 
 function whyOf({ session, up, wasUp }: Watched): string {

@@ -20,6 +20,9 @@ export interface PathReport {
   readonly hops: number;
   /** Where the peer of a path with a dynamic address is; null = its address is configured, or nothing was heard of it. */
   readonly peerAt: { readonly address: number; readonly port: number } | null;
+  /** What the latest round of probes found that the path takes, and how long ago it began, for clocks differ; 0 = nothing. */
+  readonly mtu: number;
+  readonly mtuAgeMs: number;
   readonly bfd: BfdView;
 }
 
@@ -44,6 +47,7 @@ export function writeReport(out: StateWriter, report: PathReport): void {
   for (const value of [quality.lossPercent, quality.latencyMs, quality.jitterMs, quality.mos]) out.f64(value);
   for (const value of [report.restarts, report.natChanges, report.clockWindows]) out.f64(value);
   out.u8(report.hops);
+  for (const value of [report.mtu, report.mtuAgeMs]) out.f64(value);
   out.flag(report.peerAt !== null);
   out.i32(report.peerAt?.address ?? 0);
   out.i32(report.peerAt?.port ?? 0);
@@ -58,6 +62,7 @@ export function readReport(from: StateReader, paths: number): PathReport {
   const [lossPercent, latencyMs, jitterMs, mos] = Array.from({ length: 4 }, () => from.f64());
   const [restarts, natChanges, clockWindows] = Array.from({ length: 3 }, () => from.f64());
   const hops = from.u8();
+  const [mtu, mtuAgeMs] = [from.f64(), from.f64()];
   const isReached = from.flag();
   const [address, port] = [from.i32(), from.i32()];
   const [txIntervalMs, detectionTimeMs] = Array.from({ length: 2 }, () => from.f64());
@@ -74,6 +79,8 @@ export function readReport(from: StateReader, paths: number): PathReport {
     clockWindows,
     hops,
     peerAt: isReached ? { address, port } : null,
+    mtu,
+    mtuAgeMs,
     bfd: { ...bfd, lossFromPeer, lossToPeer },
   };
 }

@@ -1,5 +1,5 @@
-// The monitor's own loop, in its own thread, over ports of its own that see BFD and the ARP answers it needs. It has
-// nothing to do with forwarding: whatever the engine's threads do, control packets are answered and sent on time.
+// The monitor's own loop, in its own thread, over ports of its own that see BFD, the ARP answers it needs, and ICMP
+// errors that tell what a path takes. It has nothing to do with forwarding: whatever the engine's threads do, control packets are answered and sent on time.
 
 import type { Clock } from "../base/clock.ts";
 import type { Egress } from "../engine/egress.ts";
@@ -7,15 +7,15 @@ import type { Resolver } from "../engine/resolver.ts";
 import { FRAME_REFUSED_SHIFT, FrameBatch, type Port, type WakingPort } from "../io/port.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { ANY_MAC, decodeFrame, KEY_ROW_WORDS } from "../wire/flow-key.ts";
-import { OK, PUNT_ARP } from "../wire/verdict.ts";
+import { OK, PUNT_ARP, PUNT_ICMP_ERROR } from "../wire/verdict.ts";
 import type { Monitor } from "./monitor.ts";
 
 /** What the watchman's ports let through: the kernel keeps all other frames away from them. */
 export const WATCHED_FRAMES =
-  "(ip and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (arp and arp[6:2] = 2)";
+  "(ip and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (arp and arp[6:2] = 2) or (icmp[0] = 3 and icmp[1] = 4)";
 /** The same on an IPv6 interface. */
 export const WATCHED_FRAMES_IPV6 =
-  "(ip6 and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (icmp6 and ip6[40] = 136)";
+  "(ip6 and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (icmp6 and (ip6[40] = 136 or ip6[40] = 2))";
 
 const BATCH_FRAMES = 64;
 /** Batches of one port in one go. */
@@ -49,6 +49,7 @@ export function keepWatch(parts: {
       const verdict =
         refused || decodeFrame(batch.view, batch.offset[i], batch.length[i], port, ANY_MAC, 0, key, 0, isIpv6);
       if (verdict === PUNT_ARP) resolver.receive(batch, i, port, Math.floor(nowMs));
+      else if (verdict === PUNT_ICMP_ERROR) monitor.heardError(batch, key, nowMs);
       else dropped(verdict === OK ? monitor.receive(batch, i, key, nowMs) : verdict);
     }
   };

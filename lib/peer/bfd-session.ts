@@ -315,6 +315,26 @@ export class BfdSession {
     out.echoTimeUs = Math.floor(nowUs);
   }
 
+  /** Fill `out` with an MTU probe: `size` is what the packet will have once it is padded. Not in plain mode. */
+  fillProbe(out: BfdPacket, number: number, size: number): void {
+    this.#fillBeside(out, size);
+    out.probe = number;
+  }
+
+  /** Fill `out` with the answer to the peer's MTU probe `number`, which came with `size` bytes. */
+  fillProbeAnswer(out: BfdPacket, number: number, size: number): void {
+    this.#fillBeside(out, size);
+    out.probeAnswer = number;
+  }
+
+  /** A packet that no session takes. One that knows no probes sees the packet before once more, and drops it. */
+  #fillBeside(out: BfdPacket, size: number): void {
+    invariant(this.#identity !== null, "a probe needs metadata");
+    this.#fill(out);
+    this.#describe(this.#identity, out);
+    out.probeSize = size;
+  }
+
   /**
    * A packet of the peer whose digest is right for another time than ours. True when it is fresh all the same: it knows
    * what we have sent in the last seconds, which no packet from before can. Either way the peer is told which of its

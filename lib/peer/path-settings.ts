@@ -20,6 +20,18 @@ export interface BfdSettings {
   readonly dscp: number;
 }
 
+/** Path MTU discovery by probes of one peer path that BFD with metadata watches (protocol sheet 6.5). */
+export interface MtuDiscoverySettings {
+  readonly enabled: boolean;
+  /** How often it is looked whether the path takes more than it did. */
+  readonly intervalMs: number;
+}
+
+export const MTU_DISCOVERY_DEFAULTS: MtuDiscoverySettings = { enabled: true, intervalMs: 600_000 };
+
+/** Who told what a path takes. */
+export type MtuSource = "interface" | "icmp" | "probe";
+
 /** `svr`: with our metadata behind the control packet; `bfd`: bare RFC 5881 packets, for routers that are not Waymark. */
 export type PathMode = "svr" | "bfd";
 

@@ -4,9 +4,13 @@ import { ShardedPortPool } from "../table/port-pool.ts";
 import { BFD_PORT_PEER } from "../wire/bfd.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 import type { InlineMetrics } from "./inline-metrics.ts";
+import { PATH_MTU_MIN } from "./mtu-search.ts";
 import type { NeighborTable } from "./neighbor.ts";
 import {
   type BfdSettings,
+  MTU_DISCOVERY_DEFAULTS,
+  type MtuDiscoverySettings,
+  type MtuSource,
   type NatSettings,
   NO_NAT,
   type PathMode,
@@ -50,6 +54,7 @@ export class PeerPath implements PathView {
   readonly cost: number;
   readonly mode: PathMode;
   readonly bfd: BfdSettings;
+  readonly mtuDiscovery: MtuDiscoverySettings;
   /** The text of `local`: how metadata names our end of the path (attribute 19). */
   readonly pathId: Uint8Array;
   /** Neighbor row of the next hop on the way to `remote`; -1 = not known yet. */
@@ -83,10 +88,21 @@ export class PeerPath implements PathView {
   metrics: InlineMetrics | null = null;
   /** A session and direction, 2 * row + direction, whose packets go to the peer: the last one that the peer's marks came by; -1 = none. */
   metricsBy = -1;
-  /** The largest packet that the path takes, of the interface, or less where that was learned. */
+  // The largest packet that the path takes is the least of three: what the interface takes, what probes found, and what an ICMP
+  // error told after the latest round of probes began. So the later word counts, and without one the interface's.
+  readonly interfaceMtu: number;
+  /** Of probes; 0 = not known. */
+  #mtuProbed = 0;
+  /** Of an ICMP error; 0 = none has told anything. */
+  #mtuTold = 0;
+  #mtuToldMs = Number.NEGATIVE_INFINITY;
   #mtu: number;
-  readonly #interfaceMtu: number;
-  #mtuLearnedMs = Number.NEGATIVE_INFINITY;
+  #mtuSource: MtuSource = "interface";
+  #mtuSinceMs: number | null = null;
+  /** Called when the MTU has changed. */
+  mtuObserver: ((nowMs: number) => void) | null = null;
+  /** The same, and when it is another because the state of another process was taken up. */
+  mtuFollower: (() => void) | null = null;
   /** Live sessions over this path. */
   sessions = 0;
   /** Waypoint ports, as we send them, of sessions whose metadata was asked for, and when; the oldest makes room. */
@@ -107,6 +123,7 @@ export class PeerPath implements PathView {
     cost: number;
     mode: PathMode;
     bfd: BfdSettings;
+    mtuDiscovery?: MtuDiscoverySettings;
     pathId: Uint8Array;
     nextHop: number;
     nat?: NatSettings;
@@ -130,13 +147,14 @@ export class PeerPath implements PathView {
     this.cost = options.cost;
     this.mode = options.mode;
     this.bfd = options.bfd;
+    this.mtuDiscovery = options.mtuDiscovery ?? MTU_DISCOVERY_DEFAULTS;
     this.pathId = options.pathId;
     this.nextHop = options.nextHop;
     this.nat = options.nat ?? NO_NAT;
     this.#ttlPadding = options.ttlPadding ?? 0;
     this.transformsTcp = options.transformsTcp ?? false;
     this.#mtu = options.mtu;
-    this.#interfaceMtu = options.mtu;
+    this.interfaceMtu = options.mtu;
     this.up = !this.nat.isDynamic;
     this.security = options.security;
     const { portPairs, worker, workers } = options;
@@ -168,15 +186,61 @@ export class PeerPath implements PathView {
 
   /** The largest packet that the path is known to take. */
   mtu(nowMs: number): number {
-    if (nowMs - this.#mtuLearnedMs >= MTU_KNOWN_MS) this.#mtu = this.#interfaceMtu;
+    if (this.#mtuTold !== 0 && nowMs - this.#mtuToldMs >= MTU_KNOWN_MS) {
+      this.#mtuTold = 0;
+      this.#settleMtu(nowMs);
+    }
     return this.#mtu;
   }
 
-  /** Something on the path takes no more than `mtu` (RFC 1191). It is forgotten after ten minutes, for it may have changed. */
+  /** The same as it was when somebody last asked. */
+  get leastMtu(): number {
+    return this.#mtu;
+  }
+
+  /** Who told it, and when it became so; null = not since the start. Call behind mtu. */
+  get mtuSource(): MtuSource {
+    return this.#mtuSource;
+  }
+
+  get mtuSinceMs(): number | null {
+    return this.#mtuSinceMs;
+  }
+
+  /**
+   * Something on the path takes no more than `mtu` (RFC 1191). It is forgotten after ten minutes, for it may have changed, and when
+   * probes have looked since.
+   */
   learnMtu(mtu: number, nowMs: number): void {
     if (mtu >= this.mtu(nowMs)) return;
+    this.#mtuTold = mtu;
+    this.#mtuToldMs = nowMs;
+    this.#settleMtu(nowMs);
+  }
+
+  /** What the latest round of probes found, begun at `beganMs`: it holds until the next. 0 = they tell nothing. */
+  probedMtu(mtu: number, beganMs: number, nowMs: number): void {
+    this.#mtuProbed = mtu;
+    if (mtu !== 0 && beganMs > this.#mtuToldMs) this.#mtuTold = 0;
+    this.#settleMtu(nowMs);
+  }
+
+  #settleMtu(nowMs: number): void {
+    const mtu = this.#leastMtu();
+    if (mtu === this.#mtu) return;
     this.#mtu = mtu;
-    this.#mtuLearnedMs = nowMs;
+    this.#mtuSinceMs = nowMs;
+    this.mtuFollower?.();
+    this.mtuObserver?.(nowMs);
+  }
+
+  #leastMtu(): number {
+    const told = this.#mtuTold === 0 ? this.interfaceMtu : this.#mtuTold;
+    const probed = this.#mtuProbed === 0 ? this.interfaceMtu : Math.min(this.#mtuProbed, this.interfaceMtu);
+    const mtu = Math.min(told, probed);
+    const isTold = this.#mtuTold !== 0 && told <= probed;
+    this.#mtuSource = isTold ? "icmp" : this.#mtuProbed !== 0 ? "probe" : "interface";
+    return mtu;
   }
 
   /** What is added to the TTL of sessions' packets to the peer (protocol sheet 8). */
@@ -243,6 +307,8 @@ export class PeerPath implements PathView {
     for (const value of [lossPercent, latencyMs, jitterMs, mos]) out.f64(value);
     for (const value of [this.givingBackUntilMs, this.clockSkewMs, this.skewedAtMs]) out.f64(value);
     out.f64(this.sinceMs ?? Number.NaN);
+    for (const value of [this.#mtuProbed, this.#mtuTold, this.#mtuToldMs]) out.f64(value);
+    out.f64(this.#mtuSinceMs ?? Number.NaN);
     out.i32(this.#askedNext);
     out.words(this.#asked, 0, ASKED_MAX);
     out.doubles(this.#askedMs);
@@ -261,11 +327,24 @@ export class PeerPath implements PathView {
     this.skewedAtMs = from.f64();
     const sinceMs = from.f64();
     this.sinceMs = Number.isNaN(sinceMs) ? null : sinceMs;
+    this.#restoreMtu(from);
     this.#askedNext = from.row(ASKED_MAX, "place");
     from.words(this.#asked, 0, ASKED_MAX);
     from.doubles(this.#askedMs, "sessions asked for");
     this.tcpPorts.restore(from);
     this.udpPorts.restore(from);
+  }
+
+  #restoreMtu(from: StateReader): void {
+    const [probed, told, toldMs, sinceMs] = Array.from({ length: 4 }, () => from.f64());
+    const isSize = (mtu: number) => mtu === 0 || (mtu >= PATH_MTU_MIN && mtu <= 0xffff);
+    if (!isSize(probed) || !isSize(told)) throw new StateError("a path takes packets of no size that it could");
+    this.#mtuProbed = probed;
+    this.#mtuTold = told;
+    this.#mtuToldMs = toldMs;
+    this.#mtu = this.#leastMtu();
+    this.#mtuSinceMs = Number.isNaN(sinceMs) ? null : sinceMs;
+    this.mtuFollower?.();
   }
 
   /** True when one more control message may be answered in this second. */

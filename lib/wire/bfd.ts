@@ -18,6 +18,8 @@ import {
   ATTRIBUTE_NODE,
   ATTRIBUTE_OBSERVED_ADDRESS,
   ATTRIBUTE_OWN_ADDRESS,
+  ATTRIBUTE_PROBE,
+  ATTRIBUTE_PROBE_ANSWER,
   ATTRIBUTE_PROBE_SIZE,
   ATTRIBUTE_ROUTER_NAME,
   ATTRIBUTE_RX_COUNT,
@@ -190,6 +192,10 @@ export class BfdPacket {
   echoTimeUs = -1;
   /** Length that an MTU probe, or the answer to one, speaks of; 0 = neither. */
   probeSize = 0;
+  /** The number of an MTU probe; -1 = it is none. Neither a probe nor an answer is for the session. */
+  probe = -1;
+  /** The number of the probe that this answers; -1 = none. */
+  probeAnswer = -1;
 
   clearMetadata(): void {
     this.hasMetadata = false;
@@ -205,6 +211,8 @@ export class BfdPacket {
     this.observedPort = 0;
     this.echoTimeUs = -1;
     this.probeSize = 0;
+    this.probe = -1;
+    this.probeAnswer = -1;
   }
 }
 
@@ -257,8 +265,12 @@ export function readBfdMetadata(bytes: Uint8Array, parsed: ParsedMetadata, out: 
   }
   const echo = parsed.offsetOf(ATTRIBUTE_ECHO_TIME);
   if (echo >= 0) out.echoTimeUs = getU32(bytes, echo) * 0x1_0000_0000 + getU32(bytes, echo + 4);
-  const probe = parsed.offsetOf(ATTRIBUTE_PROBE_SIZE);
-  if (probe >= 0) out.probeSize = getU16(bytes, probe);
+  const size = parsed.offsetOf(ATTRIBUTE_PROBE_SIZE);
+  if (size >= 0) out.probeSize = getU16(bytes, size);
+  const probe = parsed.offsetOf(ATTRIBUTE_PROBE);
+  if (probe >= 0) out.probe = getU32(bytes, probe);
+  const answer = parsed.offsetOf(ATTRIBUTE_PROBE_ANSWER);
+  if (answer >= 0) out.probeAnswer = getU32(bytes, answer);
   return OK;
 }
 
@@ -330,4 +342,6 @@ export function addBfdAttributes(writer: MetadataWriter, packet: BfdPacket): voi
   if (packet.echoTimeUs >= 0) writer.u64(ATTRIBUTE_ECHO_TIME, packet.echoTimeUs);
   if (packet.probeSize > 0) writer.u16(ATTRIBUTE_PROBE_SIZE, packet.probeSize);
   if (packet.rxCount >= 0) writer.u32(ATTRIBUTE_RX_COUNT, packet.rxCount);
+  if (packet.probe >= 0) writer.u32(ATTRIBUTE_PROBE, packet.probe);
+  if (packet.probeAnswer >= 0) writer.u32(ATTRIBUTE_PROBE_ANSWER, packet.probeAnswer);
 }

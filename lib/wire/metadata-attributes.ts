@@ -63,9 +63,14 @@ export const ATTRIBUTE_TX_SEQUENCE = 0x8105;
 /** The highest transmit sequence number that the sender had from the receiver. */
 export const ATTRIBUTE_RX_SEQUENCE = 0x8106;
 export const ATTRIBUTE_ECHO_TIME = 0x8107;
+/** Of an MTU probe how long it is, of an answer how long what came was: the IPv4 packet, header and all. */
 export const ATTRIBUTE_PROBE_SIZE = 0x8108;
 /** How many packets the sender had from the receiver: the highest sequence number alone does not tell what was lost before it. */
 export const ATTRIBUTE_RX_COUNT = 0x8109;
+/** An MTU probe, and its number. */
+export const ATTRIBUTE_PROBE = 0x810a;
+/** The answer to the MTU probe of this number. */
+export const ATTRIBUTE_PROBE_ANSWER = 0x810b;
 
 // Reasons of ATTRIBUTE_CONTROL (protocol sheet 3.4).
 export const CONTROL_KEEP_ALIVE = 1;
@@ -430,6 +435,8 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_ECHO_TIME, "echo-time", "payload", u64),
   row(ATTRIBUTE_PROBE_SIZE, "probe-size", "payload", u16),
   row(ATTRIBUTE_RX_COUNT, "rx-count", "payload", u32),
+  row(ATTRIBUTE_PROBE, "probe", "payload", u32),
+  row(ATTRIBUTE_PROBE_ANSWER, "probe-answer", "payload", u32),
 ];
 
 /** The row for a type whose value has this length: the length tells the two of number 46 apart. */

@@ -174,6 +174,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
             udpTransform: "off",
             ttlPadding: 0,
             bfd: BFD,
+            mtuDiscovery: { enabled: true, intervalMs: 600_000 },
           },
         ],
       },
@@ -268,6 +269,13 @@ test("A route to a target alone gets the interface that has the target on-link",
 const PATH = "{ interface: wan0, address: 198.18.0.2 }";
 /** GOOD whose only path has `keys` too. */
 const path = (keys: string) => change(PATH, PATH.replace(" }", `, ${keys} }`));
+
+test("A path's path-mtu-discovery goes before the router's, key by key, and that before the defaults", (t) => {
+  const text = `${path("path-mtu-discovery: { enabled: false }")}bfd: {}\npath-mtu-discovery: { interval: 60s }\n`;
+  t.deepEqual(good(t, text).peers[0].paths[0].mtuDiscovery, { enabled: false, intervalMs: 60_000 });
+  const other = `${path("path-mtu-discovery: { interval: 1s }")}bfd: {}\npath-mtu-discovery: { enabled: false }\n`;
+  t.deepEqual(good(t, other).peers[0].paths[0].mtuDiscovery, { enabled: false, intervalMs: 1000 });
+});
 
 test("A path's bfd keys go before the router's, and those before the defaults", (t) => {
   const text = `${change(
@@ -852,6 +860,22 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     "w.yaml:22:71  peers[0].paths[0].bfd.link-test-length  warning: link-test-length changes nothing under mode: bfd  remove it",
   ],
   [
+    "path MTU discovery out of bounds",
+    `${GOOD}bfd: {}\npath-mtu-discovery: { enabled: 1, interval: 86401s }\n`,
+    "w.yaml:24:32  path-mtu-discovery.enabled  the number 1 where true or false belongs  write enabled: false",
+    "w.yaml:24:45  path-mtu-discovery.interval  86401s is out of bounds  write a duration from 1000ms to 86400000ms",
+  ],
+  [
+    "probes toward a router that answers none",
+    path("mode: bfd, bfd: {}, path-mtu-discovery: {}"),
+    "w.yaml:22:73  peers[0].paths[0].path-mtu-discovery  warning: path-mtu-discovery changes nothing under mode: bfd  remove it",
+  ],
+  [
+    "probes on a path that nobody watches",
+    path("path-mtu-discovery: { interval: 60s }"),
+    "w.yaml:22:53  peers[0].paths[0].path-mtu-discovery  warning: path-mtu-discovery changes nothing without bfd  remove it",
+  ],
+  [
     "more workers than there are shards",
     `${GOOD}workers: 65\n`,
     "w.yaml:23:10  workers  65 is out of bounds  write a whole number from 1 to 64",
@@ -1158,7 +1182,7 @@ test("The reference names every key, and every capacity with its default and bou
     .replace("name: app", "name: app\n    zz: 1")
     .replace("{ service: app", "{ zz: 1, service: app")
     .replace("name: east", "name: east\n    zz: 1")
-    .replace("paths: [{", "paths: [{ zz: 1, bfd: { zz: 1 },");
+    .replace("paths: [{", "paths: [{ zz: 1, bfd: { zz: 1 }, path-mtu-discovery: { zz: 1 },");
   const { problems } = parseConfig(
     `${probe}zz: 1\nservice-policies: [{ zz: 1, name: p, vectors: [{ zz: 1, name: a, priority: 1 }] }]\nservice-classes: [{ zz: 1, name: c, dscp: 1 }]\ncontrol: { zz: 1 }\nlog: { zz: 1 }\nsessions: { zz: 1 }\nlimits: { zz: 1 }\nsecurity-policies: [{ zz: 1 }]\n`,
     "w.yaml",

@@ -82,6 +82,7 @@ south  wan0       198.18.0.3  up     -         -     -
           why: "not monitored",
           sinceMs: null,
           quality: { lossPercent: null, latencyMs: null, jitterMs: null, mos: null },
+          mtu: { bytes: 1500, source: "interface", sinceMs: null },
           sessions: 7,
           waypointPairs: { inUse: 7, capacity: 50_000 },
           bfd: null,
@@ -97,15 +98,16 @@ south  wan0       198.18.0.3  up     -         -     -
           why: "no packet for 3s",
           sinceMs: 65_000,
           quality: { lossPercent: 0.5, latencyMs: 12.3456, jitterMs: 0, mos: 4.38 },
+          mtu: { bytes: 1400, source: "probe", sinceMs: 65_000 },
           sessions: 12,
           waypointPairs: { inUse: 12, capacity: 50_000 },
           bfd: null,
         },
       ],
     }),
-    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               SINCE  LOSS  LATENCY  JITTER  MOS   SESSIONS  WAYPOINT-PAIRS
-east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -      -     -        -       -            7  7/50000
-east  wan1       198.18.1.1  198.18.1.2  mpls      20  down   no packet for 3s  1m05s  0.5%  12.35ms  0ms     4.38        12  12/50000
+    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               SINCE  LOSS  LATENCY  JITTER  MOS   MTU                  SESSIONS  WAYPOINT-PAIRS
+east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -      -     -        -       -     1500 (interface)            7  7/50000
+east  wan1       198.18.1.1  198.18.1.2  mpls      20  down   no packet for 3s  1m05s  0.5%  12.35ms  0ms     4.38  1400 (probe, 1m05s)        12  12/50000
 `,
   );
   t.is(

@@ -238,6 +238,33 @@ test("paths that are watched stay up, at both ends, and no peer sees that a rout
   talk(t, net, () => takeOver(net, "west"));
 });
 
+test("what probes and ICMP errors told of paths is known, and nothing is said of it again", (t) => {
+  const net = twoPaths({ extra: "bfd: { hold-down: 0s }\n" });
+  const { world } = net;
+  net.wan.tamper = (frame) => (frame.length > 14 + 1387 ? [] : [{ frame }]);
+  t.true(world.runUntil(() => net.west.sessions.paths[0].mtu(world.clock.nowMs()) === 1387, 10_000));
+  net.west.sessions.paths[1].learnMtu(1300, world.clock.nowMs());
+  const known = () => {
+    const { paths } = world.routers.get("west")!.sessions;
+    return paths.map((path) => [path.mtu(world.clock.nowMs()), path.mtuSource, path.mtuSinceMs]);
+  };
+  const before = known();
+  const events = net.west.events.list(0).map(({ kind }) => kind);
+  takeOver(net, "west");
+  t.deepEqual(known(), before);
+  const { length } = net.wan.seen;
+  world.run(1900);
+  t.deepEqual(known(), before);
+  t.deepEqual(
+    net.west.events.list(0).map(({ kind }) => kind),
+    events,
+  );
+  t.true(
+    net.wan.seen.slice(length).every(({ frame }) => frame.length <= 14 + 1387),
+    "no round anew",
+  );
+});
+
 test("a peer behind a NAT is still where its BFD came from: what a host begins goes there at once", (t) => {
   const net = behindNat(SIGNED);
   net.world.run(1000);

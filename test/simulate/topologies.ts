@@ -17,7 +17,7 @@ export interface Limits {
   others?: string;
 }
 
-interface RouterText {
+export interface RouterText {
   name: string;
   lan?: { address: string; tenant?: string; mtu?: number; gateway?: string };
   /** wan interface name → [own address, peer name, peer address]. */

@@ -17,8 +17,8 @@ const { OK } = verdict;
 /** Up, diagnostic 3, Poll and C; multiplier 5; 50 ms, 100 ms, 1 s. Written by hand from the figure. */
 const CONTROL = "23e80518 01020304 f5060708 0000c350 000186a0 000f4240";
 
-/** What the metadata of `everything` is, by hand: base header, then nine attributes, all in the payload section. */
-const METADATA = `4c48dbc6 ddf6670c 100c0058
+/** What the metadata of `everything` is, by hand: base header, then eleven attributes, all in the payload section. */
+const METADATA = `4c48dbc6 ddf6670c 100c0068
   8101 0004 65617374
   8102 000c 00000002 fedcba9876543210
   8103 0007 04 c0a80001 0500
@@ -27,7 +27,9 @@ const METADATA = `4c48dbc6 ddf6670c 100c0058
   8106 0004 00000005
   8107 0008 0000000207d12345
   8108 0002 05dc
-  8109 0004 00000004`;
+  8109 0004 00000004
+  810a 0004 fffffffe
+  810b 0004 00000007`;
 
 function everything(): bfd.BfdPacket {
   return Object.assign(new BfdPacket(), {
@@ -36,7 +38,8 @@ function everything(): bfd.BfdPacket {
     ...{ desiredMinTxUs: 50_000, requiredMinRxUs: 100_000, requiredMinEchoRxUs: 1_000_000 },
     ...{ hasMetadata: true, routerName: "east", nodeId: 2, bootId: 0xfedcba9876543210n },
     ...{ ownAddress: 0xc0a80001 | 0, ownPort: 1280, observedAddress: 0xcb007109 | 0, observedPort: 40_000 },
-    ...{ txSequence: 0xffffffff, rxSequence: 5, rxCount: 4, echoTimeUs: 0x207d12345, probeSize: 1500 },
+    ...{ txSequence: 0xffffffff, rxSequence: 5, rxCount: 4, echoTimeUs: 0x207d12345 },
+    ...{ probeSize: 1500, probe: 0xfffffffe, probeAnswer: 7 },
   });
 }
 

@@ -275,6 +275,8 @@ test("every attribute of the table is encoded and decoded back, and described un
     [attributes.ATTRIBUTE_RX_SEQUENCE]: [0],
     [attributes.ATTRIBUTE_ECHO_TIME]: [0x0123456789abcdefn],
     [attributes.ATTRIBUTE_PROBE_SIZE]: [1500],
+    [attributes.ATTRIBUTE_PROBE]: [0xfffffffe],
+    [attributes.ATTRIBUTE_PROBE_ANSWER]: [7],
     [attributes.ATTRIBUTE_RX_COUNT]: [17],
   };
   const writer = new MetadataWriter(new Uint8Array(4096));

@@ -1,0 +1,192 @@
+// Two kernel routers between ours, with a link between them that takes less than Ethernet does and routers that say nothing of it:
+// what is too large vanishes.
+//
+//   client ── west ══ near ══ narrow link ══ beyond ══ east ── server
+
+import { execFileSync } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { CountersAnswer } from "../../lib/control/show.ts";
+import { type Lab, type LabOptions, openLab, SERVER } from "./lab.ts";
+import { labTest } from "./lab-test.ts";
+import { bfdText, eventsOf, FAST, pathsOf, pathsUp, shown, until } from "./watched.ts";
+
+const NEAR = "wire1";
+const BEYOND = "beyond";
+/** Made by the routers themselves, so it leaves by their output. */
+const SILENT = `table ip silent {
+  chain out { type filter hook output priority 0; icmp type destination-unreachable icmp code 4 drop; }
+}`;
+
+const ip = (words: string) => execFileSync("ip", words.split(" "));
+
+/** The link between the kernel's routers. */
+function setLink(lab: Lab, mtu: number): void {
+  ip(`-n ${lab.namespace(NEAR)} link set m0 mtu ${mtu}`);
+  ip(`-n ${lab.namespace(BEYOND)} link set m1 mtu ${mtu}`);
+}
+
+/** A lab with the wire's bridge made two routers. */
+async function opened(mtu: number, options: LabOptions, isSilent = true): Promise<Lab> {
+  const lab = await openLab("two-routers", { extra: bfdText(FAST), ...options });
+  const [near, beyond] = [NEAR, BEYOND].map((node) => lab.namespace(node));
+  const [{ addresses }] = lab.wires;
+  ip(`netns add ${beyond}`);
+  ip(`-n ${near} link del bridge`);
+  ip(`-n ${near} link set right netns ${beyond}`);
+  ip(`-n ${near} link add m0 type veth peer name m1 netns ${beyond}`);
+  for (const [at, inner, outer, own, ours, theirs] of [
+    [near, "m0", "left", "198.18.0.253", addresses[0], addresses[1]],
+    [beyond, "m1", "right", "198.18.0.254", addresses[1], addresses[0]],
+  ]) {
+    for (const words of [
+      "link set lo up",
+      `link set ${inner} up`,
+      `link set ${outer} up`,
+      `address add ${own}/32 dev ${outer}`,
+      `route add ${ours}/32 dev ${outer}`,
+    ])
+      ip(`-n ${at} ${words}`);
+    ip(`-n ${at} route add ${theirs}/32 dev ${inner}`);
+  }
+  const silence = isSilent ? [`nft -f - <<'END'\n${SILENT}\nEND`] : [];
+  for (const [node, device, inner] of [
+    [NEAR, "left", "m0"],
+    [BEYOND, "right", "m1"],
+  ]) {
+    const settings = [`${device}/proxy_arp`, `${inner}/proxy_arp`].map(
+      (file) => `echo 1 > /proc/sys/net/ipv4/conf/${file}`,
+    );
+    const script = ["echo 1 > /proc/sys/net/ipv4/ip_forward", ...settings, ...silence].join("\n");
+    const { code, stderr } = await lab.run(node, "sh", "-ec", script);
+    if (code !== 0) throw new Error(stderr);
+  }
+  setLink(lab, mtu);
+  if (options.protection !== undefined) await lab.waymark("west", "keys", "generate", "--file", "keys");
+  await lab.startRouters();
+  await pathsUp(lab);
+  return lab;
+}
+
+/** Both routers say that the path takes so much, and that probes told so. */
+async function known(lab: Lab, mtu: number): Promise<void> {
+  await until(`probes have found ${mtu}`, async () => {
+    const paths = await Promise.all(lab.routers.map(({ name }) => pathsOf(lab, name)));
+    const isKnown = paths.flat().every(({ mtu: { bytes, source } }) => bytes === mtu && source === "probe");
+    return isKnown ? undefined : JSON.stringify(paths.flat().map((path) => path.mtu));
+  });
+}
+
+/** The client downloads so many pieces of 20,000 bytes, 50 a second. What was sent, what came, and the longest pause in it. */
+async function download(lab: Lab, pieces: number): Promise<{ sent: string; got: string; stallMs: number }> {
+  const serve = `import hashlib, os, socket, time
+s = socket.create_server(("0.0.0.0", 9002))
+print("ready", flush=True)
+c, _ = s.accept()
+h = hashlib.sha256()
+for n in range(${pieces}):
+    data = os.urandom(20000)
+    h.update(data)
+    c.sendall(data)
+    time.sleep(0.02)
+c.close()
+print(h.hexdigest(), flush=True)
+`;
+  const fetch = `import hashlib, socket, time
+s = socket.create_connection(("${SERVER}", 9002), 10)
+h, last, stall = hashlib.sha256(), time.monotonic(), 0
+while True:
+    data = s.recv(65536)
+    now = time.monotonic()
+    stall, last = max(stall, now - last), now
+    if not data: break
+    h.update(data)
+print(h.hexdigest(), round(stall * 1000))
+`;
+  const server = lab.spawn("server", "python3", ["-c", serve], { stdio: ["ignore", "pipe", "inherit"] });
+  let said = "";
+  server.stdout!.setEncoding("utf8").on("data", (text: string) => (said += text));
+  for (let n = 0; n < 500 && !said.includes("ready"); n++) await sleep(20);
+  const { stdout, stderr } = await lab.run("client", "python3", "-c", fetch);
+  if (stderr !== "") throw new Error(stderr);
+  for (let n = 0; n < 500 && !/\w{64}/.test(said); n++) await sleep(20);
+  const [got, stallMs] = stdout.trim().split(" ");
+  return { sent: said.trim().split("\n").at(-1)!, got, stallMs: Number(stallMs) };
+}
+
+for (const [kind, options, put] of [
+  ["in clear", {}, 0],
+  ["signed and encrypted", { protection: { sign: "every-packet", adaptive: false } }, 48],
+] as const) {
+  labTest(
+    `packets ${kind}: what a path takes is found where nobody says it; downloads and tracepath fit it`,
+    async (t) => {
+      t.timeout(90_000);
+      const lab = await opened(1387, options);
+      try {
+        await known(lab, 1387);
+        const { sent, got, stallMs } = await download(lab, 100);
+        t.is(got, sent);
+        t.log(`longest pause ${stallMs} ms`);
+        t.true(stallMs < 1000);
+        const path = await lab.run("client", "tracepath", "-n", SERVER);
+        t.regex(path.stdout, new RegExp(`Resume: pmtu ${1387 - put} `), path.stdout);
+      } finally {
+        await lab.close();
+      }
+    },
+  );
+}
+
+labTest(
+  "a link becomes narrower in the midst of a download, and nobody says so: it goes on within seconds",
+  async (t) => {
+    t.timeout(90_000);
+    const lab = await opened(1500, {});
+    try {
+      await known(lab, 1500);
+      const downloading = download(lab, 600);
+      await sleep(2000);
+      setLink(lab, 1387);
+      const { sent, got, stallMs } = await downloading;
+      t.is(got, sent);
+      t.log(`longest pause ${stallMs} ms`);
+      // Found within 5 s; then the sender's own timer, which has doubled meanwhile.
+      t.true(stallMs < 12_000);
+      await known(lab, 1387);
+      for (const { name } of lab.routers) {
+        const events = await eventsOf(lab, name);
+        t.deepEqual(
+          events.filter(({ kind }) => kind === "path-mtu").map(({ why }) => why),
+          ["packets of up to 1387 bytes, as probes found"],
+        );
+        t.false(events.some(({ kind }) => kind === "path-down"));
+      }
+    } finally {
+      await lab.close();
+    }
+  },
+);
+
+labTest("the same where it is said: at once, and probes agree", async (t) => {
+  t.timeout(90_000);
+  const lab = await opened(1500, {}, false);
+  try {
+    await known(lab, 1500);
+    const downloading = download(lab, 300);
+    await sleep(1000);
+    setLink(lab, 1387);
+    const { sent, got, stallMs } = await downloading;
+    t.is(got, sent);
+    t.log(`longest pause ${stallMs} ms`);
+    t.true(stallMs < 2000);
+    await known(lab, 1387);
+    for (const { name } of lab.routers) {
+      const counters = await shown<CountersAnswer>(lab, name, "counters");
+      t.is(counters["drop.icmp-error"], 0);
+    }
+    const [latest] = (await eventsOf(lab, "east")).filter(({ kind }) => kind === "path-mtu");
+    t.regex(latest.why, /1387 bytes/);
+  } finally {
+    await lab.close();
+  }
+});
