@@ -14,7 +14,7 @@ type Family = 4 | 6;
 
 const CLIENT_6 = "2001:db8:1::2";
 const SERVER_6 = "2001:db8:2::2";
-const FILE_BYTES = 20 << 20;
+const FILE_BYTES = 8 << 20;
 const KERNEL_6 = `for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > "$file"; done
 for file in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 1 > "$file"; done
 for file in /proc/sys/net/ipv6/conf/*/accept_ra; do echo 0 > "$file"; done`;
