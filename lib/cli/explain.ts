@@ -5,7 +5,7 @@ import { type PacketDescription, parsePacket } from "../control/packet-text.ts";
 import { type Context, loadConfig, requireInterface } from "./context.ts";
 
 const EXAMPLES = `
-PACKET is 'tcp|udp ADDRESS:PORT > ADDRESS:PORT' or 'icmp ADDRESS > ADDRESS'; behind a tcp packet may stand
+PACKET is 'tcp|udp ADDRESS:PORT > ADDRESS:PORT' (of IPv6 [ADDRESS]:PORT) or 'icmp ADDRESS > ADDRESS'; behind a tcp packet may stand
 flags (syn ack fin rst psh urg), without them it is a SYN. Nothing is sent, and no running router is asked.
 
 Examples:

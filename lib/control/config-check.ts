@@ -243,6 +243,10 @@ function checkServices(draft: Draft, source: ConfigSource): void {
     }
     for (const [at, prefix] of service.addresses.entries()) {
       const key = formatPrefix(prefix);
+      if (isName(prefix.address) !== isName(service.addresses[0].address)) {
+        const message = `${key} is not of the family of the service's first prefix`;
+        source.error([...path, "addresses", at], message, "write a second service for it");
+      }
       const rivals = earlier.get(key) ?? [];
       if (rivals.includes(service)) source.error([...path, "addresses", at], `${key} stands here twice`, "remove one");
       const rival = rivals.find((other) => other.name !== service.name && servicesTie(other, service));
@@ -343,13 +347,20 @@ function checkLocalRoute(
   path: Path,
   source: ConfigSource,
 ): void {
-  if (route.gateway !== null) {
+  const service = find(draft.services, route.service);
+  const first = service?.addresses[0];
+  if (first !== undefined && route.target !== null && isName(route.target.address) !== isName(first.address)) {
+    const message = `${formatAddress(route.target.address)} is not of the family of service ${route.service}`;
+    source.error([...path, "target"], message, "a packet keeps its family: write a target of that one");
+  } else if (first !== undefined && out.addresses.length > 0 && isName(first.address) !== isIpv6(out)) {
+    const message = `${out.name} is not of the family of service ${route.service}`;
+    source.error([...path, "interface"], message, "name the interface that has its family");
+  } else if (route.gateway !== null) {
     checkNextHop(draft, out, route.gateway, [...path, "gateway"], source);
   } else if (route.target !== null && !isOnLink(out, route.target.address) && out.gateway === null) {
     const message = `${formatAddress(route.target.address)} is not on-link on ${out.name}, which has no gateway`;
     source.error([...path, "target"], message, `add gateway: ADDRESS here or to interface ${out.name}`);
   } else if (route.target === null && out.gateway === null) {
-    const service = find(draft.services, route.service);
     const onLink = (prefix: Prefix) => out.addresses.some((own) => prefixesOverlap(prefix, own));
     if (service !== null && service.addresses.length > 0 && !service.addresses.some(onLink)) {
       const message = `no address of service ${service.name} is on-link on ${out.name}, which has no gateway`;
@@ -371,7 +382,10 @@ function checkPeers(draft: Draft, source: ConfigSource): void {
       if (peerPath.address === null) continue; // config-paths.ts
       const address = formatAddress(peerPath.address);
       const out = find(draft.interfaces, peerPath.interface);
-      if (out !== null && !isOnLink(out, peerPath.address) && out.gateway === null) {
+      if (out !== null && out.addresses.length > 0 && isName(peerPath.address) !== isIpv6(out)) {
+        const message = `${address} is not of the family of interface ${out.name}`;
+        source.error([...path, "address"], message, "name the interface that has its family, or mend the address");
+      } else if (out !== null && !isOnLink(out, peerPath.address) && out.gateway === null) {
         const message = `${address} is not on-link on ${out.name}, which has no gateway`;
         source.error(
           [...path, "address"],

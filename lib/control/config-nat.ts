@@ -62,6 +62,8 @@ function checkIngress(draft: Draft, source: ConfigSource): void {
       source.error(path, message, "write workers: 1", "key");
     }
     if (!checkFamily(item.sourceNatPool, path, source)) continue;
+    if (item.addresses.some(({ address }) => isName(address)))
+      source.error(path, "source NAT is for IPv4", `remove it: ${item.name} has IPv6`, "key");
     for (const [at, prefix] of item.sourceNatPool.entries()) {
       if (item.sourceNatPool.some((other, n) => n < at && prefixesOverlap(other, prefix)))
         source.error([...path, at], `${formatPrefix(prefix)} stands here twice`, "remove one");

@@ -26,7 +26,7 @@ import {
   verdictName,
   verdictSentence,
 } from "../wire/verdict.ts";
-import { formatSocket } from "./address-text.ts";
+import { formatAddress, formatSocket } from "./address-text.ts";
 import { pathText } from "./names.ts";
 import type { PacketDescription } from "./packet-text.ts";
 import type { Router } from "./router-parts.ts";
@@ -54,7 +54,7 @@ export function explain(
   const before = router.counters.publish(true);
 
   const frame = writePacket(packet, router.ports[row].info().mac);
-  steps.push({ step: "receive", outcome: interfaceName, reason: printFrame(frame, 0, frame.length) });
+  steps.push({ step: "receive", outcome: interfaceName, reason: printFrame(frame, 0, frame.length, formatAddress) });
   router.slow.leads.observer = (step, verdict, classification, session) => {
     if (step === "open") tellOpening(router, steps, verdict, classification, session);
   };
@@ -65,7 +65,7 @@ export function explain(
   let answers = 0;
   memory.forEach((port, at) => {
     for (const sent of port.sent()) {
-      const line = printFrame(sent, 0, sent.length);
+      const line = printFrame(sent, 0, sent.length, formatAddress);
       if (line.startsWith("arp ")) continue;
       left++;
       const answer = at === row;

@@ -192,7 +192,7 @@ function dropSample(router: Router, reason: number): DropsAnswer["drops"][number
   return {
     agoMs: router.clock.nowMs() - sample.atMs,
     interface: at,
-    packet: printFrame(frame, 0, length),
+    packet: printFrame(frame, 0, length, formatAddress),
     length,
     bytes: Buffer.from(bytes).toString("hex"),
     explain: described === null ? null : `--rx ${at} --packet '${described}'`,

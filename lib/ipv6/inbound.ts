@@ -72,6 +72,7 @@ import {
   DROP_UDP_UNCHECKED,
   OK,
 } from "../wire/verdict.ts";
+import { LABEL_MAY_BE_CUT } from "./flow-label.ts";
 import { icmpOf, restOf } from "./icmp-codes.ts";
 import { echoToIcmp } from "./icmp-echo.ts";
 
@@ -94,14 +95,17 @@ export class Inbound {
   readonly #book: AddressBook;
   readonly #walk = new HeaderWalk();
   readonly #quoted = new HeaderWalk();
+  /** Whoever sends here is a router that marks what may be cut. */
+  readonly #isFabric: boolean;
   /** Where the frame is after `translate` returned OK. */
   offset = 0;
   length = 0;
   /** Its flag column. */
   flags = 0;
 
-  constructor(book: AddressBook) {
+  constructor(book: AddressBook, isFabric = false) {
     this.#book = book;
+    this.#isFabric = isFabric;
   }
 
   /** Translate the frame bytes[at..at+length) with these flags. Returns OK, or a drop reason with the frame as it was. */
@@ -156,7 +160,9 @@ export class Inbound {
     const ttl = bytes[l3 + IPV6_HOP_LIMIT];
     // The low 16 bits of the flow label: as good as any identification for a packet that is never cut (RFC 6864).
     const identification = isPiece ? walk.identification : head & 0xffff;
-    const flagsAndOffset = isPiece ? (moreFragments ? MORE_FRAGMENTS : 0) | fragmentOffset : DONT_FRAGMENT;
+    const mayBeCut = this.#isFabric && (head & LABEL_MAY_BE_CUT) !== 0;
+    const whole = mayBeCut ? 0 : DONT_FRAGMENT;
+    const flagsAndOffset = isPiece ? (moreFragments ? MORE_FRAGMENTS : 0) | fragmentOffset : whole;
     moveMacs(bytes, at, to);
     setU16(bytes, to + ETHERNET_TYPE, ETHERTYPE_IPV4);
     writeIpv4(

@@ -35,10 +35,11 @@ export class Ipv6Port implements Port {
   readonly #slot: number;
   readonly #info: PortInfo;
 
-  constructor(beneath: Port, book: AddressBook) {
+  /** `isFabric`: peers are behind it, who mark what may be cut. */
+  constructor(beneath: Port, book: AddressBook, isFabric = false) {
     this.#beneath = beneath;
     if (beneath.framesMax !== undefined) this.framesMax = beneath.framesMax;
-    this.#inbound = new Inbound(book);
+    this.#inbound = new Inbound(book, isFabric);
     this.#outbound = new Outbound(book);
     const { mtu } = beneath.info();
     this.#info = { ...beneath.info(), mtu: mtu - HEADER_GROWTH };

@@ -28,6 +28,7 @@ import {
 } from "../wire/flow-key.ts";
 import { ICMP_ECHO, ICMP_HEADER, ICMP_REST } from "../wire/icmp.ts";
 import {
+  DONT_FRAGMENT,
   IPV4_FLAGS,
   IPV4_HEADER,
   IPV4_IDENTIFICATION,
@@ -54,6 +55,7 @@ import {
   PROTOCOL_ICMPV6,
   writeIpv6,
 } from "../wire/ipv6.ts";
+import { LABEL_MAY_BE_CUT } from "./flow-label.ts";
 import { icmpv6Of, restOfV6 } from "./icmp-codes.ts";
 import { echoToIcmpv6 } from "./icmp-echo.ts";
 
@@ -116,7 +118,7 @@ export class Outbound {
       out,
       toL3,
       bytes[l3 + IPV4_TOS],
-      isPiece ? 0 : identification,
+      isPiece ? 0 : identification | ((field & DONT_FRAGMENT) === 0 ? LABEL_MAY_BE_CUT : 0),
       end - l4 + headers,
       isPiece ? FRAGMENT : next,
       bytes[l3 + IPV4_TTL],

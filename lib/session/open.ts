@@ -13,7 +13,7 @@ import { KEY_STRIDE } from "../crypto/packet-crypto.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
-import { addressBook } from "../table/address-book.ts";
+import { addressBook, isName } from "../table/address-book.ts";
 import type { DuplicateTable } from "../table/duplicate-table.ts";
 import {
   DSCP_SHIFT,
@@ -380,6 +380,9 @@ export class Sessions {
         if (route.target.port !== 0 && hasPorts(way.protocol))
           way.ports = (context[2] & 0xffff0000) | route.target.port;
       }
+      // A packet keeps its family outside the fabric (config-check.ts says so first).
+      const { isIpv6 } = this.interfaces[way.egress];
+      if (isName(way.destination) !== isIpv6 || isName(way.source) !== isIpv6) return DROP_NO_ROUTE;
       way.pool = route.sourceNat;
       if (way.pool === null && request.natAddress !== 0) this.#present(request);
       const within = this.#lookWithin(request, way.egress);

@@ -322,7 +322,9 @@ export function readForwardMetadata(bytes: Uint8Array, parsed: ParsedMetadata, i
   into.payloadKeyVersion = readNumber(bytes, parsed, ATTRIBUTE_PAYLOAD_KEY_VERSION);
   into.hasEncryptedFrom = parsed.has(ATTRIBUTE_ENCRYPTED_FROM);
   into.encryptedFrom = readNumber(bytes, parsed, ATTRIBUTE_ENCRYPTED_FROM);
-  into.natAddress = readNumber(bytes, parsed, ATTRIBUTE_SOURCE_NAT);
+  const natAddress = readNumber(bytes, parsed, ATTRIBUTE_SOURCE_NAT);
+  // It is IPv4's alone, and names are this router's own.
+  into.natAddress = isName(natAddress) || isName(into.context[0]) ? 0 : natAddress;
   const hasPort = parsed.has(ATTRIBUTE_SOURCE_NAT_PORT);
   into.natPort = hasPort ? getU16(bytes, parsed.offsetOf(ATTRIBUTE_SOURCE_NAT_PORT)) : 0;
   return OK;

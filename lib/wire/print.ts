@@ -41,14 +41,21 @@ import { isChecksumPartial } from "./offload.ts";
 import { findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, TCP_WINDOW } from "./tcp.ts";
 import { OK, PUNT_ARP, PUNT_FRAGMENT, PUNT_ICMP_ERROR, verdictName } from "./verdict.ts";
 
-/** The frame of `length` bytes at bytes[offset]. Never throws, whatever the bytes. */
-export function printFrame(bytes: Uint8Array, offset: number, length: number): string {
+/** An address as text. */
+type AddressPrinter = (address: number) => string;
+
+/**
+ * The frame of `length` bytes at bytes[offset]. Never throws, whatever the bytes. `print` is for a router's own frames, where
+ * addresses may be names of IPv6 addresses.
+ */
+export function printFrame(bytes: Uint8Array, offset: number, length: number, print?: AddressPrinter): string {
   const row = new Int32Array(KEY_ROW_WORDS);
-  const verdict = decodeFrame(viewOf(bytes), offset, length, 0, ANY_MAC, 0, row, 0);
-  if (verdict === PUNT_ARP) return printArp(bytes, offset + ETHERNET_HEADER, length - ETHERNET_HEADER);
-  if (verdict === PUNT_FRAGMENT) return printFragment(bytes, row);
+  const verdict = decodeFrame(viewOf(bytes), offset, length, 0, ANY_MAC, 0, row, 0, print !== undefined);
+  const address = print ?? printIpv4;
+  if (verdict === PUNT_ARP) return printArp(bytes, offset + ETHERNET_HEADER, length - ETHERNET_HEADER, address);
+  if (verdict === PUNT_FRAGMENT) return printFragment(bytes, row, address);
   if (verdict !== OK && verdict !== PUNT_ICMP_ERROR) return `${verdictName(verdict)} length ${length}`;
-  return printPacket(bytes, row);
+  return printPacket(bytes, row, address);
 }
 
 /** An int32 as a dotted quad. */
@@ -60,23 +67,23 @@ function printMac(bytes: Uint8Array, at: number): string {
   return Array.from(bytes.subarray(at, at + 6), (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
-function printArp(bytes: Uint8Array, at: number, length: number): string {
+function printArp(bytes: Uint8Array, at: number, length: number, address: AddressPrinter): string {
   if (checkArp(bytes, at, length) !== OK) return `arp malformed length ${Math.min(length, ARP_LENGTH)}`;
-  const sender = printIpv4(getArpSenderIp(bytes, at));
+  const sender = address(getArpSenderIp(bytes, at));
   const mac = printMac(bytes, at + ARP_SENDER_MAC);
   if (getArpOperation(bytes, at) === ARP_REPLY) return `arp reply ${sender} is at ${mac}`;
-  return `arp request who has ${printIpv4(getArpTargetIp(bytes, at))} tell ${sender} at ${mac}`;
+  return `arp request who has ${address(getArpTargetIp(bytes, at))} tell ${sender} at ${mac}`;
 }
 
-function printFragment(bytes: Uint8Array, row: Int32Array): string {
+function printFragment(bytes: Uint8Array, row: Int32Array, address: AddressPrinter): string {
   const l3 = row[AT_L3];
   const word = getU16(bytes, l3 + 6);
-  const ends = `${printIpv4(row[KEY_SOURCE])} > ${printIpv4(row[KEY_DESTINATION])}`;
+  const ends = `${address(row[KEY_SOURCE])} > ${address(row[KEY_DESTINATION])}`;
   const more = (word & 0x2000) === 0 ? "" : "+";
   return `ip ${ends} protocol ${row[KEY_PROTOCOL] & 255} fragment ${getU16(bytes, l3 + 4)}:${row[AT_END] - row[AT_L4]}@${(word & 0x1fff) << 3}${more}`;
 }
 
-function printPacket(bytes: Uint8Array, row: Int32Array): string {
+function printPacket(bytes: Uint8Array, row: Int32Array, address: AddressPrinter): string {
   const l3 = row[AT_L3];
   const l4 = row[AT_L4];
   const payload = row[AT_PAYLOAD];
@@ -85,7 +92,7 @@ function printPacket(bytes: Uint8Array, row: Int32Array): string {
   const name = protocolName(protocol);
   const hasPorts = protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
   const parts = [
-    `${name} ${endpoint(bytes, row[KEY_SOURCE], hasPorts, l4)} > ${endpoint(bytes, row[KEY_DESTINATION], hasPorts, l4 + 2)}`,
+    `${name} ${endpoint(bytes, address(row[KEY_SOURCE]), hasPorts, l4)} > ${endpoint(bytes, address(row[KEY_DESTINATION]), hasPorts, l4 + 2)}`,
   ];
   if (protocol === PROTOCOL_TCP) parts.push(printTcp(bytes, l4));
   if (protocol === PROTOCOL_ICMP) parts.push(printIcmp(bytes, l4, end));
@@ -106,8 +113,9 @@ function printPacket(bytes: Uint8Array, row: Int32Array): string {
   return parts.join(" ");
 }
 
-function endpoint(bytes: Uint8Array, address: number, hasPorts: boolean, portAt: number): string {
-  return hasPorts ? `${printIpv4(address)}:${getU16(bytes, portAt)}` : printIpv4(address);
+function endpoint(bytes: Uint8Array, address: string, hasPort: boolean, at: number): string {
+  if (!hasPort) return address;
+  return `${address.includes(":") ? `[${address}]` : address}:${getU16(bytes, at)}`;
 }
 
 function protocolName(protocol: number): string {

@@ -579,6 +579,21 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
     'w.yaml:15:17  services[0].addresses[0]  "127.0.0.0" never leaves a host  write an address outside 127.0.0.0/8',
   ],
   [
+    "both families in one service",
+    change("[10.2.0.0/24]", "[10.2.0.0/24, '2001:db8::/32']"),
+    "w.yaml:15:30  services[0].addresses[1]  2001:db8::/32 is not of the family of the service's first prefix  write a second service for it",
+  ],
+  [
+    "a service of the other family than its interface",
+    change("{ service: app, peer: east }", "{ service: app, interface: wan0, target: '2001:db8::5' }"),
+    "w.yaml:19:46  service-routes[0].target  2001:db8::5 is not of the family of service app  a packet keeps its family: write a target of that one",
+  ],
+  [
+    "a peer of the other family than its interface",
+    change("address: 198.18.0.2", "address: '2001:db8::2'"),
+    "w.yaml:22:41  peers[0].paths[0].address  2001:db8::2 is not of the family of interface wan0  name the interface that has its family, or mend the address",
+  ],
+  [
     "both families on one interface",
     change("[10.1.0.1/24]", "[10.1.0.1/24, '2001:db8::1/64']"),
     "w.yaml:6:30  interfaces[0].addresses[1]  2001:db8::1/64 is not of the family of the interface's first address  write a second interface for it, of the same device",

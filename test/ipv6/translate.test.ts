@@ -322,6 +322,25 @@ test("ICMPv6 errors and their quotes cross both ways, with checksums made anew",
   }
 });
 
+test("that a packet may be cut is told between routers, and believed of nobody else", (t) => {
+  const door = new Door();
+  const wire = frameOf(17, new Uint8Array(16).fill(0x21), new Uint8Array(16).fill(0x22), l4Of(17, Uint8Array.of(1)));
+  const [, inside] = door.come(wire);
+  t.is(getU16(inside, 20), 0x4000);
+  setU16(inside, 20, 0);
+  setU16(inside, 24, 0);
+  setU16(inside, 24, ~fold(sumWords(inside, 14, 34, 0)) & 0xffff);
+  const marked = door.go(inside);
+  for (const [inbound, flags] of [
+    [new Inbound(door.book, true), 0],
+    [door.inbound, 0x4000],
+  ] as const) {
+    const copy = marked.slice();
+    t.is(inbound.translate(copy, 0, copy.length, 0, 0), OK);
+    t.is(getU16(copy, inbound.offset + 20), flags);
+  }
+});
+
 test("an echo that was cut is turned whole, and back", (t) => {
   const door = new Door();
   const wire = frameOf(

@@ -1,9 +1,10 @@
 // IPv6 on either side of each router: sessions of one family over paths of the other, and of both over the same.
 
 import test, { type ExecutionContext } from "ava";
-import type { Router } from "../../lib/router.ts";
+import { parsePacket } from "../../lib/control/packet-text.ts";
+import { explainPacket, type Router } from "../../lib/router.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
-import { echoFrame, type SeenPacket } from "./packets.ts";
+import { echoFrame, type SeenPacket, udpFrame } from "./packets.ts";
 import { AES_256, fabricText } from "./protection.ts";
 import { dropsOf } from "./topologies.ts";
 import { type Link, type SimHost, World } from "./world.ts";
@@ -27,7 +28,7 @@ interface Chain {
 }
 
 /** client ─ r0 ─ r1 ... ─ server; `wires` has the family of each hop. */
-function chain(hosts: Family, wires: readonly Family[], sealed = false): Chain {
+function chain(hosts: Family, wires: readonly Family[], sealed = false, path = ""): Chain {
   const world = new World();
   const fabric = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
   const routers = Array.from({ length: wires.length + 1 }, (_, n) => {
@@ -41,12 +42,12 @@ function chain(hosts: Family, wires: readonly Family[], sealed = false): Chain {
     if (n > 0) {
       const [left, right, length] = wanOf(n - 1, wires[n - 1]);
       interfaces.push(`{ name: up, device: up, addresses: ["${right}/${length}"] }`);
-      peers.push(`{ name: r${n - 1}, paths: [{ interface: up, address: "${left}" }]${security} }`);
+      peers.push(`{ name: r${n - 1}, paths: [{ interface: up, address: "${left}"${path} }]${security} }`);
     }
     if (!last) {
       const [left, right, length] = wanOf(n, wires[n]);
       interfaces.push(`{ name: down, device: down, addresses: ["${left}/${length}"] }`);
-      peers.push(`{ name: r${n + 1}, paths: [{ interface: down, address: "${right}" }]${security} }`);
+      peers.push(`{ name: r${n + 1}, paths: [{ interface: down, address: "${right}"${path} }]${security} }`);
     }
     return world.addRouter(
       `r${n}`,
@@ -70,6 +71,44 @@ ${sealed ? `security-policies:\n  - { name: fabric, ${fabric} }\n  - { name: pay
   const far = world.join("far", `r${wires.length}.lan0`, "server");
   return { world, client, server, routers, wires: links, lan, far };
 }
+
+test("explain tells the way of an IPv6 packet in its own words", (t) => {
+  const net = chain(6, [4]);
+  const packet = parsePacket("tcp [2001:db8:1::2]:40000 > [2001:db8:2::2]:443");
+  const { steps, verdict } = explainPacket(net.routers[0].config, { interface: "lan0", packet });
+  t.is(verdict, "forwarded");
+  const said = steps.map(({ outcome, reason }) => `${outcome}: ${reason}`).join("\n");
+  t.true(said.includes("lan0: tcp [2001:db8:1::2]:40000 > [2001:db8:2::2]:443 [S]"), said);
+  t.true(said.includes("forward-context-ipv6 tcp [2001:db8:1::2]:40000 > [2001:db8:2::2]:443"), said);
+});
+
+test("TCP of an IPv6 session goes as UDP over an IPv6 path", (t) => {
+  const net = chain(6, [6], false, ", udp-transform: always");
+  const ends = { source: LAN[6][1], destination: FAR[6][1], sourcePort: 40_000, destinationPort: 7 };
+  const client = new TcpClient(net.world, net.client, ends, REQUESTS, 10);
+  net.client.onPacket = (packet) => client.receive(packet);
+  net.server.onPacket = tcpServer(net.world, net.server);
+  t.true(net.world.runUntil(() => client.state === "closed", 10_000));
+  t.deepEqual(client.answers, ANSWERS);
+  const protocols = new Set(net.wires[0].seen.map(({ packet }) => packet?.protocol).filter((one) => one !== undefined));
+  t.deepEqual([...protocols], [17]);
+});
+
+test("a full-size first datagram crosses in fabric fragments, its answer too, over either family", (t) => {
+  for (const wire of [4, 6] as const) {
+    const net = chain(6, [wire]);
+    const payload = "x".repeat(1452);
+    net.server.onPacket = udpServer(net.world, net.server);
+    const ends = { source: LAN[6][1], destination: FAR[6][1], sourcePort: 40_000, destinationPort: 7 };
+    net.world.send(net.client, udpFrame(ends, payload));
+    net.world.run(20);
+    t.deepEqual(
+      net.client.received.filter(({ protocol }) => protocol === 17).map(({ text }) => text),
+      [payload.toUpperCase()],
+    );
+    t.true(net.wires[0].seen.every(({ frame }) => frame.length <= 1514));
+  }
+});
 
 const REQUESTS = Array.from({ length: 20 }, (_, n) => `request ${n} `.repeat(1 + 4 * n));
 const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
