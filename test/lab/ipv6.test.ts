@@ -183,6 +183,16 @@ for (const [shape, wires, protectedBy] of NETS) {
         t.log(trace.stdout);
         t.regex(trace.stdout, new RegExp(`\\n *${lab.routers.length + 1}  ${SERVER_6} `));
         t.regex(trace.stdout, /\n *1 {2}2001:db8:1::1 /);
+        if (shape === "two-routers" && !protectedBy) {
+          const pings = lab.run("client", "ping", "-q", "-i", "0.01", "-c", "400", SERVER_6);
+          await sleep(500);
+          t.is(await lab.takeOver("west"), 0);
+          t.regex(
+            (await pings).stdout,
+            /400 packets transmitted, 400 received/,
+            "a successor knows the same addresses",
+          );
+        }
         await lab.stopCaptures();
         for (const [n, wire] of lab.wires.entries()) {
           t.deepEqual(
