@@ -13,7 +13,7 @@ import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
 import type { AddressBook } from "../table/address-book.ts";
 import { ARP_LENGTH, ARP_REPLY, ARP_REQUEST, writeArp } from "../wire/arp.ts";
-import { addDelta, applyDelta, applyDeltaUdp, fold, pseudoSum } from "../wire/checksum.ts";
+import { addDelta, applyDelta, applyDeltaUdp, fold, l4ChecksumOffset, pseudoSum } from "../wire/checksum.ts";
 import {
   BROADCAST_HIGH,
   BROADCAST_LOW,
@@ -49,6 +49,7 @@ import {
   IPV6_SOURCE,
   icmpv6IsRight,
   NEIGHBOR_ADVERTISEMENT,
+  NEIGHBOR_HOP_LIMIT,
   NEIGHBOR_MESSAGE,
   NEIGHBOR_SOLICITATION,
   OPTION_SOURCE_MAC,
@@ -56,6 +57,7 @@ import {
   PROTOCOL_ICMPV6,
   walkHeaders,
 } from "../wire/ipv6.ts";
+import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import {
   DROP_ADDRESSES_FULL,
   DROP_ETHERTYPE,
@@ -76,12 +78,7 @@ import { LABEL_MAY_BE_CUT } from "./flow-label.ts";
 import { icmpOf, restOf } from "./icmp-codes.ts";
 import { echoToIcmp } from "./icmp-echo.ts";
 
-const UDP_CHECKSUM = 6;
-const TCP_CHECKSUM = 16;
-/** RFC 4861, 7.1: nobody beyond the link can send it. */
-const LINK_ONLY = 255;
-
-/** The two's and the ones' complement of it: what takes an address's place in a sum back to its name. */
+/** What takes an address's place in a ones' complement sum back to its name's. */
 const undone = (delta: number): number => ~delta & 0xffff;
 
 /** Of a sender or a receiver that a router has no business with: multicast, loopback, unspecified, link-local, IPv4 in IPv6. */
@@ -108,7 +105,7 @@ export class Inbound {
     this.#isFabric = isFabric;
   }
 
-  /** Translate the frame bytes[at..at+length) with these flags. Returns OK, or a drop reason with the frame as it was. */
+  /** Translate the frame bytes[at..at+length) with these flags. Returns OK, or a drop reason: nobody may want the frame then. */
   translate(bytes: Uint8Array, at: number, length: number, flags: number, nowMs: number): number {
     if (length < ETHERNET_HEADER) return DROP_RUNT;
     if (getU16(bytes, at + ETHERNET_TYPE) !== ETHERTYPE_IPV6) return DROP_ETHERTYPE;
@@ -148,7 +145,7 @@ export class Inbound {
         protocol = PROTOCOL_ICMP;
       } else if (!isPiece && type !== ICMPV6_ECHO && type !== ICMPV6_ECHO_REPLY) return DROP_ICMP_TYPE;
     } else if (fragmentOffset === 0 && (protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP)) {
-      const field = l4 + (protocol === PROTOCOL_UDP ? UDP_CHECKSUM : TCP_CHECKSUM);
+      const field = l4 + l4ChecksumOffset(protocol);
       if (field + 2 > end) return DROP_L4_HEADER;
       if (protocol === PROTOCOL_UDP && getU16(bytes, field) === 0) return DROP_UDP_UNCHECKED;
       const l4Length = protocol === PROTOCOL_UDP ? getU16(bytes, l4 + 4) : end - l4;
@@ -260,7 +257,7 @@ export class Inbound {
       else if (bytes[behind] === ICMPV6_ECHO_REPLY) bytes[behind] = ICMP_ECHO_REPLY;
       else return -1;
     }
-    if (walk.protocol === PROTOCOL_UDP && newEnd >= behind + 8) {
+    if (walk.protocol === PROTOCOL_UDP && newEnd >= behind + UDP_HEADER) {
       const delta = addDelta(this.#book.delta(source), this.#book.delta(destination));
       setU16(bytes, behind + UDP_CHECKSUM, applyDeltaUdp(getU16(bytes, behind + UDP_CHECKSUM), undone(delta)));
     }
@@ -270,13 +267,14 @@ export class Inbound {
 
   /** RFC 4861, 7.1: a solicitation becomes an ARP request, an advertisement a reply. Of addresses that nobody here knows none. */
   #neighbor(bytes: Uint8Array, at: number, l3: number, l4: number, end: number, type: number, nowMs: number): number {
-    if (bytes[l3 + IPV6_HOP_LIMIT] !== LINK_ONLY || bytes[l4 + 1] !== 0) return DROP_NEIGHBOR_MALFORMED;
+    if (bytes[l3 + IPV6_HOP_LIMIT] !== NEIGHBOR_HOP_LIMIT || bytes[l4 + 1] !== 0) return DROP_NEIGHBOR_MALFORMED;
     if (end - l4 < NEIGHBOR_MESSAGE || bytes[l4 + 8] === 0xff || !icmpv6IsRight(bytes, l3, l4, end))
       return DROP_NEIGHBOR_MALFORMED;
     const asks = type === NEIGHBOR_SOLICITATION;
     let macAt = at + ETHERNET_SOURCE;
     for (let option = l4 + NEIGHBOR_MESSAGE; option < end; option += bytes[option + 1] << 3) {
-      if (option + 8 > end || bytes[option + 1] === 0) return DROP_NEIGHBOR_MALFORMED;
+      const length = bytes[option + 1] << 3;
+      if (length === 0 || option + length > end) return DROP_NEIGHBOR_MALFORMED;
       if (bytes[option] === (asks ? OPTION_SOURCE_MAC : OPTION_TARGET_MAC)) macAt = option + 2;
     }
     const high = getMacHigh(bytes, macAt);

@@ -1,7 +1,7 @@
 // HOT
 // A port whose wire is IPv6 and whose owner sees the router's own form: what comes is translated in place, what leaves is
-// cut to what the wire takes, completed and translated on its way to the port beneath. A frame that has no such form
-// keeps its bytes, and its reason stands in the flag column (FRAME_REFUSED).
+// cut to what the wire takes, completed and translated on its way to the port beneath. The reason why a
+// frame has no such form stands in the flag column (FRAME_REFUSED_SHIFT).
 
 import {
   emptyStats,

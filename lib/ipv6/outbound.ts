@@ -7,7 +7,7 @@ import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { copyBytes } from "../base/copy.ts";
 import { type AddressBook, isName } from "../table/address-book.ts";
 import { ARP_REQUEST, ARP_SENDER_MAC, getArpOperation, getArpSenderIp, getArpTargetIp } from "../wire/arp.ts";
-import { addDelta, applyDelta, applyDeltaUdp, l4Checksum } from "../wire/checksum.ts";
+import { addDelta, applyDelta, applyDeltaUdp, l4Checksum, l4ChecksumOffset } from "../wire/checksum.ts";
 import {
   ETHERNET_DESTINATION,
   ETHERNET_SOURCE,
@@ -44,10 +44,12 @@ import {
   ICMPV6_ECHO,
   ICMPV6_ECHO_REPLY,
   IPV6_DESTINATION,
+  IPV6_FRAGMENT,
   IPV6_FRAGMENT_HEADER,
   IPV6_HEADER,
   IPV6_SOURCE,
   NEIGHBOR_ADVERTISEMENT,
+  NEIGHBOR_HOP_LIMIT,
   NEIGHBOR_MESSAGE,
   NEIGHBOR_SOLICITATION,
   OPTION_SOURCE_MAC,
@@ -55,14 +57,12 @@ import {
   PROTOCOL_ICMPV6,
   writeIpv6,
 } from "../wire/ipv6.ts";
+import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import { LABEL_MAY_BE_CUT } from "./flow-label.ts";
 import { icmpv6Of, restOfV6 } from "./icmp-codes.ts";
 import { echoToIcmpv6 } from "./icmp-echo.ts";
 
-const UDP_CHECKSUM = 6;
-const FRAGMENT = 44;
 const FRAGMENT_OFFSET = 0x1fff;
-const LINK_ONLY = 255;
 /** 33:33 and the last four bytes of the group (RFC 2464, 7). */
 const GROUP_MAC_HIGH = 0x3333;
 const ALL_NODES_0 = 0xff02_0000 | 0;
@@ -120,7 +120,7 @@ export class Outbound {
       bytes[l3 + IPV4_TOS],
       isPiece ? 0 : identification | ((field & DONT_FRAGMENT) === 0 ? LABEL_MAY_BE_CUT : 0),
       end - l4 + headers,
-      isPiece ? FRAGMENT : next,
+      isPiece ? IPV6_FRAGMENT : next,
       bytes[l3 + IPV4_TTL],
     );
     this.#write(source, out, toL3 + IPV6_SOURCE);
@@ -154,7 +154,7 @@ export class Outbound {
   ): void {
     if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) return;
     const isUdp = protocol === PROTOCOL_UDP;
-    const field = isUdp ? 6 : 16;
+    const field = l4ChecksumOffset(protocol);
     if (l4 + field + 2 > end) return;
     const delta = addDelta(this.#book.delta(source), this.#book.delta(destination));
     const old = getU16(bytes, l4 + field);
@@ -204,7 +204,7 @@ export class Outbound {
     copyBytes(bytes, quotedL4, end, out, behind);
     if (isIcmp && end > quotedL4) out[behind] = bytes[quotedL4] === ICMP_ECHO ? ICMPV6_ECHO : ICMPV6_ECHO_REPLY;
     const toEnd = behind + (end - quotedL4);
-    if (protocol === PROTOCOL_UDP && toEnd >= behind + 8) {
+    if (protocol === PROTOCOL_UDP && toEnd >= behind + UDP_HEADER) {
       const delta = addDelta(this.#book.delta(source), this.#book.delta(destination));
       setU16(out, behind + UDP_CHECKSUM, applyDeltaUdp(getU16(out, behind + UDP_CHECKSUM), delta));
     }
@@ -230,7 +230,7 @@ export class Outbound {
     const l3 = to + ETHERNET_HEADER;
     const l4 = l3 + IPV6_HEADER;
     const end = l4 + NEIGHBOR_MESSAGE + 8;
-    writeIpv6(out, l3, 0, 0, end - l4, PROTOCOL_ICMPV6, LINK_ONLY);
+    writeIpv6(out, l3, 0, 0, end - l4, PROTOCOL_ICMPV6, NEIGHBOR_HOP_LIMIT);
     this.#write(sender, out, l3 + IPV6_SOURCE);
     const toHigh = getMacHigh(bytes, at + ETHERNET_DESTINATION);
     const isToGroup = isToAll || (asks && isGroupMac(toHigh));

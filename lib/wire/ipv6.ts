@@ -22,7 +22,8 @@ export const IPV6_MTU_MIN = 1280;
 export const PROTOCOL_ICMPV6 = 58;
 const HOP_BY_HOP = 0;
 const ROUTING = 43;
-const FRAGMENT = 44;
+/** Next header: a fragment header. */
+export const IPV6_FRAGMENT = 44;
 const NO_NEXT = 59;
 const DESTINATION_OPTIONS = 60;
 /** More of them than any sender has a use for. */
@@ -36,6 +37,8 @@ export const ICMPV6_ECHO = 128;
 export const ICMPV6_ECHO_REPLY = 129;
 export const NEIGHBOR_SOLICITATION = 135;
 export const NEIGHBOR_ADVERTISEMENT = 136;
+/** The hop limit of neighbor discovery: nobody beyond the link can send it (RFC 4861, 7.1). */
+export const NEIGHBOR_HOP_LIMIT = 255;
 /** Type, code, checksum, flags or reserved, target: what is in front of the options of the last two. */
 export const NEIGHBOR_MESSAGE = 24;
 export const OPTION_SOURCE_MAC = 1;
@@ -65,10 +68,10 @@ export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: He
   for (let n = 0; ; n++) {
     const isOptions = protocol === HOP_BY_HOP || protocol === DESTINATION_OPTIONS || protocol === ROUTING;
     // Of a packet's later pieces nothing is known behind the fragment header.
-    if ((!isOptions && protocol !== FRAGMENT) || into.fragmentOffset > 0) break;
+    if ((!isOptions && protocol !== IPV6_FRAGMENT) || into.fragmentOffset > 0) break;
     if (n === EXTENSIONS_MAX || at + 8 > end || (protocol === HOP_BY_HOP && n > 0)) return false;
     if (protocol === ROUTING && bytes[at + 3] !== 0) return false;
-    if (protocol === FRAGMENT) {
+    if (protocol === IPV6_FRAGMENT) {
       const field = getU16(bytes, at + 2);
       if (into.moreFragments) return false;
       into.fragmentOffset = field >>> 3;
