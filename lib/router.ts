@@ -43,7 +43,7 @@ import { KEY_STRIDE, type PacketCrypto } from "./crypto/packet-crypto.ts";
 import { ANSWERS_WITHHELD, COUNTERS, countVerdict } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
-import { FabricFragments } from "./engine/fabric-fragments.ts";
+import { FABRIC_PAYLOAD_MAX, FabricFragments } from "./engine/fabric-fragments.ts";
 import { FastPath } from "./engine/fast-path.ts";
 import { Generator } from "./engine/generate.ts";
 import { InbandMetrics } from "./engine/inband-metrics.ts";
@@ -204,7 +204,9 @@ export function buildRouter(
     () => counters.increment(ANSWERS_WITHHELD),
   );
   const writer = new MetadataWriter(new Uint8Array(METADATA_BYTES));
-  const fragmentTables = paths.map(() => new FragmentTable({ chains: limits.fabricChains }));
+  const fragmentTables = paths.map(
+    () => new FragmentTable({ chains: limits.fabricChains, bytesMax: FABRIC_PAYLOAD_MAX }),
+  );
   const ipFragments = new FragmentTable({ chains: limits.ipFragments, timeoutMs: IP_FRAGMENTS_MS });
   const metadata = new SessionMetadata(writer, table, policy, config.router);
   const security = new PacketSecurity({ crypto, random, wallMs, seed });

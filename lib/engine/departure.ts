@@ -44,6 +44,7 @@ import {
 import { getIcmpIdentifier, ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE, setIcmpIdentifier } from "../wire/icmp.ts";
 import { DONT_FRAGMENT, IPV4_FLAGS, IPV4_HEADER, IPV4_PROTOCOL } from "../wire/ipv4.ts";
 import { IPV6_FRAGMENT_HEADER } from "../wire/ipv6.ts";
+import { GROWTH_MAX, LENGTH_MAX } from "../wire/long-packet.ts";
 import { type MetadataWriter, writeFalsePositiveMarker } from "../wire/metadata.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
 import { segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
@@ -66,14 +67,14 @@ import { fragmentPacket } from "./ip-fragments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
 import { markDscp, padTtl, readdress, rewrite } from "./rewrite.ts";
-import { insertBeforePayload, insertUdpHeader, payloadEnd, removeUdpHeader } from "./splice.ts";
+import { endOfPayload, insertBeforePayload, insertUdpHeader, payloadEnd, removeUdpHeader } from "./splice.ts";
 import { tcpToUdp } from "./tcp-in-udp.ts";
 import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
 
 /** What path metrics and a digest add at most: 12 + 8 + 14, and 32. */
 const METRICS_ROOM = 66;
-/** An Ethernet header and the longest IPv4 packet. */
-const LONGEST_FRAME = 14 + 0xffff;
+/** An Ethernet header and the longest packet, with what is put on it. */
+const LONGEST_FRAME = 14 + LENGTH_MAX + GROWTH_MAX;
 
 export class Departure {
   readonly #interfaces: readonly RouterInterface[];
@@ -164,6 +165,8 @@ export class Departure {
         return this.#leaveInSegments(batch, i, key, flow, session, direction, nowMs);
       }
     }
+    // What is put on the longest packets would leave no length to tell where the datagram ends and other bytes begin.
+    if (path !== null && key[AT_END] - key[AT_L3] > LENGTH_MAX - GROWTH_MAX) endOfPayload(batch, i, key);
     const fits = batch.segmentSize[i] === 0 ? this.#checkSize(batch, key, session, direction, plan, nowMs) : OK;
     if (fits !== OK) return fits;
     if ((plan & OP_REMOVE_UDP) !== 0) {
@@ -502,6 +505,8 @@ export class Departure {
     if (key[AT_END] - key[AT_L3] > mtu && segmentSize === 0) {
       const send = (memory: Uint8Array, at: number, length: number) =>
         this.#egress.send(egress, hop, memory, at, length, 0, 0, nowMs);
+      const longest = isIpv6 ? LENGTH_MAX + IPV4_HEADER : LENGTH_MAX;
+      if (key[AT_END] - key[AT_L3] > longest) return DROP_EXCEEDS_MTU;
       const pieces = fragmentPacket(this.#generator, batch, i, key, isIpv6 ? mtu - IPV6_FRAGMENT_HEADER : mtu, send);
       this.#counters.add(IP_FRAGMENTS_SENT, pieces);
       return pieces === 0 ? DROP_EXCEEDS_MTU : OK;

@@ -4,12 +4,15 @@
 //
 //   | Ethernet | IPv4 | TCP or UDP | base header 12, attribute 1: 14 | piece of the L4 payload |
 //
+// The last piece may begin at 65,528 at most, 13 bits of 8 bytes, and be as long as any: so what hosts may send at all crosses
+// with all that routers put on it, longer than any one IP packet (wire/long-packet.ts).
+//
 // Checksums: every piece carries the errors of the whole packet's IP and L4 checksums (0 when they were right, as they
 // almost always are), and the reassembled packet gets them back: damage is never repaired. A datagram without a checksum
 // stays without.
 
 import { getU16, setU16 } from "../base/bytes.ts";
-import type { FrameBatch } from "../io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, type FrameBatch } from "../io/port.ts";
 import { FRAGMENT_COMPLETE, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
 import { fold, ipv4HeaderChecksum, l4Checksum, l4ChecksumOffset, l4Sum, sumWords } from "../wire/checksum.ts";
 import {
@@ -25,6 +28,7 @@ import {
   PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
 import { DONT_FRAGMENT, isCongested, MORE_FRAGMENTS, setCongested } from "../wire/ipv4.ts";
+import { GROWTH_MAX, LENGTH_MAX, lengthField } from "../wire/long-packet.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_FRAGMENT } from "../wire/metadata-attributes.ts";
 import { CONSUMED, DROP_FRAGMENT_MALFORMED, OK } from "../wire/verdict.ts";
@@ -32,6 +36,10 @@ import type { Generator } from "./generate.ts";
 
 /** Base header and attribute 1. */
 const FRAGMENT_METADATA = 26;
+/** Where a piece can begin. */
+const OFFSET_MAX = 0x1fff << 3;
+/** The longest L4 payload of a packet. */
+export const FABRIC_PAYLOAD_MAX = LENGTH_MAX + GROWTH_MAX;
 
 export class FabricFragments {
   readonly table: FragmentTable;
@@ -50,7 +58,7 @@ export class FabricFragments {
 
   /**
    * Cut the packet of frame `i` to pieces that fit `mtu` and give each to `send(bytes, offset, length)`. Returns how many
-   * there were, 0 when the MTU leaves no room for any payload.
+   * there were, 0 when the MTU leaves no room for any payload, or for this one.
    */
   split(
     batch: FrameBatch,
@@ -62,7 +70,8 @@ export class FabricFragments {
     const { bytes } = batch;
     const headers = key[AT_PAYLOAD] - key[AT_L3];
     const room = (mtu - headers - FRAGMENT_METADATA) & ~7;
-    if (room <= 0) return 0;
+    const lastFrom = key[AT_PAYLOAD] + OFFSET_MAX;
+    if (room <= 0 || key[AT_END] - lastFrom > room) return 0;
     const l3 = key[AT_L3];
     const error = checksumErrors(bytes, l3, key[AT_L4], key[AT_END]);
     const originalId = getU16(bytes, l3 + 4);
@@ -70,8 +79,8 @@ export class FabricFragments {
     const id = this.#nextId;
     this.#nextId = (id + 1) | 0;
     let pieces = 0;
-    for (let from = key[AT_PAYLOAD]; from < key[AT_END]; from += room) {
-      const to = Math.min(from + room, key[AT_END]);
+    for (let from = key[AT_PAYLOAD], to = from; from < key[AT_END]; from = to) {
+      to = from + room >= key[AT_END] ? key[AT_END] : Math.min(from + room, lastFrom);
       const more = to < key[AT_END] ? MORE_FRAGMENTS : 0;
       const units = (from - key[AT_PAYLOAD]) >>> 3;
       this.#writer.begin();
@@ -158,14 +167,14 @@ export class FabricFragments {
     const l3 = start + ETHERNET_HEADER;
     const l4 = l3 + ((table.bytes[l3] & 15) << 2);
     const end = table.offset + table.length;
-    if (headerLength === 0 || end - l3 > 0xffff) return DROP_FRAGMENT_MALFORMED;
+    if (headerLength === 0) return DROP_FRAGMENT_MALFORMED;
     setU16(table.bytes, l3 + 4, originalId);
     if (table.congested[table.chain] !== 0) setCongested(table.bytes, l3);
     finishPacket(table.bytes, l3, l4, end, table.accumulators[table.chain]);
     complete.bytes = table.bytes;
     complete.offset[0] = start;
     complete.length[0] = end - start;
-    complete.flags[0] = 0;
+    complete.flags[0] = FRAME_CHECKSUM_KNOWN;
     complete.segmentSize[0] = 0;
     complete.count = 1;
     return OK;
@@ -174,11 +183,11 @@ export class FabricFragments {
 
 /** Set lengths and checksums of a packet whose headers were copied; the checksums are off by `error` (checksumErrors) on purpose. */
 function finishPacket(bytes: Uint8Array, l3: number, l4: number, end: number, error: number): void {
-  setU16(bytes, l3 + 2, end - l3);
+  setU16(bytes, l3 + 2, lengthField(end - l3));
   setU16(bytes, l3 + 10, fold(ipv4HeaderChecksum(bytes, l3) + (error >>> 16)));
   const protocol = bytes[l3 + 9];
   if (protocol === PROTOCOL_UDP) {
-    setU16(bytes, l4 + 4, end - l4);
+    setU16(bytes, l4 + 4, lengthField(end - l4));
     if (getU16(bytes, l4 + 6) === 0) return;
   }
   const checksum = fold(l4Checksum(bytes, l3, l4, end) + (error & 0xffff));

@@ -39,6 +39,7 @@ import {
   IPV4_TTL,
   writeIpv4,
 } from "../wire/ipv4.ts";
+import { writeLongest } from "../wire/long-packet.ts";
 import { completeChecksum } from "../wire/offload.ts";
 import {
   ACK,
@@ -248,6 +249,7 @@ export class Generator {
     const l3 = this.#backTo(frame, frameOffset, at);
     const l4 = writeIpv4(bytes, l3, 0, IPV4_HEADER + 8 + quoted, 0, 0, TTL, PROTOCOL_ICMP, source, key[KEY_SOURCE]);
     for (let i = 0; i < quoted; i++) bytes[l4 + 8 + i] = frame[key[AT_L3] + i];
+    writeLongest(bytes, l4 + 8);
     writeIcmp(bytes, l4, type, code, 0, l4 + 8 + quoted);
     this.length = l4 + 8 + quoted - at;
     return true;

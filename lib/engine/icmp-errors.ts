@@ -74,6 +74,7 @@ import {
   IPV4_TOTAL_LENGTH,
   IPV4_TTL,
 } from "../wire/ipv4.ts";
+import { writeLongest } from "../wire/long-packet.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
 import { getTcpSequence, TCP_HEADER } from "../wire/tcp.ts";
 import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
@@ -296,6 +297,7 @@ export class IcmpErrors {
         this.#readdressQuote(source, destination, ports, quoted);
       setU32(message, quoted, ports);
     }
+    writeLongest(message, at);
     message[at + IPV4_PROTOCOL] = protocol;
     setU32(message, at + IPV4_SOURCE, source);
     setU32(message, at + IPV4_DESTINATION, destination);

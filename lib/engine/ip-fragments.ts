@@ -3,7 +3,7 @@
 // what is inside is whole before that, right or wrong.
 
 import { getI32, getU16, setU16 } from "../base/bytes.ts";
-import type { FrameBatch } from "../io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, type FrameBatch } from "../io/port.ts";
 import { echoToIcmp, echoToIcmpv6 } from "../ipv6/icmp-echo.ts";
 import { addressBook, isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
@@ -31,6 +31,7 @@ import {
   setCongested,
 } from "../wire/ipv4.ts";
 import { PROTOCOL_ICMPV6 } from "../wire/ipv6.ts";
+import { LENGTH_MAX, lengthField } from "../wire/long-packet.ts";
 import {
   CONSUMED,
   DROP_ICMP_TYPE,
@@ -80,8 +81,10 @@ export class IpFragments {
     const start = offset - headerLength;
     const l3 = start + ETHERNET_HEADER;
     const total = offset + length - l3;
-    if (total > 0xffff) return DROP_IP_FRAGMENT;
-    setU16(bytes, l3 + IPV4_TOTAL_LENGTH, total);
+    // IPv6 has its own length of all but the first header.
+    const isLong = total > LENGTH_MAX;
+    if (isLong && !isName(getI32(bytes, l3 + IPV4_SOURCE))) return DROP_IP_FRAGMENT;
+    setU16(bytes, l3 + IPV4_TOTAL_LENGTH, lengthField(total));
     if (this.table.congested[this.table.chain] !== 0) setCongested(bytes, l3);
     // What came in pieces may leave in pieces, whatever their DF said of cutting them again: their sender cannot make them smaller.
     setU16(bytes, l3 + IPV4_FLAGS, 0);
@@ -93,7 +96,7 @@ export class IpFragments {
     complete.bytes = bytes;
     complete.offset[0] = start;
     complete.length[0] = offset + length - start;
-    complete.flags[0] = 0;
+    complete.flags[0] = isLong ? FRAME_CHECKSUM_KNOWN : 0;
     complete.segmentSize[0] = 0;
     complete.count = 1;
     return OK;

@@ -21,10 +21,9 @@ import {
 import type { FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { ReplayCache } from "../table/replay-cache.ts";
-import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { AT_END, AT_PAYLOAD } from "../wire/flow-key.ts";
 import { type MetadataWriter, type ParsedMetadata, parseMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_FRAGMENT, ATTRIBUTE_SECURITY_ID } from "../wire/metadata-attributes.ts";
-import { getUdpLength } from "../wire/udp.ts";
 import {
   DROP_CLOCK_SKEW,
   DROP_KEY_VERSION,
@@ -35,7 +34,7 @@ import {
   DROP_SIGNATURE_WRONG,
   OK,
 } from "../wire/verdict.ts";
-import { endPacket, moveEnd, replacePayload } from "./splice.ts";
+import { endOfPayload, moveEnd, replacePayload } from "./splice.ts";
 
 /** Protocol sheet 5.3. */
 export const WINDOW_MS = 2000;
@@ -341,11 +340,4 @@ export class PacketSecurity {
 /** Whether packets toward and from a peer have a digest. */
 export function signs(security: Security, isMetadata: boolean): boolean {
   return security.sign === "every-packet" || (isMetadata && security.sign === "metadata");
-}
-
-/** Bytes behind the UDP length (RFC 9868) belong to no datagram, no checksum and no digest: the packet ends before them. */
-function endOfPayload(batch: FrameBatch, i: number, key: Int32Array): void {
-  if (batch.bytes[key[AT_L3] + 9] !== PROTOCOL_UDP) return;
-  const end = key[AT_L4] + getUdpLength(batch.bytes, key[AT_L4]);
-  if (end !== key[AT_END]) endPacket(batch, i, key, end);
 }

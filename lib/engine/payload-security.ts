@@ -18,7 +18,7 @@ import type { Policy } from "../session/policy.ts";
 import { OP_FROM_PEER } from "../table/flow-table.ts";
 import { FORWARD, PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, PAYLOAD_WATCHED, REVERSE } from "../table/session-table.ts";
 import { applyDelta, deltaU16, l4IsRight } from "../wire/checksum.ts";
-import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, KEY_PROTOCOL, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, KEY_PROTOCOL, PROTOCOL_TCP } from "../wire/flow-key.ts";
 import { PARSED_SECURITY_KEY, type ParsedMetadata } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_ENCRYPTED_FROM,
@@ -35,7 +35,6 @@ import {
   TCP_CHECKSUM,
   TCP_FLAGS,
 } from "../wire/tcp.ts";
-import { getUdpLength } from "../wire/udp.ts";
 import {
   DROP_KEY_IN_CLEAR,
   DROP_KEY_VERSION,
@@ -45,7 +44,7 @@ import {
   OK,
 } from "../wire/verdict.ts";
 import type { PacketSecurity } from "./packet-security.ts";
-import { moveEnd } from "./splice.ts";
+import { moveEnd, payloadEnd } from "./splice.ts";
 import { tcpHeaderAt } from "./tcp-in-udp.ts";
 
 const CIPHERS = ["aes-cbc-128", "aes-cbc-256"] as const;
@@ -115,9 +114,7 @@ export class PayloadSecurity {
     const tcp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP;
     const sequence = tcp ? getTcpSequence(bytes, key[AT_L4]) : 0;
     const fromPeer = (plan & OP_FROM_PEER) !== 0;
-    const end =
-      (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP ? key[AT_L4] + getUdpLength(bytes, key[AT_L4]) : key[AT_END];
-    if (end === key[AT_PAYLOAD]) return OK;
+    if (payloadEnd(bytes, key) === key[AT_PAYLOAD]) return OK;
     if (tcp && table.payload[session] === PAYLOAD_WATCHED) this.#watch(bytes, key, session, direction, sequence);
     if (tcp && !fromPeer) this.#begin(session, direction, sequence);
     if (!isEncrypted(table, session, direction, sequence)) {

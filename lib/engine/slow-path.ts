@@ -38,12 +38,10 @@ import {
 import { FORWARD, type HandshakeColumns, PAYLOAD_ENCRYPTED, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { l4IsRight } from "../wire/checksum.ts";
 import {
-  ANY_MAC,
   AT_END,
   AT_L3,
   AT_L4,
   AT_PAYLOAD,
-  decodeFrame,
   KEY_DESTINATION,
   KEY_PORTS,
   KEY_PROTOCOL,
@@ -57,6 +55,7 @@ import {
 } from "../wire/flow-key.ts";
 import { ICMP_TIME_EXCEEDED } from "../wire/icmp.ts";
 import { getDscp } from "../wire/ipv4.ts";
+import { decodeWhole } from "../wire/long-packet.ts";
 import { isFalsePositiveMarker, type MetadataWriter, readPathMetrics } from "../wire/metadata.ts";
 import {
   ATTRIBUTE_CONTROL,
@@ -482,7 +481,7 @@ export class SlowPath {
 
   /** Take the one frame in `piece` through the slow path and count what becomes of it. */
   #takePiece(piece: FrameBatch, key: Int32Array, interfaceId: number, nowMs: number): void {
-    let verdict = decodeFrame(piece.view, piece.offset[0], piece.length[0], interfaceId, ANY_MAC, 0, key, 0, true);
+    let verdict = decodeWhole(piece.bytes, piece.view, piece.offset[0], piece.length[0], interfaceId, key);
     if (verdict === OK) {
       const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
       verdict = flow < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, flow, nowMs);

@@ -6,7 +6,7 @@
 //   T' = H' + M + P  with M the bytes between; when M has an odd length every byte of P changes its place in its word,
 //                    and P's sum has its two bytes swapped (RFC 1071 section 2 B)
 //
-// All functions change the frame's row in `batch` and the decoded `key` row to what the frame is afterwards.
+// What becomes longer than its headers can say: wire/long-packet.ts. All functions change the frame's row in `batch` and the decoded `key` row to what the frame is afterwards.
 
 import { getU16, setU16 } from "../base/bytes.ts";
 import type { FrameBatch } from "../io/port.ts";
@@ -20,7 +20,7 @@ import {
   sumWords,
 } from "../wire/checksum.ts";
 import { AT_END, AT_L3, AT_L4, AT_PAYLOAD, KEY_PROTOCOL, PROTOCOL_UDP } from "../wire/flow-key.ts";
-import { getUdpLength } from "../wire/udp.ts";
+import { lengthField, udpEnd } from "../wire/long-packet.ts";
 
 const UDP_HEADER = 8;
 
@@ -57,7 +57,7 @@ function resize(batch: FrameBatch, i: number, key: Int32Array, growth: number, s
   const protocol = bytes[key[AT_L3] + 9];
   const field = l4Old + l4ChecksumOffset(protocol);
   const stored = getU16(bytes, field);
-  const covered = protocol === PROTOCOL_UDP ? getU16(bytes, l4Old + 4) : key[AT_END] - l4Old;
+  const covered = (protocol === PROTOCOL_UDP ? udpEnd(bytes, l4Old, key[AT_END]) : key[AT_END]) - l4Old;
   const headerBefore = headerSum(bytes, key[AT_L3], l4Old, payload, covered, stored);
 
   bytes.copyWithin(offset - growth, offset, payload);
@@ -68,7 +68,7 @@ function resize(batch: FrameBatch, i: number, key: Int32Array, growth: number, s
   const l3 = key[AT_L3];
   const l4 = key[AT_L4];
   setTotalLength(bytes, l3, key[AT_END] - l3);
-  if (protocol === PROTOCOL_UDP) setU16(bytes, l4 + 4, covered + growth);
+  if (protocol === PROTOCOL_UDP) setU16(bytes, l4 + 4, lengthField(covered + growth));
   if (protocol === PROTOCOL_UDP && stored === 0) return;
 
   const headerAfter = headerSum(bytes, l3, l4, payload - growth, covered + growth, stored);
@@ -119,8 +119,9 @@ export function moveEnd(batch: FrameBatch, i: number, key: Int32Array, to: numbe
   endPacket(batch, i, key, to);
   if (protocol === PROTOCOL_UDP && stored === 0) return;
   // The length is in the pseudo header, and in a UDP header once more.
-  const lengths = subtract(to - l4, before);
-  let total = fold((~stored & 0xffff) + lengths + (protocol === PROTOCOL_UDP ? lengths : 0));
+  const lengths = subtract(fold(to - l4), fold(before));
+  const again = protocol === PROTOCOL_UDP ? subtract(lengthField(to - l4), lengthField(before)) : 0;
+  let total = fold((~stored & 0xffff) + lengths + again);
   total = grows ? fold(total + sum) : subtract(total, sum);
   const checksum = ~total & 0xffff;
   setU16(bytes, field, checksum === 0 && protocol === PROTOCOL_UDP ? 0xffff : checksum);
@@ -155,7 +156,7 @@ export function endPayload(bytes: Uint8Array, keys: Int32Array, at: number, sum:
   const end = keys[at + AT_END];
   const protocol = bytes[l3 + 9];
   setTotalLength(bytes, l3, end - l3);
-  if (protocol === PROTOCOL_UDP) setU16(bytes, l4 + 4, end - l4);
+  if (protocol === PROTOCOL_UDP) setU16(bytes, l4 + 4, lengthField(end - l4));
   const field = l4 + l4ChecksumOffset(protocol);
   setU16(bytes, field, 0);
   const header = sumWords(bytes, l4, keys[at + AT_PAYLOAD], pseudoHeaderSum(bytes, l3, end - l4));
@@ -169,14 +170,22 @@ export function endPacket(batch: FrameBatch, i: number, key: Int32Array, to: num
   key[AT_END] = to;
   batch.length[i] = to - batch.offset[i];
   setTotalLength(bytes, key[AT_L3], to - key[AT_L3]);
-  if (bytes[key[AT_L3] + 9] === PROTOCOL_UDP) setU16(bytes, key[AT_L4] + 4, to - key[AT_L4]);
+  if (bytes[key[AT_L3] + 9] === PROTOCOL_UDP) setU16(bytes, key[AT_L4] + 4, lengthField(to - key[AT_L4]));
+}
+
+/** Bytes behind the UDP length (RFC 9868) belong to no datagram, no checksum and no digest: the packet ends before them. */
+export function endOfPayload(batch: FrameBatch, i: number, key: Int32Array): void {
+  if (batch.bytes[key[AT_L3] + 9] !== PROTOCOL_UDP) return;
+  const end = udpEnd(batch.bytes, key[AT_L4], key[AT_END]);
+  if (end !== key[AT_END]) endPacket(batch, i, key, end);
 }
 
 /** Store a new IPv4 total length and update the header checksum by the change. */
 export function setTotalLength(bytes: Uint8Array, l3: number, total: number): void {
   const old = getU16(bytes, l3 + 2);
-  setU16(bytes, l3 + 2, total);
-  setU16(bytes, l3 + 10, applyDelta(getU16(bytes, l3 + 10), deltaU16(old, total)));
+  const length = lengthField(total);
+  setU16(bytes, l3 + 2, length);
+  setU16(bytes, l3 + 10, applyDelta(getU16(bytes, l3 + 10), deltaU16(old, length)));
 }
 
 const NOTHING = new Uint8Array(0);
@@ -199,7 +208,7 @@ export function insertUdpHeader(
   bytes.set(between, l4 + UDP_HEADER);
   setU16(bytes, l4, ports >>> 16);
   setU16(bytes, l4 + 2, ports);
-  setU16(bytes, l4 + 4, key[AT_END] - l4);
+  setU16(bytes, l4 + 4, lengthField(key[AT_END] - l4));
   setU16(bytes, l4 + 6, 0);
   setU16(bytes, l4 + 6, l4Checksum(bytes, key[AT_L3], l4, key[AT_END]));
   key[AT_PAYLOAD] = l4 + UDP_HEADER;
@@ -231,5 +240,5 @@ function moveHeaders(batch: FrameBatch, i: number, key: Int32Array, growth: numb
 /** Where the L4 payload ends: bytes behind the UDP length (RFC 9868) belong to no datagram and no checksum. */
 export function payloadEnd(bytes: Uint8Array, key: Int32Array): number {
   const udp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_UDP;
-  return udp ? key[AT_L4] + getUdpLength(bytes, key[AT_L4]) : key[AT_END];
+  return udp ? udpEnd(bytes, key[AT_L4], key[AT_END]) : key[AT_END];
 }

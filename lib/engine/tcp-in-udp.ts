@@ -24,6 +24,7 @@ import {
   TRAITS,
 } from "../wire/flow-key.ts";
 import { IPV4_CHECKSUM, IPV4_PROTOCOL } from "../wire/ipv4.ts";
+import { lengthField, udpEnd } from "../wire/long-packet.ts";
 import {
   ACK,
   getTcpFlags,
@@ -36,7 +37,7 @@ import {
   TCP_SEQUENCE,
   URG,
 } from "../wire/tcp.ts";
-import { getUdpLength, UDP_CHECKSUM, UDP_HEADER, UDP_LENGTH } from "../wire/udp.ts";
+import { UDP_CHECKSUM, UDP_HEADER, UDP_LENGTH } from "../wire/udp.ts";
 import { DROP_TCP_IN_UDP, DROP_TCP_URGENT, DROP_UDP_CHECKSUM, OK } from "../wire/verdict.ts";
 
 /** Where the sequence number is saved: over checksum and urgent pointer. */
@@ -51,7 +52,7 @@ export function tcpToUdp(bytes: Uint8Array, key: Int32Array): number {
   const error = fold(l4Sum(bytes, l3, l4, end)) % 0xffff;
   setU32(bytes, l4 + SAVED_SEQUENCE, getTcpSequence(bytes, l4));
   setProtocol(bytes, key, PROTOCOL_UDP);
-  setU16(bytes, l4 + UDP_LENGTH, end - l4);
+  setU16(bytes, l4 + UDP_LENGTH, lengthField(end - l4));
   setU16(bytes, l4 + UDP_CHECKSUM, 0);
   setU16(bytes, l4 + UDP_CHECKSUM, fold(l4Checksum(bytes, l3, l4, end) + error) || 0xffff);
   key[AT_PAYLOAD] = l4 + UDP_HEADER;
@@ -61,7 +62,7 @@ export function tcpToUdp(bytes: Uint8Array, key: Int32Array): number {
 /** Make the UDP packet of this row, whose metadata is off, the TCP one that it was. OK, or why not. */
 export function udpToTcp(bytes: Uint8Array, key: Int32Array): number {
   const [l3, l4, end] = [key[AT_L3], key[AT_L4], key[AT_END]];
-  if (l4 + getUdpLength(bytes, l4) !== end || end - l4 < TCP_HEADER) return DROP_TCP_IN_UDP;
+  if (udpEnd(bytes, l4, end) !== end || end - l4 < TCP_HEADER) return DROP_TCP_IN_UDP;
   const payload = l4 + getTcpHeaderLength(bytes, l4);
   const flags = getTcpFlags(bytes, l4);
   if (payload < l4 + TCP_HEADER || payload > end || (flags & URG) !== 0) return DROP_TCP_IN_UDP;

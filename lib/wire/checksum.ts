@@ -121,11 +121,13 @@ export function l4IsRight(bytes: Uint8Array, l3: number, l4: number, end: number
 
 /**
  * Unfolded sum of everything a TCP, UDP or ICMP checksum covers, the field itself included; folds to 0xFFFF when the
- * checksum is right. UDP covers what its own length says; IP may carry more behind it (RFC 9868).
+ * checksum is right. UDP covers what its own length says; IP may carry more behind it (RFC 9868). A length of 0 reaches to the
+ * end (long-packet.ts).
  */
 export function l4Sum(bytes: Uint8Array, l3: number, l4: number, end: number): number {
   const protocol = bytes[l3 + 9];
   if (protocol === PROTOCOL_ICMP) return sumWords(bytes, l4, end, 0);
-  const length = protocol === PROTOCOL_UDP ? getU16(bytes, l4 + 4) : end - l4;
+  const told = protocol === PROTOCOL_UDP ? getU16(bytes, l4 + 4) : 0;
+  const length = told === 0 ? end - l4 : told;
   return sumWords(bytes, l4, l4 + length, pseudoHeaderSum(bytes, l3, length));
 }
