@@ -9,7 +9,7 @@
 // does no harm. Pieces that contradict each other (different bytes in one place, two ends, bytes past the end) are an
 // attack or a reused extId: the whole chain is dropped, as RFC 5722 asks for IPv6.
 //
-// All memory is taken at construction: about 75 KB a chain, of which the operating system lends only what was ever
+// All memory is taken at construction: about 76 KB a chain, of which the operating system lends only what was ever
 // written. Full: the oldest chain makes room. Pieces are not signed, so anybody may open chains and leave them open: if
 // those stayed, one each 20 ms would keep everybody else's out, whose pieces follow each other within a millisecond.
 

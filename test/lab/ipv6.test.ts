@@ -134,7 +134,7 @@ async function talks(t: ExecutionContext, lab: Lab, server: string, size: number
     // Of what does not fit an IPv6 host is told at each router: ping counts that as an answer.
     t.regex(ping.stdout, / [234] received.* (0|25|50)% packet loss/, `${server}: ${ping.stdout}${ping.stderr}`);
   }
-  for (const bytes of ["3000", "30000", "65000"]) {
+  for (const bytes of ["3000", "30000", "65000", "65507"]) {
     const ping = await lab.run("client", "ping", "-c", "2", "-i", "0.1", "-W", "3", "-s", bytes, server);
     t.regex(ping.stdout, / [12] received/, `${server} ${bytes}: ${ping.stdout}${ping.stderr}`);
   }
