@@ -39,6 +39,7 @@ const PORT_COUNTERS: Record<keyof PortStats, string> = {
   superFrames: "Frames received that stand for several on the wire.",
   segments: "Frames sent that were cut from super-frames.",
   partialChecksums: "Frames sent whose checksum a local sender had left unfinished.",
+  extensionsRemoved: "IPv6 packets received that went on without their extension headers.",
 };
 
 /** Name and sentence of every counter; `<tenant>` and `<interface>` stand for each one's name. */

@@ -96,6 +96,8 @@ export interface PortStats {
   segments: number;
   /** Frames sent whose checksum was partial: completed here, or left to the kernel. */
   partialChecksums: number;
+  /** Packets received, or pieces of some, that went on without their IPv6 extension headers. Only where the wire is IPv6. */
+  extensionsRemoved?: number;
 }
 
 export interface Port {

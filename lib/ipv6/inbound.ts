@@ -66,7 +66,6 @@ import {
   DROP_IP_ADDRESS,
   DROP_IP_TOTAL_LENGTH,
   DROP_IP_VERSION,
-  DROP_IPV6_EXTENSION,
   DROP_L4_HEADER,
   DROP_NEIGHBOR_MALFORMED,
   DROP_NOT_OURS,
@@ -99,6 +98,8 @@ export class Inbound {
   length = 0;
   /** Its flag column. */
   flags = 0;
+  /** Packets, or pieces of some, that went on without their extension headers. */
+  extensionsRemoved = 0;
 
   constructor(book: AddressBook, isFabric = false) {
     this.#book = book;
@@ -115,7 +116,8 @@ export class Inbound {
     const end = l3 + IPV6_HEADER + getU16(bytes, l3 + IPV6_PAYLOAD_LENGTH);
     if (end > at + length) return DROP_IP_TOTAL_LENGTH;
     const walk = this.#walk;
-    if (!walkHeaders(bytes, l3, end, walk)) return DROP_IPV6_EXTENSION;
+    const walked = walkHeaders(bytes, l3, end, walk);
+    if (walked !== OK) return walked;
     const { l4, fragmentOffset, moreFragments } = walk;
     const isPiece = moreFragments || fragmentOffset > 0;
     // Of pieces nobody makes neighbors (RFC 6980).
@@ -175,6 +177,7 @@ export class Inbound {
       destination,
     );
     if (protocol === PROTOCOL_ICMPV6 && !isPiece) echoToIcmp(this.#book, bytes, to + ETHERNET_HEADER, l4, newEnd);
+    if (walk.hasOptions) this.extensionsRemoved++;
     this.offset = to;
     this.length = newEnd - to;
     return OK;
@@ -225,7 +228,7 @@ export class Inbound {
     const quote = l4 + ICMP_HEADER;
     if (end - quote < IPV6_HEADER || bytes[quote] >>> 4 !== 6 || !icmpv6IsRight(bytes, l3, l4, end)) return -1;
     const walk = this.#quoted;
-    if (!walkHeaders(bytes, quote, end, walk) || walk.fragmentOffset > 0) return -1;
+    if (walkHeaders(bytes, quote, end, walk) !== OK || walk.fragmentOffset > 0) return -1;
     const type = icmpOf(bytes[l4], bytes[l4 + 1]);
     if (type < 0) return -1;
     const source = this.#known(bytes, quote + IPV6_SOURCE);

@@ -87,6 +87,7 @@ export class Ipv6Port implements Port {
       txErrors: stats.txErrors + txErrors,
       segments: stats.segments + segments,
       partialChecksums: stats.partialChecksums + partialChecksums,
+      extensionsRemoved: (stats.extensionsRemoved ?? 0) + this.#inbound.extensionsRemoved,
     };
   }
 

@@ -7,6 +7,7 @@
 
 import { getU16, setU16, setU32 } from "../base/bytes.ts";
 import { fold, sumWords } from "./checksum.ts";
+import { DROP_IPV6_EXTENSION, DROP_IPV6_OPTION, OK } from "./verdict.ts";
 
 export const ETHERTYPE_IPV6 = 0x86dd;
 export const IPV6_PAYLOAD_LENGTH = 4;
@@ -53,41 +54,64 @@ export class HeaderWalk {
   fragmentOffset = 0;
   moreFragments = false;
   identification = 0;
+  /** There were others than a fragment header. */
+  hasOptions = false;
 }
 
 /**
- * Go through the extension headers of the packet at `l3`, which ends at `end`, once. False: one does not fit, there are
- * more than eight, the next hop is in a routing header (RFC 5095), or there is nothing behind them.
+ * Go through the extension headers of the packet at `l3`, which ends at `end`, once. OK; DROP_IPV6_EXTENSION: one does not
+ * fit, there are more than eight, the next hop is in a routing header (RFC 5095), or there is nothing behind them;
+ * DROP_IPV6_OPTION: they have an option that may not be passed over.
  */
-export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: HeaderWalk): boolean {
+export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: HeaderWalk): number {
   let protocol = bytes[l3 + IPV6_NEXT_HEADER];
   let at = l3 + IPV6_HEADER;
   into.fragmentOffset = 0;
   into.moreFragments = false;
   into.identification = 0;
+  into.hasOptions = false;
   for (let n = 0; ; n++) {
     const isOptions = protocol === HOP_BY_HOP || protocol === DESTINATION_OPTIONS || protocol === ROUTING;
     // Of a packet's later pieces nothing is known behind the fragment header.
     if ((!isOptions && protocol !== IPV6_FRAGMENT) || into.fragmentOffset > 0) break;
-    if (n === EXTENSIONS_MAX || at + 8 > end || (protocol === HOP_BY_HOP && n > 0)) return false;
-    if (protocol === ROUTING && bytes[at + 3] !== 0) return false;
+    if (n === EXTENSIONS_MAX || at + 8 > end || (protocol === HOP_BY_HOP && n > 0)) return DROP_IPV6_EXTENSION;
+    if (protocol === ROUTING && bytes[at + 3] !== 0) return DROP_IPV6_EXTENSION;
     if (protocol === IPV6_FRAGMENT) {
       const field = getU16(bytes, at + 2);
-      if (into.moreFragments) return false;
+      if (into.moreFragments) return DROP_IPV6_EXTENSION;
       into.fragmentOffset = field >>> 3;
       into.moreFragments = (field & 1) !== 0;
       into.identification = getU16(bytes, at + 4) ^ getU16(bytes, at + 6);
       protocol = bytes[at];
       at += IPV6_FRAGMENT_HEADER;
     } else {
+      const next = at + ((bytes[at + 1] + 1) << 3);
+      if (next > end) return DROP_IPV6_EXTENSION;
+      const verdict = protocol === ROUTING ? OK : checkOptions(bytes, at + 2, next);
+      if (verdict !== OK) return verdict;
+      into.hasOptions = true;
       protocol = bytes[at];
-      at += (bytes[at + 1] + 1) << 3;
+      at = next;
     }
-    if (at > end) return false;
   }
   into.protocol = protocol;
   into.l4 = at;
-  return protocol !== NO_NEXT;
+  return protocol === NO_NEXT ? DROP_IPV6_EXTENSION : OK;
+}
+
+/**
+ * Whether the options bytes[at..end) of one header may go no further: their highest two bits say what becomes of a packet whose
+ * receiver does not know them, and here nobody knows any. All of those of which that is not to pass over (00) are DROP_IPV6_OPTION.
+ */
+function checkOptions(bytes: Uint8Array, at: number, end: number): number {
+  while (at < end) {
+    const type = bytes[at];
+    if (type >>> 6 !== 0) return DROP_IPV6_OPTION;
+    // One byte of padding has no length.
+    if (type !== 0 && at + 2 > end) return DROP_IPV6_EXTENSION;
+    at += type === 0 ? 1 : 2 + bytes[at + 1];
+  }
+  return at === end ? OK : DROP_IPV6_EXTENSION;
 }
 
 /** Whether the checksum of the ICMPv6 message bytes[l4..end) of the packet at `l3` is right. */

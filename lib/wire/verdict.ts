@@ -61,6 +61,10 @@ export const DROP_IPV6_EXTENSION = reason(
   "ipv6-extension",
   "Extension headers that do not fit, more than eight, or with a hop of their own (RFC 5095).",
 );
+export const DROP_IPV6_OPTION = reason(
+  "ipv6-option",
+  "An option of an extension header that whoever does not know it must drop (RFC 8200, 4.2); no option goes beyond the first router.",
+);
 export const DROP_UDP_UNCHECKED = reason(
   "udp-unchecked",
   "UDP without a checksum over IPv6, which RFC 8200 does not allow.",

@@ -137,6 +137,15 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
     router.engine.turn(1000);
     routers.push(router);
   },
+  "ipv6-option": (_, routers) => {
+    const { port, router } = ipv6Router();
+    // Home Address (RFC 6275, 6.3).
+    const packet = ipv6Frame(17, Uint8Array.of(17, 0, 0xc9, 4, 0, 0, 0, 0, 0, 1, 0, 2, 0, 8, 1, 1));
+    packet[20] = 60;
+    port.inject(packet);
+    router.engine.turn(1000);
+    routers.push(router);
+  },
   "udp-unchecked": (_, routers) => {
     const { port, router } = ipv6Router();
     port.inject(ipv6Frame(17, Uint8Array.of(0, 1, 0, 2, 0, 8, 0, 0)));

@@ -14,6 +14,7 @@ import {
   DROP_ADDRESSES_FULL,
   DROP_IP_ADDRESS,
   DROP_IPV6_EXTENSION,
+  DROP_IPV6_OPTION,
   DROP_NEIGHBOR_MALFORMED,
   DROP_NOT_OURS,
   OK,
@@ -172,6 +173,78 @@ test("extension headers end here, eight of them at most; a thousand are refused,
     Uint8Array.of(43, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 1, 0, 0, 0, 0),
   );
   t.is(door.come(routed)[0], DROP_IPV6_EXTENSION);
+});
+
+/** A UDP packet with these headers in front of it, the first of type `first`. */
+const extended = (first: number, ...headers: number[]): Uint8Array => {
+  const ends = [new Uint8Array(16).fill(0x21), new Uint8Array(16).fill(0x22)];
+  const wire = frameOf(17, ends[0], ends[1], l4Of(17, Uint8Array.of(7)), Uint8Array.from(headers));
+  wire[20] = first;
+  return wire;
+};
+const HOP_BY_HOP = 0;
+const ROUTING = 43;
+const DESTINATION_OPTIONS = 60;
+
+test("options that may be passed over end here and are counted; what must be dropped by whoever does not know it is dropped", (t) => {
+  const passes: [string, number, number[]][] = [
+    ["router alert", HOP_BY_HOP, [17, 0, 5, 2, 0, 0, 0, 0]],
+    ["padding alone", DESTINATION_OPTIONS, [17, 0, 0, 0, 0, 0, 0, 0]],
+    ["PDM", DESTINATION_OPTIONS, [17, 1, 0x0f, 10, 1, 1, 0, 7, 0, 8, 0, 9, 0, 9, 1, 0]],
+    ["what may change on the way", DESTINATION_OPTIONS, [17, 0, 0x3e, 4, 1, 2, 3, 4]],
+    ["a source route that is used up", ROUTING, [17, 0, 0, 0, 0, 0, 0, 0]],
+    ["one of each", HOP_BY_HOP, [60, 0, 1, 4, 0, 0, 0, 0, 43, 0, 1, 4, 0, 0, 0, 0, 17, 0, 4, 0, 0, 0, 0, 0]],
+  ];
+  for (const [what, first, headers] of passes) {
+    const door = new Door();
+    const [verdict, inside] = door.come(extended(first, ...headers));
+    t.is(verdict, OK, what);
+    t.is(door.inbound.extensionsRemoved, 1, what);
+    t.true(l4IsRight(inside, 14, 34, inside.length), what);
+    t.deepEqual(door.go(inside), extended(17), what);
+  }
+  const refused: [string, number, number[], number][] = [
+    ["drop it: RPL", HOP_BY_HOP, [17, 0, 0x63, 4, 0, 0, 0, 0], DROP_IPV6_OPTION],
+    ["drop it and say so", DESTINATION_OPTIONS, [17, 0, 0x8a, 4, 0, 0, 0, 0], DROP_IPV6_OPTION],
+    ["say so unless to a group: a home address", DESTINATION_OPTIONS, [17, 0, 0xc9, 4, 0, 0, 0, 0], DROP_IPV6_OPTION],
+    ["a jumbogram's length", HOP_BY_HOP, [17, 0, 0xc2, 4, 0, 1, 0, 0], DROP_IPV6_OPTION],
+    ["behind others", DESTINATION_OPTIONS, [17, 0, 0, 1, 0, 0x7e, 1, 0], DROP_IPV6_OPTION],
+    ["an option beyond its header", DESTINATION_OPTIONS, [17, 0, 1, 5, 0, 0, 0, 0], DROP_IPV6_EXTENSION],
+    ["a type without a length", DESTINATION_OPTIONS, [17, 0, 1, 3, 0, 0, 0, 4], DROP_IPV6_EXTENSION],
+    ["a header beyond the packet", DESTINATION_OPTIONS, [17, 9, 1, 4, 0, 0, 0, 0], DROP_IPV6_EXTENSION],
+    ["a source route (RFC 5095)", ROUTING, [17, 2, 0, 1, ...Array(20).fill(0)], DROP_IPV6_EXTENSION],
+    ["a segment of another type", ROUTING, [17, 0, 4, 2, 0, 0, 0, 0], DROP_IPV6_EXTENSION],
+    [
+      "hop by hop, not first",
+      DESTINATION_OPTIONS,
+      [0, 0, 1, 4, 0, 0, 0, 0, 17, 0, 1, 4, 0, 0, 0, 0],
+      DROP_IPV6_EXTENSION,
+    ],
+    ["nothing behind it", DESTINATION_OPTIONS, [59, 0, 1, 4, 0, 0, 0, 0], DROP_IPV6_EXTENSION],
+  ];
+  for (const [what, first, headers, reason] of refused) {
+    const door = new Door();
+    t.is(verdictName(door.come(extended(first, ...headers))[0]), verdictName(reason), what);
+    t.is(door.inbound.extensionsRemoved, 0, what);
+  }
+});
+
+test("a next header that nobody here knows is another protocol, with all that is behind it", (t) => {
+  const [source, destination] = [new Uint8Array(16).fill(0x21), new Uint8Array(16).fill(0x22)];
+  // Mobility, HIP, Shim6, two for experiments: extension headers to their hosts, and no business of ours.
+  for (const protocol of [135, 139, 140, 253, 254, 50, 51]) {
+    const door = new Door();
+    const wire = frameOf(
+      protocol,
+      source,
+      destination,
+      Uint8Array.from({ length: 24 }, (_, n) => n),
+    );
+    const [verdict, inside] = door.come(wire);
+    t.is(verdict, OK);
+    t.is(inside[23], protocol);
+    t.deepEqual(door.go(inside), wire);
+  }
 });
 
 test("addresses that no packet between networks has are refused, and so is what is sent to a group", (t) => {
