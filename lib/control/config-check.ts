@@ -184,8 +184,6 @@ function checkInterfaces(draft: Draft, source: ConfigSource): void {
 
 /** What IPv6 interfaces cannot have yet, and what no IPv6 link may lack. */
 function checkIpv6(draft: Draft, item: InterfaceConfig, path: Path, source: ConfigSource): void {
-  if (item.backend === "af-packet")
-    source.error([...path, "backend"], "IPv6 goes through libpcap alone in this version", "write backend: libpcap");
   if (item.kernel === "shared")
     source.error([...path, "kernel"], "kernel: shared is for IPv4 alone in this version", "write kernel: exclusive");
   if (item.mtu !== null && item.mtu < IPV6_MTU_MIN)
