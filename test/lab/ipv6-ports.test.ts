@@ -1,11 +1,12 @@
-// What interfaces with IPv6 can have, under real kernels: backend af-packet, where super-frames cross whole.
+// What interfaces with IPv6 can have, under real kernels: backend af-packet, where super-frames cross whole; devices that
+// the kernel has too.
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ExecutionContext } from "ava";
 import type { CountersAnswer } from "../../lib/control/show.ts";
-import { openIpv6Net, SERVER_6 } from "./ipv6-net.ts";
+import { CLIENT_6, must, openIpv6Net, SERVER_6, WIRE_6 } from "./ipv6-net.ts";
 import { type Lab, SERVER } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
 import { shown } from "./watched.ts";
@@ -125,3 +126,47 @@ labTest("between af-packet and libpcap IPv6 leaves as the wire takes it: tshark 
     await lab.close();
   }
 });
+
+labTest(
+  "kernel: shared, where the kernel has addresses, routes and forwards: sessions pass once, its own services answer",
+  async (t) => {
+    const lab = await openIpv6Net({ ipv6Keys: ", kernel: shared", ipv4Keys: ", kernel: shared" });
+    try {
+      const sha256 = await offerFile(lab);
+      // The same addresses as the router has, one of its own, and a way to wherever sessions go.
+      const kernel = `for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > "$file"; done
+      echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+      ip -6 address add 2001:db8:77::1/64 dev lan0 nodad
+      ip -6 address add 2001:db8:1::1/64 dev lan0 nodad
+      ip -6 address add ${WIRE_6}1/64 dev wan0 nodad
+      ip -6 route add 2001:db8:2::/64 via ${WIRE_6}2`;
+      await must(lab, "west", kernel);
+      await must(lab, "client", "ip -6 address add 2001:db8:77::2/64 dev eth0 nodad");
+      lab.spawn("west", "/usr/bin/python3", ["-m", "http.server", "--bind", "::", "8000"], { stdio: "ignore" });
+      await lab.startCaptures();
+      await lab.startRouters();
+      await downloads(t, lab, SERVER_6, sha256);
+      const ping = await lab.run("client", "ping", "-c", "10", "-i", "0.1", SERVER_6);
+      t.regex(ping.stdout, /10 received, 0% packet loss/);
+      t.notRegex(ping.stdout, /DUP/);
+      const back = await lab.run("server", "ping", "-c", "5", "-i", "0.1", CLIENT_6);
+      t.regex(back.stdout, /5 received, 0% packet loss/);
+      const own = ["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "http://[2001:db8:77::1]:8000/"];
+      t.is(
+        (await lab.run("client", "curl", ...own)).stdout,
+        "200",
+        "the host's own service, for a client in no service",
+      );
+      t.is((await must(lab, "west", "ping -c 2 -i 0.1 2001:db8:77::2")).includes("2 received"), true);
+      await lab.stopCaptures();
+      const strangers = `ipv6 && !icmpv6.type in {130..143} && !(ipv6.addr == ${WIRE_6}1 && ipv6.addr == ${WIRE_6}2)`;
+      const seen = await lab.run("wire1", "tshark", "-r", lab.capturePath("wire1"), "-Y", strangers);
+      t.is(seen.stdout, "", "the kernel forwarded nothing");
+      const resets = "tcp.flags.reset == 1 || icmpv6.type == 1";
+      const answered = await lab.run("wire1", "tshark", "-r", lab.capturePath("wire1"), "-Y", resets);
+      t.is(answered.stdout, "", "and answered nothing");
+    } finally {
+      await lab.close();
+    }
+  },
+);
