@@ -27,9 +27,14 @@
 namespace {
 
 constexpr uint8_t PROTOCOL_TCP = 6, PROTOCOL_UDP = 17, PROTOCOL_SCTP = 132;
+constexpr uint8_t HOP_BY_HOP = 0, ROUTING = 43, DESTINATION_OPTIONS = 60;
+constexpr int EXTENSIONS_MAX = 8;
+constexpr size_t IPV4_HEADER = 20, IPV6_HEADER = 40;
+/** Where in a frame the protocol of IPv4, and IPv6's next header, is. */
+constexpr size_t AT_PROTOCOL_IPV4 = ETHERNET_HEADER + 9, AT_PROTOCOL_IPV6 = ETHERNET_HEADER + 6;
 constexpr uint8_t TCP_CWR = 0x80;
 constexpr size_t VLAN_TAG = 4;
-/** The two MAC addresses that a VLAN tag stands behind. */
+/** The two MAC addresses that the EtherType, or a VLAN tag, stands behind. */
 constexpr size_t ADDRESSES = 12;
 /** Where in its slot a frame begins: room for a VLAN tag that is put back, and HEADROOM still free in front of that. */
 constexpr size_t SLOT_HEAD = HEADROOM + ALIGNMENT;
@@ -46,27 +51,62 @@ void set16(uint8_t* at, uint16_t value) {
 struct Headers {
   size_t l4, payload;
   uint16_t checksum;
-  bool tcp;
+  bool tcp, ipv6;
 
-  /** False when the frame is no TCP or UDP over IPv4, or ends inside its headers. */
+  /** False when the frame is no TCP or UDP over IPv4 or IPv6, is a fragment of IPv6, or ends inside its headers. */
   bool find(const uint8_t* frame, size_t length) {
-    if (length < ETHERNET_HEADER + 20 || get16(frame + 12) != ETH_P_IP || frame[14] >> 4 != 4) return false;
-    const size_t ipLength = (frame[14] & 15) * 4u;
-    l4 = ETHERNET_HEADER + ipLength;
-    tcp = frame[23] == PROTOCOL_TCP;
+    if (length < ETHERNET_HEADER + IPV4_HEADER) return false;
+    const uint16_t type = get16(frame + ADDRESSES);
+    const int version = frame[ETHERNET_HEADER] >> 4;
+    uint8_t protocol;
+    ipv6 = type == ETH_P_IPV6 && version == 6;
+    if (ipv6) {
+      if (!walk(frame, length, &protocol)) return false;
+    } else {
+      if (type != ETH_P_IP || version != 4) return false;
+      const size_t ipLength = (frame[ETHERNET_HEADER] & 15) * 4u;
+      if (ipLength < IPV4_HEADER) return false;
+      l4 = ETHERNET_HEADER + ipLength;
+      protocol = frame[AT_PROTOCOL_IPV4];
+    }
+    tcp = protocol == PROTOCOL_TCP;
     const size_t shortest = tcp ? 20 : 8;
-    if (ipLength < 20 || (!tcp && frame[23] != PROTOCOL_UDP) || l4 + shortest > length) return false;
+    if ((!tcp && protocol != PROTOCOL_UDP) || l4 + shortest > length) return false;
     payload = l4 + (tcp ? (frame[l4 + 12] >> 4) * 4u : 8);
     checksum = tcp ? 16 : 6;
     return payload >= l4 + shortest && payload <= length;
   }
+
+  uint8_t gsoType() const {
+    if (!tcp) return VnetHeader::GSO_UDP_L4;
+    return ipv6 ? VnetHeader::GSO_TCPV6 : VnetHeader::GSO_TCPV4;
+  }
+
+ private:
+  /** Past the extension headers that lib/wire/ipv6.ts goes past, up to as many. */
+  bool walk(const uint8_t* frame, size_t length, uint8_t* protocol) {
+    if (length < ETHERNET_HEADER + IPV6_HEADER) return false;
+    l4 = ETHERNET_HEADER + IPV6_HEADER;
+    *protocol = frame[AT_PROTOCOL_IPV6];
+    for (int n = 0; *protocol == HOP_BY_HOP || *protocol == ROUTING || *protocol == DESTINATION_OPTIONS; n++) {
+      if (n == EXTENSIONS_MAX || l4 + 8 > length) return false;
+      *protocol = frame[l4];
+      l4 += (frame[l4 + 1] + 1) * 8u;
+    }
+    return true;
+  }
 };
+
+/** Whether the packet in a frame of either family is SCTP right behind its IP header. */
+bool isSctp(const uint8_t* frame) {
+  return frame[get16(frame + ADDRESSES) == ETH_P_IPV6 ? AT_PROTOCOL_IPV6 : AT_PROTOCOL_IPV4] == PROTOCOL_SCTP;
+}
 
 /** Complete a partial checksum that is not the packet's own TCP or UDP one: inside a tunnel, or SCTP's. */
 void completeChecksum(uint8_t* frame, size_t length, size_t start, size_t offset) {
   if (start + offset + 4 > length) return;
   uint8_t* field = frame + start + offset;
-  if (offset == 8 && frame[23] == PROTOCOL_SCTP) {
+  if (offset == 8 && isSctp(frame)) {
     uint32_t crc = ~0u;
     memset(field, 0, 4);
     for (size_t i = start; i < length; i++) {
@@ -162,7 +202,7 @@ class AfPacketPort : public Port {
     if (size > room) return Fit::REFUSE;
     // The kernel cuts only what has a partial checksum.
     if (!partial) return Fit::CUT;
-    header->gsoType = at.tcp ? VnetHeader::GSO_TCPV4 : VnetHeader::GSO_UDP_L4;
+    header->gsoType = at.gsoType();
     if (at.tcp && frame[at.l4 + 13] & TCP_CWR) header->gsoType |= VnetHeader::GSO_ECN;
     header->gsoSize = static_cast<uint16_t>(size);
     header->headerLength = static_cast<uint16_t>(at.payload);
@@ -222,7 +262,7 @@ class AfPacketPort : public Port {
     const bool super = head.gsoType != VnetHeader::GSO_NONE;
     if (!super && length <= rxFrameMax_) return;
     const int type = head.gsoType & ~VnetHeader::GSO_ECN;
-    const bool right = known && type == (at.tcp ? VnetHeader::GSO_TCPV4 : VnetHeader::GSO_UDP_L4);
+    const bool right = known && type == at.gsoType();
     *size = right && head.gsoSize > 0 && at.payload + head.gsoSize <= rxFrameMax_ ? head.gsoSize : SEGMENT_SIZE_UNKNOWN;
     total.superFrames++;
   }

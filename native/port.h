@@ -15,7 +15,7 @@ struct Watch;
 /** virtio_net_hdr of PACKET_VNET_HDR, host byte order. (The kernel's own header file is not C++.) */
 struct VnetHeader {
   static constexpr uint8_t NEEDS_CSUM = 1;
-  static constexpr uint8_t GSO_NONE = 0, GSO_TCPV4 = 1, GSO_UDP_L4 = 5, GSO_ECN = 0x80;
+  static constexpr uint8_t GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80;
   uint8_t flags, gsoType;
   uint16_t headerLength, gsoSize, csumStart, csumOffset;
 };

@@ -179,15 +179,17 @@ function checkInterfaces(draft: Draft, source: ConfigSource): void {
         "key",
       );
     }
+    // How neighbors are found is of one family.
+    const [foreign, wanted] = family === "IPv6" ? (["arp", "ndp"] as const) : (["ndp", "arp"] as const);
+    for (const [at, { kind }] of item.kernelAllow.entries()) {
+      if (kind !== foreign || item.addresses.length === 0) continue;
+      source.error([...path, "kernel-allow", at], `${item.name} is ${family} and has no ${foreign}`, `write ${wanted}`);
+    }
   }
 }
 
 /** What IPv6 interfaces cannot have yet, and what no IPv6 link may lack. */
 function checkIpv6(draft: Draft, item: InterfaceConfig, path: Path, source: ConfigSource): void {
-  if (item.backend === "af-packet")
-    source.error([...path, "backend"], "IPv6 goes through libpcap alone in this version", "write backend: libpcap");
-  if (item.kernel === "shared")
-    source.error([...path, "kernel"], "kernel: shared is for IPv4 alone in this version", "write kernel: exclusive");
   if (item.mtu !== null && item.mtu < IPV6_MTU_MIN)
     source.error(
       [...path, "mtu"],
@@ -196,11 +198,6 @@ function checkIpv6(draft: Draft, item: InterfaceConfig, path: Path, source: Conf
     );
   if (draft.top.workers > 1)
     source.error(["workers"], `interface ${item.name} has IPv6, which one worker carries`, "write workers: 1");
-  const other = present(draft.interfaces).find((near) => near.device === item.device && !isIpv6(near));
-  if (other?.kernel === "shared") {
-    const message = `device ${item.device} is kernel: shared as interface ${other.name}`;
-    source.error([...path, "device"], message, "write kernel: exclusive there, or take another device");
-  }
 }
 
 function isIpv6(item: InterfaceConfig): boolean {

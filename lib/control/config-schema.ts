@@ -261,13 +261,13 @@ const transport = parsed((value): Transport => {
 
 const kernelAllow = parsed((value): KernelAllow => {
   const [kind, detail, ...rest] = value.split("/");
-  if (rest.length === 0 && (kind === "arp" || kind === "icmp" || kind === "tcp" || kind === "udp")) {
+  if (rest.length === 0 && (kind === "arp" || kind === "ndp" || kind === "icmp" || kind === "tcp" || kind === "udp")) {
     if (detail === undefined) return { kind, from: 0, to: 65535 };
     if (kind === "tcp" || kind === "udp") return { kind, ...parsePortRange(detail) };
   }
   throw new TextError(
     `${JSON.stringify(value)} cannot be left to the kernel`,
-    "write arp, icmp, tcp/22, udp/5000-5100, tcp or udp",
+    "write arp, ndp, icmp, tcp/22, udp/5000-5100, tcp or udp",
   );
 });
 

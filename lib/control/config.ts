@@ -88,7 +88,7 @@ export interface InterfaceConfig {
 
 /** What the kernel's own stack may still receive: for tcp and udp by destination port. */
 export interface KernelAllow {
-  readonly kind: "arp" | "icmp" | "tcp" | "udp";
+  readonly kind: "arp" | "ndp" | "icmp" | "tcp" | "udp";
   readonly from: number;
   readonly to: number;
 }

@@ -5,6 +5,7 @@
 // closed) and the next start replaces it. To look at it: nft list table netdev waymark.
 
 import { execFileSync } from "node:child_process";
+import { isName } from "../table/address-book.ts";
 import { formatAddress, formatPrefix, type Prefix, prefixHolds } from "./address-text.ts";
 import type { Config, InterfaceConfig, KernelAllow } from "./config.ts";
 import { OperatorError } from "./operator-error.ts";
@@ -14,6 +15,14 @@ const TABLE = "netdev waymark";
 const PRIORITY = -500;
 /** The waypoint port range (protocol sheet 2.3). */
 const WAYPOINT_PORTS = "16384-65534";
+/** Of path monitoring (lib/monitor). */
+const MONITOR_PORTS = "1280, 3784, 4784";
+/** What IPv6 links live by, addressed to groups and link-local addresses for the most part: RFC 4861, RFC 3810. */
+const NEIGHBOR_TYPES = "nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, mld-listener-query";
+const LINK_TYPES = `${NEIGHBOR_TYPES}, nd-router-solicit, nd-redirect, mld-listener-report, mld-listener-done, mld2-listener-report`;
+/** Echoes and errors. */
+const ICMPV6_TYPES =
+  "destination-unreachable, packet-too-big, time-exceeded, parameter-problem, echo-request, echo-reply";
 const NFT_TIMEOUT_MS = 10_000;
 
 /** The guard could not be put in place or removed; the message says why and what to do. */
@@ -24,25 +33,20 @@ export class GuardError extends OperatorError {
 /** The nft script that puts the guard of `config` in place, replacing what an earlier run left on the same devices. */
 export function buildGuard(config: Pick<Config, "interfaces" | "services" | "serviceRoutes" | "peers">): string {
   const lines = [`add table ${TABLE}`];
-  for (const item of byDevice(config.interfaces)) {
-    const chain = `${TABLE} ${chainOf(item.device)}`;
+  for (const device of new Set(config.interfaces.map((item) => item.device))) {
+    const chain = `${TABLE} ${chainOf(device)}`;
     lines.push(
-      `add chain ${chain} { type filter hook ingress device "${item.device}" priority ${PRIORITY}; policy accept; }`,
+      `add chain ${chain} { type filter hook ingress device "${device}" priority ${PRIORITY}; policy accept; }`,
       `flush chain ${chain}`,
     );
-    const rules = item.kernel === "exclusive" ? exclusiveRules(item) : sharedRules(item, config);
+    // Its IPv4 and its IPv6 are two interfaces.
+    const rules = deviceRules(
+      config.interfaces.filter((item) => item.device === device),
+      config,
+    );
     for (const rule of rules) lines.push(`add rule ${chain} ${rule}`);
   }
   return `${lines.join("\n")}\n`;
-}
-
-/** One of each device: IPv4 and IPv6 of the same one are two interfaces, both exclusive (config-check.ts). */
-function byDevice(interfaces: readonly InterfaceConfig[]): InterfaceConfig[] {
-  const devices = [...new Set(interfaces.map(({ device }) => device))];
-  return devices.map((device) => {
-    const own = interfaces.filter((item) => item.device === device);
-    return { ...own[0], kernelAllow: own.flatMap(({ kernelAllow }) => kernelAllow) };
-  });
 }
 
 /** Put a script of buildGuard in place, all of it or nothing, and see that it is there. Throws GuardError. */
@@ -68,43 +72,72 @@ function chainOf(device: string): string {
   return `guard-${device}`;
 }
 
-/** Everything is the router's, except what the operator leaves to the kernel. */
-function exclusiveRules(item: InterfaceConfig): string[] {
-  return [...item.kernelAllow.map(allowRule), "counter drop"];
+/** An exclusive device is the router's, except what the operator leaves to the kernel; a shared one is so for one family or for both. */
+function deviceRules(
+  interfaces: readonly InterfaceConfig[],
+  config: Pick<Config, "services" | "serviceRoutes" | "peers">,
+) {
+  const isExclusive = interfaces.every(({ kernel }) => kernel === "exclusive");
+  const rules = interfaces.flatMap((item) => {
+    if (item.kernel === "shared") return sharedRules(item, config);
+    const allowed = item.kernelAllow.map((allow) => allowRule(allow, isIpv6(item)));
+    return isExclusive ? allowed : [...allowed, `meta protocol ${isIpv6(item) ? "ip6" : "{ ip, arp }"} counter drop`];
+  });
+  return isExclusive ? [...rules, "counter drop"] : rules;
+}
+
+function isIpv6({ addresses }: InterfaceConfig): boolean {
+  return isName(addresses[0].address);
 }
 
 // Only what is addressed to this host: an allowed packet that the kernel would forward is the router's to forward.
-function allowRule(allow: KernelAllow): string {
-  const toThisHost = "fib daddr type { local, broadcast } accept";
+function allowRule(allow: KernelAllow, ipv6: boolean): string {
+  const toThisHost = `fib daddr type ${ipv6 ? "local" : "{ local, broadcast }"} accept`;
   if (allow.kind === "arp") return "meta protocol arp accept";
-  if (allow.kind === "icmp") return `ip protocol icmp ${toThisHost}`;
+  if (allow.kind === "ndp") return `meta protocol ip6 icmpv6 type { ${NEIGHBOR_TYPES} } accept`;
+  if (allow.kind === "icmp")
+    return ipv6 ? `meta protocol ip6 icmpv6 type { ${ICMPV6_TYPES} } ${toThisHost}` : `ip protocol icmp ${toThisHost}`;
   const ports = allow.from === allow.to ? `${allow.from}` : `${allow.from}-${allow.to}`;
-  return `ip protocol ${allow.kind} ${allow.kind} dport ${ports} ${toThisHost}`;
+  const protocol = ipv6 ? `meta protocol ip6 meta l4proto ${allow.kind}` : `ip protocol ${allow.kind}`;
+  return `${protocol} ${allow.kind} dport ${ports} ${toThisHost}`;
 }
 
-/** Only sessions are the router's: waypoint packets of its peers, and packets to and from what services reach. */
+/**
+ * Only sessions are the router's: what its peers send to it, packets to and from what services reach, and whatever is sent
+ * to an address of the router that the kernel has not: it would forward that, or say that there is nobody.
+ */
 function sharedRules(
   item: InterfaceConfig,
   { services, serviceRoutes, peers }: Pick<Config, "services" | "serviceRoutes" | "peers">,
 ): string[] {
+  const ipv6 = isIpv6(item);
+  const ip = ipv6 ? "ip6" : "ip";
   const rules: string[] = [];
+  // Neighbors that are in a service's prefix are the kernel's neighbors too.
+  if (ipv6) rules.push(`meta protocol ip6 icmpv6 type { ${LINK_TYPES} } accept`);
+  const to = set(item.addresses.map((own) => formatAddress(own.address)));
   const remote = peers.flatMap((peer) => peer.paths.filter((path) => path.interface === item.name));
   if (remote.length > 0) {
     // A dynamic address is refused on a shared device (config-paths.ts).
     const from = set(remote.flatMap(({ address }) => (address === null ? [] : [formatAddress(address)])));
-    const to = set(item.addresses.map((own) => formatAddress(own.address)));
-    rules.push(`ip saddr ${from} ip daddr ${to} meta l4proto { tcp, udp } th dport ${WAYPOINT_PORTS} counter drop`);
+    const fromPeer = `${ip} saddr ${from} ${ip} daddr ${to}`;
+    rules.push(
+      `${fromPeer} meta l4proto { tcp, udp } th dport ${WAYPOINT_PORTS} counter drop`,
+      `${fromPeer} udp dport { ${MONITOR_PORTS} } counter drop`,
+    );
   }
-  const prefixes = widest(services.flatMap((service) => service.addresses)).map(formatPrefix);
+  const reached = services.flatMap((service) => service.addresses);
+  const prefixes = widest(reached.filter(({ address }) => isName(address) === ipv6)).map(formatPrefix);
   if (prefixes.length > 0) {
-    rules.push(`ip saddr ${set(prefixes)} counter drop`, `ip daddr ${set(prefixes)} counter drop`);
+    rules.push(`${ip} saddr ${set(prefixes)} counter drop`, `${ip} daddr ${set(prefixes)} counter drop`);
   }
   // Behind destination NAT a server answers from its own address, which no service prefix need hold.
   for (const { target, interface: out } of serviceRoutes) {
     if (target === null || out !== item.name) continue;
     const ports = target.port === 0 ? "" : ` meta l4proto { tcp, udp } th sport ${target.port}`;
-    rules.push(`ip saddr ${formatAddress(target.address)}${ports} counter drop`);
+    rules.push(`${ip} saddr ${formatAddress(target.address)}${ports} counter drop`);
   }
+  rules.push(`${ip} daddr ${to} fib daddr type != local counter drop`);
   return rules;
 }
 

@@ -5,13 +5,11 @@
 // TypeScript does nothing for each frame. The kernel takes whatever the columns describe; what it cannot take (a
 // super-frame with a finished checksum, or one it refuses) is finished in software, by the same code as for libpcap.
 
-import { getU16, setU16 } from "../base/bytes.ts";
-import { fold, l4ChecksumOffset, pseudoHeaderSum } from "../wire/checksum.ts";
-import { superFrameError } from "../wire/offload.ts";
+import { takeChecksumBack } from "../wire/offload.ts";
 import { type DevicePortOptions, NativePort } from "./device-port.ts";
 import { native } from "./native.ts";
 import { FRAME_CHECKSUM_PARTIAL, type FrameBatch } from "./port.ts";
-import { ETHERNET_HEADER, WireFrames } from "./wire-frames.ts";
+import { WireFrames } from "./wire-frames.ts";
 
 export interface AfPacketPortOptions extends DevicePortOptions {
   /** How much may wait in the kernel, as its own accounting has it: a short frame counts for up to 1,280 bytes. */
@@ -65,13 +63,7 @@ export class AfPacketPort extends NativePort {
 
 /** Take back the checksum of a super-frame, which only the kernel's own partial one lets it cut. False when it is wrong: the damage must stay. */
 function makePartial(batch: FrameBatch, row: number): boolean {
-  const { bytes } = batch;
-  const at = batch.offset[row];
-  const l3 = at + ETHERNET_HEADER;
-  const l4 = l3 + ((bytes[l3] & 15) << 2);
-  const field = l4 + l4ChecksumOffset(bytes[l3 + 9]);
-  if (getU16(bytes, field) === 0 || superFrameError(bytes, at, false) !== 0) return false;
-  setU16(bytes, field, fold(pseudoHeaderSum(bytes, l3, at + batch.length[row] - l4)));
+  if (!takeChecksumBack(batch.bytes, batch.offset[row], batch.length[row])) return false;
   batch.flags[row] |= FRAME_CHECKSUM_PARTIAL;
   return true;
 }

@@ -175,7 +175,8 @@ export abstract class NativePort implements DevicePort {
     if (this.#kept!.count === 0) this.#kept = null;
     this.#keeping = undefined;
     for (const name of changed) if (!this.switchedOff.includes(name)) this.switchedOff.push(name);
-    for (const name of Object.keys(stats) as (keyof PortStats)[]) this.counted[name] = (this.counted[name] ?? 0) + (stats[name] ?? 0);
+    for (const name of Object.keys(stats) as (keyof PortStats)[])
+      this.counted[name] = (this.counted[name] ?? 0) + (stats[name] ?? 0);
     this.counted.rxFrames -= frames;
     this.counted.rxBytes -= bytes;
   }

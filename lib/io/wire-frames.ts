@@ -2,7 +2,7 @@
 // differ only in the FrameSender behind. Called by the ports of this folder, never by the engine.
 
 import { PROTOCOL_UDP } from "../wire/flow-key.ts";
-import { completeChecksum, segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
+import { completeChecksum, protocolOf, segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
 import { FRAME_CHECKSUM_PARTIAL, type FrameBatch, type PortStats } from "./port.ts";
 
 export const ETHERNET_HEADER = 14;
@@ -11,8 +11,6 @@ export const SEGMENT_SIZE_UNKNOWN = 0xffff;
 /** The longest frame a device can hand over: a 65,535-byte IP packet behind an Ethernet header. */
 export const FRAME_LENGTH_MAX = 65_535 + ETHERNET_HEADER;
 
-/** Where the IPv4 protocol is in a frame. */
-const AT_PROTOCOL = ETHERNET_HEADER + 9;
 const SCRATCH_ROWS = 64;
 
 /** Send rows from..to-1, in order, and count the ones that could not be sent. Returns how many were. */
@@ -88,7 +86,7 @@ export class WireFrames {
     const at = batch.offset[row];
     const partial = (batch.flags[row] & FRAME_CHECKSUM_PARTIAL) !== 0;
     const largest = segmentSizeMax(bytes, at, this.#mtu);
-    if (batch.segmentSize[row] > largest && bytes[at + AT_PROTOCOL] === PROTOCOL_UDP) {
+    if (batch.segmentSize[row] > largest && protocolOf(bytes, at + ETHERNET_HEADER) === PROTOCOL_UDP) {
       // A datagram cannot be cut.
       this.#stats.txErrors++;
       return 0;

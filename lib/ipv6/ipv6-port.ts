@@ -1,8 +1,9 @@
 // HOT
-// A port whose wire is IPv6 and whose owner sees the router's own form: what comes is translated in place, what leaves is
-// cut to what the wire takes, completed and translated on its way to the port beneath. The reason why a
-// frame has no such form stands in the flag column (FRAME_REFUSED_SHIFT).
+// A port whose wire is IPv6 and whose owner sees the router's own form: what comes is translated in place, what leaves on
+// its way to the port beneath, super-frames whole and unfinished checksums unfinished, for that one knows what its wire
+// takes. The reason why a frame has no such form stands in the flag column (FRAME_REFUSED_SHIFT).
 
+import { getU16 } from "../base/bytes.ts";
 import {
   emptyStats,
   FRAME_REFUSED_SHIFT,
@@ -14,40 +15,48 @@ import {
 } from "../io/port.ts";
 import { ETHERNET_HEADER, WireFrames } from "../io/wire-frames.ts";
 import type { AddressBook } from "../table/address-book.ts";
-import { IPV6_FRAGMENT_HEADER } from "../wire/ipv6.ts";
+import { DONT_FRAGMENT, IPV4_FLAGS } from "../wire/ipv4.ts";
 import { OK } from "../wire/verdict.ts";
 import { HEADER_GROWTH } from "./icmp-codes.ts";
 import { Inbound } from "./inbound.ts";
 import { Outbound } from "./outbound.ts";
 
-/** Frames translated before the port beneath gets them. */
+/** Frames translated before the port beneath gets them, and memory for them: of the longest ones three. */
 const ROWS = 64;
+const MEMORY_BYTES = 256 << 10;
+/** The most that a frame grows by: a neighbor solicitation in the place of an ARP request, an error with what it quotes. */
+const GROWTH_MAX = 64;
+const ALIGNMENT = 64;
 
 export class Ipv6Port implements Port {
   readonly #beneath: Port;
   declare readonly framesMax?: number;
+  declare readonly takesSuperFrames?: boolean;
   readonly #inbound: Inbound;
   readonly #outbound: Outbound;
+  /** Cuts the super-frames that the port beneath must not. */
   readonly #wire: WireFrames;
   /** What is counted here: what was cut, completed, or has no form in IPv6. */
   readonly #counted = emptyStats();
-  readonly #batch: FrameBatch;
-  readonly #slot: number;
+  readonly #batch = new FrameBatch(new Uint8Array(MEMORY_BYTES), ROWS);
+  /** Where the next frame goes. */
+  #free = 0;
   readonly #info: PortInfo;
 
   /** `isFabric`: peers are behind it, who mark what may be cut. */
   constructor(beneath: Port, book: AddressBook, isFabric = false) {
     this.#beneath = beneath;
     if (beneath.framesMax !== undefined) this.framesMax = beneath.framesMax;
+    if (beneath.takesSuperFrames !== undefined) this.takesSuperFrames = beneath.takesSuperFrames;
     this.#inbound = new Inbound(book, isFabric);
     this.#outbound = new Outbound(book);
     const { mtu } = beneath.info();
     this.#info = { ...beneath.info(), mtu: mtu - HEADER_GROWTH };
-    this.#slot = ETHERNET_HEADER + mtu + IPV6_FRAGMENT_HEADER;
-    this.#batch = new FrameBatch(new Uint8Array(ROWS * this.#slot), ROWS);
-    this.#wire = new WireFrames(mtu - HEADER_GROWTH, this.#counted, (bytes, offset, length, from, to) =>
-      this.#send(bytes, offset, length, from, to),
-    );
+    this.#wire = new WireFrames(mtu - HEADER_GROWTH, this.#counted, (bytes, offset, length, from, to) => {
+      let sent = 0;
+      for (let i = from; i < to; i++) sent += this.#add(bytes, offset[i], length[i], 0, 0);
+      return sent + this.#pass();
+    });
   }
 
   /** The port's, but for the MTU: of packets in the router's form, 20 bytes less. */
@@ -75,7 +84,14 @@ export class Ipv6Port implements Port {
   }
 
   tx(batch: FrameBatch, from: number, to: number): number {
-    return this.#wire.tx(batch, from, to);
+    const { bytes, offset, length, flags, segmentSize } = batch;
+    let sent = 0;
+    for (let i = from; i < to; i++) {
+      // Its segments share a flow label, and what may be cut needs identifications of its own (flow-label.ts).
+      if (segmentSize[i] > 0 && mayBeCut(bytes, offset[i])) sent += this.#pass() + this.#wire.tx(batch, i, i + 1);
+      else sent += this.#add(bytes, offset[i], length[i], flags[i], segmentSize[i]);
+    }
+    return sent + this.#pass();
   }
 
   // cold: for show
@@ -95,31 +111,39 @@ export class Ipv6Port implements Port {
     this.#beneath.close();
   }
 
-  #send(bytes: Uint8Array, offset: Int32Array, length: Int32Array, from: number, to: number): number {
+  /** Translate a frame behind those that wait. Returns how many of these were sent to make room. */
+  #add(bytes: Uint8Array, at: number, length: number, flags: number, segmentSize: number): number {
     const batch = this.#batch;
-    let sent = 0;
-    batch.count = 0;
-    for (let i = from; i < to; i++) {
-      const row = batch.count;
-      const at = row * this.#slot;
-      const made = this.#outbound.translate(bytes, offset[i], length[i], batch.bytes, at);
-      if (made === 0 || made > this.#slot) {
-        this.#counted.txErrors++;
-        continue;
-      }
-      batch.offset[row] = at;
-      batch.length[row] = made;
-      batch.flags[row] = 0;
-      batch.segmentSize[row] = 0;
-      batch.count = row + 1;
-      if (batch.count === ROWS) sent += this.#pass();
+    if (length + GROWTH_MAX > MEMORY_BYTES) {
+      this.#counted.txErrors++;
+      return 0;
     }
-    return batch.count === 0 ? sent : sent + this.#pass();
+    const isFull = batch.count === ROWS || this.#free + length + GROWTH_MAX > MEMORY_BYTES;
+    const sent = isFull ? this.#pass() : 0;
+    const to = this.#free;
+    const made = this.#outbound.translate(bytes, at, length, flags, segmentSize, batch.bytes, to);
+    if (made === 0) {
+      this.#counted.txErrors++;
+      return sent;
+    }
+    const row = batch.count++;
+    batch.offset[row] = to;
+    batch.length[row] = made;
+    batch.flags[row] = this.#outbound.flags;
+    batch.segmentSize[row] = segmentSize;
+    this.#free = to + ((made + ALIGNMENT - 1) & -ALIGNMENT);
+    return sent;
   }
 
+  /** Give the port beneath what waits. Returns how many frames it sent. */
   #pass(): number {
     const { count } = this.#batch;
+    if (count === 0) return 0;
     this.#batch.count = 0;
+    this.#free = 0;
     return this.#beneath.tx(this.#batch, 0, count);
   }
 }
+
+const mayBeCut = (bytes: Uint8Array, at: number): boolean =>
+  (getU16(bytes, at + ETHERNET_HEADER + IPV4_FLAGS) & DONT_FRAGMENT) === 0;

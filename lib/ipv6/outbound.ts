@@ -5,9 +5,10 @@
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { copyBytes } from "../base/copy.ts";
+import { FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
 import { type AddressBook, isName } from "../table/address-book.ts";
 import { ARP_REQUEST, ARP_SENDER_MAC, getArpOperation, getArpSenderIp, getArpTargetIp } from "../wire/arp.ts";
-import { addDelta, applyDelta, applyDeltaUdp, l4Checksum, l4ChecksumOffset } from "../wire/checksum.ts";
+import { addDelta, applyDelta, applyDeltaUdp, l4Checksum, l4ChecksumOffset, pseudoSum } from "../wire/checksum.ts";
 import {
   ETHERNET_DESTINATION,
   ETHERNET_SOURCE,
@@ -77,16 +78,28 @@ const OVERRIDE = 0x2000_0000;
 
 export class Outbound {
   readonly #book: AddressBook;
+  /** Of the frame that `translate` wrote: FRAME_CHECKSUM_PARTIAL or 0. */
+  flags = 0;
 
   constructor(book: AddressBook) {
     this.#book = book;
   }
 
   /**
-   * Write the frame bytes[at..at+length), whose checksums are complete, to out[to] as IPv6. Returns its length; 0 = there is
-   * no such packet: an ICMP message that IPv6 has not, addresses without a name.
+   * Write the frame bytes[at..at+length) with these columns to out[to] as IPv6: a super-frame whole, an unfinished checksum
+   * unfinished. Returns its length; 0 = there is no such packet: an ICMP message that IPv6 has not, addresses without a
+   * name.
    */
-  translate(bytes: Uint8Array, at: number, length: number, out: Uint8Array, to: number): number {
+  translate(
+    bytes: Uint8Array,
+    at: number,
+    length: number,
+    flags: number,
+    segmentSize: number,
+    out: Uint8Array,
+    to: number,
+  ): number {
+    this.flags = 0;
     const etherType = getU16(bytes, at + ETHERNET_TYPE);
     if (etherType === ETHERTYPE_ARP) return this.#neighbor(bytes, at, out, to);
     const l3 = at + ETHERNET_HEADER;
@@ -133,7 +146,7 @@ export class Outbound {
     }
     if (isIcmp) return this.#icmp(bytes, l3, l4, end, out, to, toL3, toL4);
     copyBytes(bytes, l4, end, out, toL4);
-    if (offset === 0) this.#checksum(bytes, l3, l4, end, protocol, source, destination, out, toL4);
+    if (offset === 0) this.#checksum(bytes, l3, l4, end, protocol, source, destination, flags, segmentSize, out, toL4);
     return toL4 + (end - l4) - to;
   }
 
@@ -149,6 +162,8 @@ export class Outbound {
     protocol: number,
     source: number,
     destination: number,
+    flags: number,
+    segmentSize: number,
     out: Uint8Array,
     toL4: number,
   ): void {
@@ -159,7 +174,12 @@ export class Outbound {
     const delta = addDelta(this.#book.delta(source), this.#book.delta(destination));
     const old = getU16(bytes, l4 + field);
     // IPv4 may leave it out, IPv6 may not.
-    if (isUdp && old === 0) setU16(out, toL4 + field, applyDeltaUdp(l4Checksum(bytes, l3, l4, end), delta));
+    const isLeftOut = isUdp && old === 0;
+    if ((flags & FRAME_CHECKSUM_PARTIAL) !== 0 || (isLeftOut && segmentSize > 0)) {
+      const l4Length = isUdp ? getU16(bytes, l4 + 4) : end - l4;
+      setU16(out, toL4 + field, addDelta(pseudoSum(source, destination, protocol, l4Length), delta));
+      this.flags = FRAME_CHECKSUM_PARTIAL;
+    } else if (isLeftOut) setU16(out, toL4 + field, applyDeltaUdp(l4Checksum(bytes, l3, l4, end), delta));
     else setU16(out, toL4 + field, isUdp ? applyDeltaUdp(old, delta) : applyDelta(old, delta));
   }
 

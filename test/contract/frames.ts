@@ -2,8 +2,9 @@
 
 export const PORT_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 export const FAR_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2);
-const SOURCE = [10, 1, 0, 2];
-const DESTINATION = [10, 2, 0, 3];
+/** No port cares what they are; over IPv6 they are names (over-ipv6.ts). */
+export const SOURCE = [127, 0, 0, 1];
+export const DESTINATION = [127, 0, 0, 2];
 
 export interface TcpSegment {
   readonly sequence: number;

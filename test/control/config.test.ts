@@ -651,7 +651,15 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
   [
     "something that cannot be left to the kernel",
     change("    device: eth1", "    kernel-allow: [ssh]\n    device: eth1"),
-    'w.yaml:5:20  interfaces[0].kernel-allow[0]  "ssh" cannot be left to the kernel  write arp, icmp, tcp/22, udp/5000-5100, tcp or udp',
+    'w.yaml:5:20  interfaces[0].kernel-allow[0]  "ssh" cannot be left to the kernel  write arp, ndp, icmp, tcp/22, udp/5000-5100, tcp or udp',
+  ],
+  [
+    "how another family finds its neighbors",
+    change(
+      "    device: eth1\n    addresses: [10.1.0.1/24]",
+      "    kernel-allow: [ndp]\n    device: eth1\n    addresses: [10.1.0.1/24]",
+    ),
+    "w.yaml:5:20  interfaces[0].kernel-allow[0]  lan0 is IPv4 and has no ndp  write arp",
   ],
   [
     "kernel-allow where the kernel shares",

@@ -63,12 +63,78 @@ flush chain netdev waymark guard-eth1
 add rule netdev waymark guard-eth1 ip saddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
 add rule netdev waymark guard-eth1 ip daddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
 add rule netdev waymark guard-eth1 ip saddr 10.1.0.9 meta l4proto { tcp, udp } th sport 8080 counter drop
+add rule netdev waymark guard-eth1 ip daddr { 10.1.0.1 } fib daddr type != local counter drop
 add chain netdev waymark guard-eth0 { type filter hook ingress device "eth0" priority -500; policy accept; }
 flush chain netdev waymark guard-eth0
 add rule netdev waymark guard-eth0 ip saddr { 198.18.0.2, 198.18.0.3 } ip daddr { 198.18.0.1, 198.18.1.1 } meta l4proto { tcp, udp } th dport 16384-65534 counter drop
+add rule netdev waymark guard-eth0 ip saddr { 198.18.0.2, 198.18.0.3 } ip daddr { 198.18.0.1, 198.18.1.1 } udp dport { 1280, 3784, 4784 } counter drop
 add rule netdev waymark guard-eth0 ip saddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
 add rule netdev waymark guard-eth0 ip daddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
+add rule netdev waymark guard-eth0 ip daddr { 198.18.0.1, 198.18.1.1 } fib daddr type != local counter drop
 `,
+  );
+});
+
+const SHARED_6 = `
+interfaces:
+  - { name: lan0, device: eth1, addresses: [10.1.0.1/24], kernel-allow: [arp] }
+  - { name: lan6, device: eth1, addresses: ["2001:db8:1::1/64"], kernel: shared }
+  - { name: wan0, device: eth0, addresses: ["2001:db8:ff::1/64"], kernel: shared }
+tenants: [{ name: corp }]
+services:
+  - { name: app, addresses: [10.2.0.0/16], access: [corp] }
+  - { name: app6, addresses: ["2001:db8:2::/64", "2001:db8:2::5"], access: [corp] }
+service-routes:
+  - { service: app, peer: east }
+  - { service: app6, peer: east }
+peers: [{ name: east, paths: [{ interface: wan0, address: "2001:db8:ff::2" }] }]
+`;
+const LINK =
+  "meta protocol ip6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, mld-listener-query, nd-router-solicit, nd-redirect, mld-listener-report, mld-listener-done, mld2-listener-report } accept";
+
+test("Of a device's two families one may be shared; IPv6 hides what is ours of IPv6, and never how neighbors are found", (t) => {
+  t.is(
+    buildGuard(config(SHARED_6)),
+    `add table netdev waymark
+add chain netdev waymark guard-eth1 { type filter hook ingress device "eth1" priority -500; policy accept; }
+flush chain netdev waymark guard-eth1
+add rule netdev waymark guard-eth1 meta protocol arp accept
+add rule netdev waymark guard-eth1 meta protocol { ip, arp } counter drop
+add rule netdev waymark guard-eth1 ${LINK}
+add rule netdev waymark guard-eth1 ip6 saddr { 2001:db8:2::/64 } counter drop
+add rule netdev waymark guard-eth1 ip6 daddr { 2001:db8:2::/64 } counter drop
+add rule netdev waymark guard-eth1 ip6 daddr { 2001:db8:1::1 } fib daddr type != local counter drop
+add chain netdev waymark guard-eth0 { type filter hook ingress device "eth0" priority -500; policy accept; }
+flush chain netdev waymark guard-eth0
+add rule netdev waymark guard-eth0 ${LINK}
+add rule netdev waymark guard-eth0 ip6 saddr { 2001:db8:ff::2 } ip6 daddr { 2001:db8:ff::1 } meta l4proto { tcp, udp } th dport 16384-65534 counter drop
+add rule netdev waymark guard-eth0 ip6 saddr { 2001:db8:ff::2 } ip6 daddr { 2001:db8:ff::1 } udp dport { 1280, 3784, 4784 } counter drop
+add rule netdev waymark guard-eth0 ip6 saddr { 2001:db8:2::/64 } counter drop
+add rule netdev waymark guard-eth0 ip6 daddr { 2001:db8:2::/64 } counter drop
+add rule netdev waymark guard-eth0 ip6 daddr { 2001:db8:ff::1 } fib daddr type != local counter drop
+`,
+  );
+});
+
+test("An exclusive device with both families leaves the kernel of each what that interface lists", (t) => {
+  const interfaces = `
+interfaces:
+  - { name: lan0, device: eth1, addresses: [10.1.0.1/24], kernel-allow: [tcp/22] }
+  - { name: lan6, device: eth1, addresses: ["2001:db8:1::1/64"], kernel-allow: [ndp, icmp, tcp/22, udp/5000-5100] }
+`;
+  t.deepEqual(
+    buildGuard(config(interfaces))
+      .split("\n")
+      .slice(3, -1)
+      .map((line) => line.replace("add rule netdev waymark guard-eth1 ", "")),
+    [
+      "ip protocol tcp tcp dport 22 fib daddr type { local, broadcast } accept",
+      "meta protocol ip6 icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, mld-listener-query } accept",
+      "meta protocol ip6 icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, echo-request, echo-reply } fib daddr type local accept",
+      "meta protocol ip6 meta l4proto tcp tcp dport 22 fib daddr type local accept",
+      "meta protocol ip6 meta l4proto udp udp dport 5000-5100 fib daddr type local accept",
+      "counter drop",
+    ],
   );
 });
 
@@ -144,23 +210,30 @@ function guard(call: string, ...wrapper: string[]): string {
   return run(guarded, command, ...args).trim();
 }
 
-function pings(): boolean {
+function pings(address = "10.99.0.1"): boolean {
   try {
-    run(outside, "ping", "-c", "1", "-W", "1", "10.99.0.1");
+    run(outside, "ping", "-c", "1", "-W", "1", address);
     return true;
   } catch {
     return false;
   }
 }
 
-function connects(port: number): boolean {
-  const code = `const s = require("net").connect({ host: "10.99.0.1", port: ${port} }); s.setTimeout(700, () => process.exit(1)); s.on("error", () => process.exit(1)); s.on("connect", () => process.exit(0));`;
-  try {
-    run(outside, process.execPath, "-e", code);
-    return true;
-  } catch {
-    return false;
-  }
+/** What ping says, answered or not. */
+function pinged(address: string): string {
+  return run(outside, "sh", "-c", `ping -n -c 1 -W 1 ${address} || true`);
+}
+
+function connects(port: number, host?: string): boolean {
+  return tries(port, host) === "connected";
+}
+
+/** What a connection from outside meets: "connected", the error's code, or "silence". */
+function tries(port: number, host = "10.99.0.1", localAddress?: string): string {
+  const code = `const s = require("net").connect(${JSON.stringify({ host, port, localAddress })});
+    const say = (what) => { console.log(what); process.exit(); };
+    s.setTimeout(700, () => say("silence")); s.on("error", (e) => say(e.code)); s.on("connect", () => say("connected"));`;
+  return run(outside, process.execPath, "-e", code).trim();
 }
 
 const LIVE = (allow: string) =>
@@ -174,6 +247,9 @@ test.before(async () => {
   execFileSync("ip", ["-n", guarded, "link", "add", "va", "type", "veth", "peer", "name", "vb", "netns", outside]);
   execFileSync("ip", ["-n", guarded, "addr", "add", "10.99.0.1/24", "dev", "va"]);
   execFileSync("ip", ["-n", outside, "addr", "add", "10.99.0.2/24", "dev", "vb"]);
+  execFileSync("ip", ["-n", guarded, "addr", "add", "2001:db8:99::1/64", "dev", "va", "nodad"]);
+  execFileSync("ip", ["-n", outside, "addr", "add", "2001:db8:99::2/64", "dev", "vb", "nodad"]);
+  execFileSync("ip", ["-n", outside, "addr", "add", "2001:db8:99::3/64", "dev", "vb", "nodad"]);
   execFileSync("ip", ["-n", guarded, "link", "set", "va", "up"]);
   execFileSync("ip", ["-n", outside, "link", "set", "vb", "up"]);
   const code = `let left = 2; for (const port of [22, 23]) require("net").createServer((s) => s.end()).listen(port, () => --left || console.log("ready"));`;
@@ -219,6 +295,66 @@ liveTest("An allowed port does not let the kernel forward what is addressed to a
   t.is(guard(`removeGuard(["va"])`), "");
 });
 
+const OWN_6 = "2001:db8:99::1";
+const LIVE_6 = (keys: string, more = "") =>
+  buildGuard(config(`interfaces: [{ name: lan6, device: va, addresses: ["2001:db8:99::7/64"], ${keys} }]\n${more}`));
+const forget = () => run(outside, "ip", "-6", "neigh", "flush", "dev", "vb");
+
+liveTest("Over IPv6 the guard keeps the kernel silent except for what is allowed, neighbors found or not", (t) => {
+  t.true(pings(OWN_6), "the veth works before");
+  t.is(guard(`installGuard(${JSON.stringify(LIVE_6("kernel-allow: [ndp, tcp/22]"))})`), "");
+  forget();
+  t.is(tries(22, OWN_6), "connected");
+  t.is(tries(23, OWN_6), "silence");
+  t.false(pings(OWN_6));
+  t.is(guard(`installGuard(${JSON.stringify(LIVE_6("kernel-allow: [ndp, icmp]"))})`), "");
+  t.true(pings(OWN_6));
+  t.is(tries(22, OWN_6), "silence");
+  t.is(guard(`installGuard(${JSON.stringify(LIVE_6("kernel-allow: [icmp, tcp]"))})`), "");
+  forget();
+  t.false(pings(OWN_6), "who asks for the neighbor is not heard");
+  t.is(guard(`removeGuard(["va"])`), "");
+});
+
+liveTest("A kernel that forwards IPv6 does nothing with what is ours under kernel: shared, and hears all else", (t) => {
+  const more = `
+tenants: [{ name: corp }]
+services: [{ name: app, addresses: ["2001:db8:98::/64", "2001:db8:99::3"], access: [corp] }]
+service-routes: [{ service: app, peer: east }]
+peers: [{ name: east, paths: [{ interface: lan6, address: "2001:db8:99::2" }] }]`;
+  const both = 'kernel: shared, addresses: ["2001:db8:99::7/64", "2001:db8:99::1/64"]';
+  const script = buildGuard(config(`interfaces: [{ name: lan6, device: va, ${both} }]${more}`));
+  run(guarded, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1");
+  const [peer, host] = ["2001:db8:99::2", "2001:db8:99::3"];
+  // The neighbor's MAC address as the router would have given it: the kernel knows nothing of ::7.
+  const mac = /link\/ether (\S+)/.exec(run(guarded, "ip", "link", "show", "va"))?.[1] ?? "";
+  run(outside, "ip", "-6", "neigh", "replace", "2001:db8:99::7", "lladdr", mac, "dev", "vb");
+  run(outside, "ip", "-6", "route", "replace", "2001:db8:98::/64", "via", OWN_6);
+  t.is(tries(40_000, OWN_6, peer), "ECONNREFUSED", "a reset");
+  t.regex(pinged("2001:db8:98::5"), /No route/, "says the kernel");
+  const forwarded = () => Number(/Ip6InReceives\s+(\d+)/.exec(run(guarded, "cat", "/proc/net/snmp6"))?.[1]);
+  t.is(guard(`installGuard(${JSON.stringify(script)})`), "");
+  forget();
+  run(outside, "ip", "-6", "neigh", "replace", "2001:db8:99::7", "lladdr", mac, "dev", "vb");
+  t.is(tries(40_000, OWN_6, peer), "silence", "a waypoint port");
+  t.is(tries(22, OWN_6, peer), "connected", "the host's own service, at an address that both have");
+  t.is(tries(23, OWN_6, peer), "connected");
+  t.is(tries(1, OWN_6, peer), "ECONNREFUSED", "and its own answer");
+  t.is(tries(22, OWN_6, host), "silence", "from a service's prefix");
+  t.notRegex(pinged("2001:db8:98::5"), /From|from/, "to a service's prefix");
+  const before = forwarded();
+  t.is(tries(22, "2001:db8:99::7", peer), "silence", "an address of the router alone");
+  t.is(forwarded(), before, "the kernel has not seen it");
+  // Of a host in the prefix of a service the kernel still hears who its neighbors are.
+  run(guarded, "ip", "-6", "neigh", "flush", "dev", "va");
+  run(guarded, "ping", "-c", "1", "-W", "1", peer);
+  forget();
+  t.throws(() => run(outside, "ping", "-c", "1", "-W", "1", "-I", host, OWN_6));
+  t.regex(run(outside, "ip", "-6", "neigh", "show", OWN_6, "dev", "vb"), /lladdr/, "it was found");
+  t.is(guard(`removeGuard(["va"])`), "");
+  run(guarded, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=0");
+});
+
 liveTest("A start replaces what a crash left behind, and its chain stays one", (t) => {
   t.is(guard(`installGuard(${JSON.stringify(LIVE("arp, icmp"))})`), "");
   t.true(pings());
@@ -257,6 +393,8 @@ liveTest("The kernel takes a guard of every form", (t) => {
   t.is(guard(`installGuard(${JSON.stringify(buildGuard(config(SHARED)))})`), "");
   const everything = SHARED.replace("10.2.7.0/24", "0.0.0.0/0");
   t.is(guard(`installGuard(${JSON.stringify(buildGuard(config(everything)))})`), "");
+  for (const text of [SHARED_6, SHARED_6.replace('"2001:db8:2::5"', '"::/0"')])
+    t.is(guard(`installGuard(${JSON.stringify(buildGuard(config(text)))})`), "");
   t.is(guard(`removeGuard(["eth0", "eth1"])`), "");
 });
 

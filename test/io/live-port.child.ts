@@ -14,6 +14,7 @@ import {
   SEGMENT_SIZE_UNKNOWN,
 } from "../../lib/io/port.ts";
 import { checksumsRight, FAR_MAC, makePartial, PORT_MAC, readTcp, tcpFrame, udpFrame } from "../contract/frames.ts";
+import { fromWire, IPV6_GROWTH, portOver, toWire } from "../contract/over-ipv6.ts";
 import {
   batchOf,
   copies,
@@ -31,8 +32,11 @@ export type Backend = "libpcap" | "af-packet";
 const NEAR = "wmnear";
 const FAR = "wmfar";
 const SEGMENT = 1448;
+const SEGMENT_IPV6 = 1428;
+const OVER_IPV6 = "over IPv6, ";
 /** A kernel's own: 1 TCP, 5 UDP. */
 const GSO_TCP = 1;
+const GSO_TCP_IPV6 = 4;
 const GSO_UDP = 5;
 const backend: Backend = process.argv.includes("af-packet") ? "af-packet" : "libpcap";
 
@@ -67,12 +71,12 @@ function run(command: string): void {
   execFileSync(program, words, { stdio: "pipe", env: foreignEnvironment });
 }
 
-function freshWire(): void {
+function freshWire(mtu = 1500): void {
   spawnSync("ip", ["link", "del", NEAR], { env: foreignEnvironment });
   run(`ip link add ${NEAR} address ${text(PORT_MAC)} type veth peer name ${FAR} address ${text(FAR_MAC)}`);
   for (const device of [NEAR, FAR]) {
     run(`sysctl -qw net.ipv6.conf.${device}.disable_ipv6=1`);
-    run(`ip link set ${device} up`);
+    run(`ip link set ${device} mtu ${mtu} up`);
   }
 }
 
@@ -80,8 +84,8 @@ function text(mac: Uint8Array): string {
   return Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
-function openNear(bufferBytes = 32 << 20): DevicePort {
-  const options = { name: "near", device: NEAR, bufferBytes };
+function openNear(bufferBytes = 32 << 20, ipv6 = false): DevicePort {
+  const options = { name: "near", device: NEAR, bufferBytes, ipv6 };
   return backend === "libpcap" ? new LivePort(options) : new AfPacketPort(options);
 }
 
@@ -124,6 +128,31 @@ function portKind(): PortKind {
         far.close();
       };
       return { port, collect: () => receiveAll(far), close };
+    },
+  };
+}
+
+/** The same over IPv6, on a wire whose MTU leaves IPv4's packets the contract's. */
+function portKindOverIpv6(): PortKind {
+  return {
+    ...portKind(),
+    isIpv6: true,
+    make(arriving) {
+      freshWire(1500 + IPV6_GROWTH);
+      run(`ethtool -K ${NEAR} tx off`);
+      const near = openNear(32 << 20, true);
+      const far = openFar();
+      const fits = arriving.filter((frame) => frame.length <= 1514).map((frame) => toWire(frame));
+      if (fits.length > 0) assert.equal(far.tx(batchOf(fits), 0, fits.length), fits.length);
+      const long = arriving.filter((frame) => frame.length > 1514);
+      const header: VnetHeader = [1, GSO_TCP_IPV6, 86, SEGMENT, 54, 16];
+      if (long.length > 0) sendWithHeader(long.map((frame) => [header, toWire(makePartial(frame), true)]));
+      const close = () => {
+        near.close();
+        far.close();
+      };
+      const collect = async () => (await receiveAll(far)).map((frame) => fromWire(frame));
+      return { port: portOver(near), collect, close };
     },
   };
 }
@@ -401,6 +430,74 @@ const afPacketCases: Record<string, () => Promise<void>> = {
     for (const port of [near, far, other]) port.close();
   },
 
+  "super-frames of TCP and UDP over IPv6 cross whole, with their segment sizes and their partial checksums":
+    async () => {
+      const near = openNear(32 << 20, true);
+      const port = portOver(near);
+      const far = new AfPacketPort({ name: "far", device: FAR, ipv6: true, filter: "udp or tcp" });
+      const frames = [tcpFrame(60_000), udpFrame(1, 42 + 10_000)];
+      const wire = frames.map((frame) => toWire(makePartial(frame), true));
+      sendWithHeader([
+        [[1, GSO_TCP_IPV6, 86, SEGMENT_IPV6, 54, 16], wire[0]],
+        [[1, GSO_UDP, 62, 1200, 54, 6], wire[1]],
+      ]);
+      const batch = emptyBatch(4);
+      let count = 0;
+      await patiently(() => (count ||= port.rx(batch)) === 2);
+      assert.deepEqual(copies(batch), frames.map(makePartial));
+      assert.deepEqual([...batch.segmentSize.subarray(0, 2)], [SEGMENT_IPV6, 1200]);
+      assert.deepEqual([...batch.flags.subarray(0, 2)], Array(2).fill(FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL));
+      assert.equal(port.tx(batch, 0, 2), 2);
+      const back = emptyBatch(4);
+      count = 0;
+      await patiently(() => (count ||= far.rx(back)) === 2);
+      assert.deepEqual(copies(back), wire);
+      assert.deepEqual([...back.segmentSize.subarray(0, 2)], [SEGMENT_IPV6, 1200]);
+      assert.deepEqual([...back.flags.subarray(0, 2)], Array(2).fill(FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL));
+      const { txFrames, superFrames, segments, partialChecksums } = port.stats();
+      assert.deepEqual([txFrames, superFrames, segments, partialChecksums], [2, 2, 0, 2]);
+      near.close();
+      far.close();
+    },
+
+  "a super-frame behind extension headers is known for what it is": async () => {
+    const near = openNear(32 << 20, true);
+    const port = portOver(near);
+    const whole = makePartial(tcpFrame(20_000));
+    const wire = toWire(whole, true);
+    const longer = new Uint8Array(wire.length + 8);
+    longer.set(wire.subarray(0, 54));
+    longer.set([6, 0, 1, 4, 0, 0, 0, 0], 54);
+    longer.set(wire.subarray(54), 62);
+    longer[20] = 60;
+    const payload = longer.length - 54;
+    longer.set([payload >> 8, payload & 255], 18);
+    sendWithHeader([[[1, GSO_TCP_IPV6, 94, SEGMENT_IPV6 - 8, 62, 16], longer]]);
+    const batch = emptyBatch(4);
+    await patiently(() => port.rx(batch) === 1);
+    assert.deepEqual(copies(batch), [whole]);
+    assert.equal(batch.segmentSize[0], SEGMENT_IPV6 - 8);
+    assert.equal(batch.flags[0], FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL);
+    near.close();
+  },
+
+  "over IPv6, what the kernel refuses to cut is cut here": async () => {
+    const near = openNear(32 << 20, true);
+    const far = openFar();
+    const batch = batchOf([udpFrame(7, 60), makePartial(udpFrame(1, 42 + 20_000)), udpFrame(8, 60)]);
+    batch.flags[1] = FRAME_CHECKSUM_PARTIAL;
+    batch.segmentSize[1] = 100;
+    const port = portOver(near);
+    assert.equal(port.tx(batch, 0, 3), 3);
+    assert.deepEqual([port.stats().segments, port.stats().txErrors], [200, 0]);
+    const left = (await receiveAll(far)).map((frame) => fromWire(frame));
+    assert.deepEqual([left[0], left[201]], [udpFrame(7, 60), udpFrame(8, 60)]);
+    assert.equal(left.length, 202);
+    for (const frame of left) assert.deepEqual(checksumsRight(frame), { ip: true, l4: true });
+    near.close();
+    far.close();
+  },
+
   "a super-frame with a finished checksum leaves whole all the same": async () => {
     const near = openNear();
     const far = new AfPacketPort({ name: "far", device: FAR, filter: "udp or tcp" });
@@ -528,11 +625,15 @@ function casesOf(which: Backend): Record<string, () => Promise<void>> {
 }
 
 export function titlesOf(which: Backend): string[] {
-  return [...portContract.map((one) => one.title), ...Object.keys(casesOf(which))];
+  const titles = portContract.map((one) => one.title);
+  return [...titles, ...titles.map((title) => `${OVER_IPV6}${title}`), ...Object.keys(casesOf(which))];
 }
 
 if (process.argv.includes("--run")) {
-  for (const { title, run } of portContract) await report(title, () => run(portKind()));
+  for (const { title, run } of portContract) {
+    await report(title, () => run(portKind()));
+    await report(`${OVER_IPV6}${title}`, () => run(portKindOverIpv6()));
+  }
   freshWire();
   for (const [title, body] of Object.entries(casesOf(backend))) await report(title, body);
   process.exit(0);

@@ -11,6 +11,7 @@ import { CaptureReader, CaptureWriter } from "../../lib/io/pcap-file.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
 import { ReplayPort } from "../../lib/io/replay-port.ts";
 import { FAR_MAC, PORT_MAC } from "../contract/frames.ts";
+import { fromWire, IPV6_GROWTH, portOver, toWire } from "../contract/over-ipv6.ts";
 import { batchOf, copies, type PortKind, portContract } from "../contract/port-contract.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-ports-"));
@@ -74,6 +75,19 @@ const kinds: PortKind[] = [
       const inner = lonePort(arriving);
       const port = new FaultPort(inner, {}, new SeededRandom(1));
       return { port, collect: () => inner.sent(), close: () => port.close() };
+    },
+  },
+  {
+    name: "IPv6 port",
+    isIpv6: true,
+    make(arriving) {
+      const inner = new MemoryPort({ ...loneOptions, mtu: 1500 + IPV6_GROWTH, frameMax: 65_549 + IPV6_GROWTH });
+      for (const frame of arriving) inner.inject(toWire(frame));
+      return {
+        port: portOver(inner),
+        collect: () => inner.sent().map((frame) => fromWire(frame)),
+        close: () => inner.close(),
+      };
     },
   },
 ];

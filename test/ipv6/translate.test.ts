@@ -77,9 +77,9 @@ class Door {
     return [verdict, memory.slice(this.inbound.offset, this.inbound.offset + this.inbound.length)];
   }
 
-  go(frame: Uint8Array): Uint8Array {
+  go(frame: Uint8Array, flags = 0): Uint8Array {
     const out = new Uint8Array(frame.length + 128);
-    return out.slice(0, this.outbound.translate(frame, 0, frame.length, out, 0));
+    return out.slice(0, this.outbound.translate(frame, 0, frame.length, flags, 0, out, 0));
   }
 }
 
@@ -463,7 +463,7 @@ test("whatever comes is translated or refused by name, and no byte outside the f
         const { offset, length } = door.inbound;
         t.true(offset >= 64 && offset + length <= 64 + wire.length);
         const out = new Uint8Array(length + 256).fill(0xa5);
-        const made = door.outbound.translate(memory, offset, length, out, 0);
+        const made = door.outbound.translate(memory, offset, length, 0, 0, out, 0);
         t.true(out.slice(made).every((byte, n) => byte === 0xa5 || n < 128));
       },
     ),

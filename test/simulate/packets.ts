@@ -230,7 +230,7 @@ export function fromIpv6(wire: Uint8Array): Uint8Array | undefined {
 /** The same frame as it is on an IPv6 wire. */
 export function toIpv6(frame: Uint8Array): Uint8Array {
   const wire = new Uint8Array(frame.length + 64);
-  return wire.slice(0, outbound.translate(frame, 0, frame.length, wire, 0));
+  return wire.slice(0, outbound.translate(frame, 0, frame.length, 0, 0, wire, 0));
 }
 
 export function seePacket(wire: Uint8Array): SeenPacket | undefined {
