@@ -17,7 +17,7 @@ import { StateError, type StateReader, type StateWriter } from "../base/state.ts
 import type { Egress } from "../engine/egress.ts";
 import { isPartial } from "../engine/fast-path.ts";
 import type { Generator } from "../engine/generate.ts";
-import { isQuoteOfBfd, mtuTold, readQuote } from "../engine/icmp-errors.ts";
+import { isQuoteOfBfd, mtuTold, readQuote } from "../engine/icmp-quote.ts";
 import { MadePacket } from "../engine/made-packet.ts";
 import type { PacketSecurity } from "../engine/packet-security.ts";
 import type { FrameBatch } from "../io/port.ts";
