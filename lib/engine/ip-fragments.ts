@@ -4,33 +4,22 @@
 
 import { getI32, getU16, setU16 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_KNOWN, type FrameBatch } from "../io/port.ts";
-import { echoToIcmp, echoToIcmpv6 } from "../ipv6/icmp-echo.ts";
+import { ofPieces, toPieces } from "../ipv6/icmp-echo.ts";
 import { addressBook, isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import { FRAGMENT_COMPLETE, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
 import { ipv4HeaderChecksum, ipv4HeaderIsRight } from "../wire/checksum.ts";
-import {
-  AT_END,
-  AT_L3,
-  AT_L4,
-  ETHERNET_HEADER,
-  KEY_DESTINATION,
-  KEY_PROTOCOL,
-  KEY_SOURCE,
-  PROTOCOL_ICMP,
-} from "../wire/flow-key.ts";
+import { AT_END, AT_L3, AT_L4, ETHERNET_HEADER, KEY_DESTINATION, KEY_PROTOCOL, KEY_SOURCE } from "../wire/flow-key.ts";
 import {
   IPV4_CHECKSUM,
   IPV4_FLAGS,
   IPV4_IDENTIFICATION,
-  IPV4_PROTOCOL,
   IPV4_SOURCE,
   IPV4_TOTAL_LENGTH,
   isCongested,
   MORE_FRAGMENTS,
   setCongested,
 } from "../wire/ipv4.ts";
-import { PROTOCOL_ICMPV6 } from "../wire/ipv6.ts";
 import { LENGTH_MAX, lengthField } from "../wire/long-packet.ts";
 import {
   CONSUMED,
@@ -89,10 +78,7 @@ export class IpFragments {
     // What came in pieces may leave in pieces, whatever their DF said of cutting them again: their sender cannot make them smaller.
     setU16(bytes, l3 + IPV4_FLAGS, 0);
     setU16(bytes, l3 + IPV4_CHECKSUM, ipv4HeaderChecksum(bytes, l3));
-    if (bytes[l3 + IPV4_PROTOCOL] === PROTOCOL_ICMPV6 && isName(getI32(bytes, l3 + IPV4_SOURCE))) {
-      const l4 = l3 + ((bytes[l3] & 15) << 2);
-      if (!echoToIcmp(addressBook, bytes, l3, l4, offset + length)) return DROP_ICMP_TYPE;
-    }
+    if (!ofPieces(addressBook, bytes, l3, offset + length)) return DROP_ICMP_TYPE;
     complete.bytes = bytes;
     complete.offset[0] = start;
     complete.length[0] = offset + length - start;
@@ -117,8 +103,7 @@ export function fragmentPacket(
 ): number {
   const { bytes } = batch;
   const [l3, l4, end] = [key[AT_L3], key[AT_L4], key[AT_END]];
-  if (bytes[l3 + IPV4_PROTOCOL] === PROTOCOL_ICMP && isName(getI32(bytes, l3 + IPV4_SOURCE)))
-    echoToIcmpv6(addressBook, bytes, l3, l4, end);
+  toPieces(addressBook, bytes, l3, end);
   const room = (mtu - (l4 - l3)) & ~7;
   if (room <= 0) return 0;
   const offset = batch.offset[i];

@@ -1,10 +1,12 @@
 // HOT
 // ICMP echoes between the families, in the router's own form: an IPv4 header with names. ICMPv6 has other types and its
 // checksum covers a pseudo header of the addresses, which ICMP's does not, so it changes with the whole message's length:
-// of a message in pieces when they are together, or before it is cut. Until then its protocol says that it is ICMPv6.
+// of a message in pieces when they are together, or before it is cut. Until then its protocol says that it is ICMPv6, and the
+// door, which sees one piece after another, cannot change it: who puts pieces together and cuts packets calls `ofPieces` and
+// `toPieces` for any packet, and need not know why.
 
 import { getI32, getU16, setU16 } from "../base/bytes.ts";
-import type { AddressBook } from "../table/address-book.ts";
+import { type AddressBook, isName } from "../table/address-book.ts";
 import { addDelta, applyDelta, deltaU16, ipv4HeaderChecksum, pseudoSum } from "../wire/checksum.ts";
 import { PROTOCOL_ICMP } from "../wire/flow-key.ts";
 import { ICMP_CHECKSUM, ICMP_ECHO, ICMP_ECHO_REPLY, ICMP_HEADER } from "../wire/icmp.ts";
@@ -48,4 +50,16 @@ export function echoToIcmpv6(book: AddressBook, bytes: Uint8Array, l3: number, l
   setU16(bytes, l4 + ICMP_CHECKSUM, applyDelta(getU16(bytes, l4 + ICMP_CHECKSUM), delta));
   setProtocol(bytes, l3, PROTOCOL_ICMPV6);
   return true;
+}
+
+/** The packet with its header at `l3` has been put together and ends at `end`. False where nothing in it has a form here. */
+export function ofPieces(book: AddressBook, bytes: Uint8Array, l3: number, end: number): boolean {
+  if (bytes[l3 + IPV4_PROTOCOL] !== PROTOCOL_ICMPV6 || !isName(getI32(bytes, l3 + IPV4_SOURCE))) return true;
+  return echoToIcmp(book, bytes, l3, l3 + ((bytes[l3] & 15) << 2), end);
+}
+
+/** It is about to be cut. */
+export function toPieces(book: AddressBook, bytes: Uint8Array, l3: number, end: number): void {
+  if (bytes[l3 + IPV4_PROTOCOL] !== PROTOCOL_ICMP || !isName(getI32(bytes, l3 + IPV4_SOURCE))) return;
+  echoToIcmpv6(book, bytes, l3, l3 + ((bytes[l3] & 15) << 2), end);
 }

@@ -12,20 +12,16 @@ import { captures, corpusMissing, Sides } from "./captures.ts";
 import { type Chain, chainOf } from "./chain.ts";
 import { swapEnds, udpFrame } from "./packets.ts";
 import { ENDS } from "./peer.ts";
-import { AES_256, fabricText } from "./protection.ts";
+import { SEALED } from "./protection.ts";
 import { type Judgement, judge, writeFrames } from "./referee.ts";
 import { difference, isFragment, isIpv4, isUnfinished, Pieces } from "./same.ts";
-import { countOf, type Protection } from "./topologies.ts";
+import { countOf } from "./topologies.ts";
 import type { Link } from "./world.ts";
 
 const missing = corpusMissing ?? noProgram("tshark");
 const differential = missing === undefined ? test.serial : test.skip;
 const why = missing === undefined ? "" : ` (skipped: ${missing})`;
 
-const PROTECTED: Protection = {
-  fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"),
-  payload: AES_256,
-};
 /** Longer than pieces of a packet are waited for. */
 const FRAGMENTS_MS = 16_000;
 /** Of what is longer than a device can hand over. */
@@ -186,7 +182,7 @@ function complaints(
 for (const hops of [1, 3]) {
   for (const [protection, security] of [
     ["in clear", {}],
-    ["signed and encrypted", PROTECTED],
+    ["signed and encrypted", SEALED],
   ] as const) {
     const title = `${hops === 1 ? "one hop" : "three hops"}, ${protection}`;
     differential(
@@ -200,7 +196,7 @@ for (const hops of [1, 3]) {
         const wrong: string[] = [];
         for (const [n, fate] of fates.entries()) {
           const { capture, frame, arrived } = fate;
-          const found = complaints(fate, came[n], left[n], way[n], security === PROTECTED);
+          const found = complaints(fate, came[n], left[n], way[n], security === SEALED);
           if (fateOf(fate) === undefined) found.push(`nobody says what became of it; ${fate.drops.join(", ")}`);
           if (isIpv4(frame) && isFragment(frame)) {
             before.add(frame);

@@ -1,7 +1,7 @@
 // DSCP on its way through the fabric (protocol sheet 8): rewritten toward the next router, restored at the far edge,
 // whatever happens to the session meanwhile; and never a bit of what congestion marks say.
 
-import test, { type ExecutionContext } from "ava";
+import test from "ava";
 import { getU16, setU16 } from "../../lib/base/bytes.ts";
 import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
@@ -18,12 +18,13 @@ import {
   withHeader,
 } from "./packets.ts";
 import { ENDS, forwardMetadata, TO_EAST } from "./peer.ts";
-import { AES_256, fabricText, SIGNED } from "./protection.ts";
+import { AES_256, EVERY_PACKET, SIGNED } from "./protection.ts";
 import { takeOver } from "./successor.ts";
 import {
+  CHAINS,
   CLIENT,
-  dropsOf,
   eastAlone,
+  noDrops,
   type Options,
   type Protection,
   packetsOn,
@@ -36,15 +37,10 @@ import {
 } from "./topologies.ts";
 
 const REPLY = swapEnds(ENDS);
-const EVERY: Protection = { fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256") };
 const PROTECTIONS: [string, Protection][] = [
   ["in clear", {}],
-  ["with every packet signed", EVERY],
+  ["with every packet signed", { fabric: EVERY_PACKET }],
   ["encrypted", { fabric: SIGNED, payload: AES_256 }],
-];
-const CHAINS: [string, (options: Options) => TwoRouters][] = [
-  ["two routers", twoRouters],
-  ["a chain of three", threeRouters],
 ];
 
 /** One policy, of the service that all tests use. */
@@ -85,10 +81,6 @@ function talk(net: TwoRouters, rounds: number, tos: (n: number, isBack: boolean)
     }
   }
   return count / 2;
-}
-
-function noDrops(t: ExecutionContext, net: TwoRouters): void {
-  for (const router of net.world.routers.values()) t.deepEqual(dropsOf(router), {});
 }
 
 /** Of what hosts said to each other: ICMP errors of the routers are not. */

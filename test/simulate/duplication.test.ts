@@ -10,7 +10,7 @@ import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import { SYN } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { type SeenPacket, tcpFrame, udpFrame } from "./packets.ts";
-import { ADAPTIVE, AES_256, fabricText, SIGNED } from "./protection.ts";
+import { ADAPTIVE, SEALED, SIGNED } from "./protection.ts";
 import {
   CLIENT,
   dropsOf,
@@ -18,6 +18,7 @@ import {
   packetsOn,
   SERVER,
   sessionRows,
+  TWICE,
   type TwoPaths,
   twoPaths,
 } from "./topologies.ts";
@@ -25,18 +26,11 @@ import {
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
 const REQUESTS = Array.from({ length: 40 }, (_, n) => `request ${n} of forty`);
 const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
-const POLICY = {
-  service: ", policy: twice",
-  extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
-};
 
 const KINDS: [string, Protection][] = [
   ["in clear", {}],
   ["with signed and encrypted metadata", { fabric: SIGNED }],
-  [
-    "signed and encrypted",
-    { fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"), payload: AES_256 },
-  ],
+  ["signed and encrypted", SEALED],
   ["encrypted in its midst", { fabric: SIGNED, payload: ADAPTIVE }],
 ];
 
@@ -92,7 +86,7 @@ const sent = (link: TwoPaths["wan"], from: "west" | "east") =>
 for (const protocol of ["TCP", "UDP"]) {
   for (const [kind, security] of KINDS) {
     test(`${protocol} ${kind}: every packet goes over both paths, both ways, and is delivered once`, (t) => {
-      const net = twoPaths({ security, ...POLICY });
+      const net = twoPaths({ security, ...TWICE });
       const conversation = converse(net, protocol);
       finishes(t, net, conversation);
       t.deepEqual(conversation.got, { client: REQUESTS.length, server: REQUESTS.length });
@@ -117,7 +111,7 @@ for (const protocol of ["TCP", "UDP"]) {
 
     for (const path of [0, 1]) {
       test(`${protocol} ${kind}: nothing is missed and nothing sent again when path ${path} is cut without a word`, (t) => {
-        const net = twoPaths({ security, ...POLICY });
+        const net = twoPaths({ security, ...TWICE });
         const conversation = converse(net, protocol);
         t.true(net.world.runUntil(() => conversation.answers.length === 12, 5000));
         (path === 0 ? net.wan : net.wan2).tamper = () => [];
@@ -128,7 +122,7 @@ for (const protocol of ["TCP", "UDP"]) {
   }
 
   test(`${protocol}: loses nothing over two paths that each lose a third, and delay and reorder`, (t) => {
-    const net = twoPaths(POLICY);
+    const net = twoPaths(TWICE);
     const conversation = converse(net, protocol);
     t.true(net.world.runUntil(() => conversation.answers.length === 4, 5000));
     let n = 0;
@@ -142,7 +136,7 @@ for (const protocol of ["TCP", "UDP"]) {
 
   for (const who of ["both routers", "the first router", "the last router"]) {
     test(`${protocol}: while ${who} know${who.startsWith("both") ? "" : "s"} one path to be down, all goes by the other; then both again`, (t) => {
-      const net = twoPaths(POLICY);
+      const net = twoPaths(TWICE);
       const conversation = converse(net, protocol);
       const routers = who.startsWith("both") ? [net.west, net.east] : who.includes("first") ? [net.west] : [net.east];
       for (const path of [0, 1]) {
@@ -171,7 +165,7 @@ for (const protocol of ["TCP", "UDP"]) {
 }
 
 test("a datagram that fills the MTU goes over both paths in fabric fragments", (t) => {
-  const net = twoPaths(POLICY);
+  const net = twoPaths(TWICE);
   const payload = new Uint8Array(1472).map((_, at) => at);
   const got: Uint8Array[] = [];
   net.server.onPacket = (packet) => got.push(packet.payload.slice());
@@ -188,7 +182,7 @@ test("a datagram that fills the MTU goes over both paths in fabric fragments", (
 
 test("a SYN asks for segments that still fit with their number, and the digest of it", (t) => {
   const mssOf = (security: Protection) => {
-    const net = twoPaths({ security, ...POLICY });
+    const net = twoPaths({ security, ...TWICE });
     const frame = tcpFrame(ENDS, { flags: SYN, sequence: 1, acknowledgment: 0, mss: 1460 });
     net.world.send(net.client, frame);
     net.world.run(5);
@@ -200,7 +194,7 @@ test("a SYN asks for segments that still fit with their number, and the digest o
 });
 
 test("where one path is there is none but its own: packets go bare, until there is another", (t) => {
-  const net = twoPaths(POLICY);
+  const net = twoPaths(TWICE);
   for (const router of [net.west, net.east]) set(router, 1, false);
   const conversation = converse(net, "UDP");
   t.true(net.world.runUntil(() => conversation.answers.length === 10, 5000));
@@ -213,7 +207,7 @@ test("where one path is there is none but its own: packets go bare, until there 
 });
 
 test("a stream of one direction: the peer ends the metadata on both paths", (t) => {
-  const net = twoPaths(POLICY);
+  const net = twoPaths(TWICE);
   for (let n = 0; n < 200; n++) {
     net.world.send(net.client, udpFrame(ENDS, `line ${n}`));
     net.world.run(20);
@@ -230,7 +224,7 @@ test("a stream of one direction: the peer ends the metadata on both paths", (t) 
 for (const name of ["west", "east"] as const) {
   test(`${name} is killed and begins anew: the session comes back, on both paths, and nothing is delivered twice`, (t) => {
     const watched = "bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, hold-down: 0s }\n";
-    const net = twoPaths({ ...POLICY, extra: POLICY.extra + watched });
+    const net = twoPaths({ ...TWICE, extra: TWICE.extra + watched });
     net.world.run(2000);
     const conversation = converse(net, "TCP");
     t.true(net.world.runUntil(() => conversation.answers.length === 10, 5000));
@@ -244,7 +238,7 @@ for (const name of ["west", "east"] as const) {
 }
 
 test("when the session ends nothing of it is left on either path", (t) => {
-  const net = twoPaths(POLICY);
+  const net = twoPaths(TWICE);
   finishes(t, net, converse(net, "UDP"));
   for (const router of [net.west, net.east]) t.is(router.sessions.duplicates.count, 1);
   net.world.skip(200_000);
@@ -261,7 +255,7 @@ test("when the session ends nothing of it is left on either path", (t) => {
 
 test("beyond limits.duplicated-sessions sessions go on over one path, and a peer's copies are refused", (t) => {
   for (const full of ["west", "east"] as const) {
-    const net = twoPaths({ ...POLICY, limitsOf: { [full]: { others: ", duplicated-sessions: 1" } } });
+    const net = twoPaths({ ...TWICE, limitsOf: { [full]: { others: ", duplicated-sessions: 1" } } });
     net.server.onPacket = udpServer(net.world, net.server);
     for (let n = 0; n < 10; n++) {
       for (const sourcePort of [40000, 40001]) net.world.send(net.client, udpFrame({ ...ENDS, sourcePort }, `${n}`));
@@ -276,7 +270,7 @@ test("beyond limits.duplicated-sessions sessions go on over one path, and a peer
 });
 
 test("explain says which path the session takes, and which its copies", (t) => {
-  const { west } = twoPaths(POLICY);
+  const { west } = twoPaths(TWICE);
   const { steps } = explainPacket(west.config, {
     interface: "lan0",
     packet: parsePacket(`udp ${CLIENT}:4000 > ${SERVER}:7`),
@@ -288,7 +282,7 @@ test("explain says which path the session takes, and which its copies", (t) => {
 });
 
 test("show sessions names the second path", (t) => {
-  const net = twoPaths(POLICY);
+  const net = twoPaths(TWICE);
   finishes(t, net, converse(net, "UDP"));
   for (const [router, path] of [
     [net.west, "wan1"],

@@ -17,15 +17,15 @@ import {
   udpFrame,
   withHeader,
 } from "./packets.ts";
-import { AES_256, fabricText, SIGNED } from "./protection.ts";
+import { SEALED, SIGNED } from "./protection.ts";
 import {
   CLIENT,
   dropsOf,
   type Options,
-  type Protection,
   packetsOn,
   SERVER,
   sessionRows,
+  TWICE,
   type TwoRouters,
   threeRouters,
   twoPaths,
@@ -34,20 +34,12 @@ import {
 
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 53 };
 const DEVICE = "203.0.113.9";
-const EVERY_PACKET: Protection = {
-  fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"),
-  payload: AES_256,
-};
-const TWICE: Options = {
-  service: ", policy: twice",
-  extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
-};
 const NETS: [string, (options?: Options) => TwoRouters][] = [
   ["two routers", twoRouters],
   ["two routers, signed metadata", (options) => twoRouters({ ...options, security: { fabric: SIGNED } })],
-  ["two routers, signed and encrypted", (options) => twoRouters({ ...options, security: EVERY_PACKET })],
+  ["two routers, signed and encrypted", (options) => twoRouters({ ...options, security: SEALED })],
   ["three routers", threeRouters],
-  ["three routers, signed and encrypted", (options) => threeRouters({ ...options, security: EVERY_PACKET })],
+  ["three routers, signed and encrypted", (options) => threeRouters({ ...options, security: SEALED })],
   ["two paths at once", (options) => twoPaths({ ...options, ...TWICE })],
 ];
 
@@ -149,7 +141,7 @@ function toWest(net: TwoRouters, frame: Uint8Array): Uint8Array {
 for (const [name, make, hops] of [
   ["two routers", twoRouters, ["10.1.0.1", "198.18.0.2"]],
   ["three routers", threeRouters, ["10.1.0.1", "198.18.0.2", "198.18.1.2"]],
-  ["two routers, signed and encrypted", () => twoRouters({ security: EVERY_PACKET }), ["10.1.0.1", "198.18.0.2"]],
+  ["two routers, signed and encrypted", () => twoRouters({ security: SEALED }), ["10.1.0.1", "198.18.0.2"]],
 ] as const) {
   for (const [what, probe] of [
     ["datagrams", (ttl: number) => udpFrame({ ...ENDS, destinationPort: 33_434 + ttl }, "probe", ttl)],
@@ -182,7 +174,7 @@ for (const [name, make, hops] of [
 }
 
 test("a quote of what a router in the middle cannot read says no length that a datagram cannot have", (t) => {
-  const net = threeRouters({ security: EVERY_PACKET });
+  const net = threeRouters({ security: SEALED });
   net.world.send(net.client, udpFrame(ENDS, "opens"));
   net.world.run(3);
   net.world.send(net.client, udpFrame(ENDS, pattern(80), 2));
@@ -229,7 +221,7 @@ function together(frames: readonly Uint8Array[]): Uint8Array {
 
 test("a datagram that fills the MTU and grows is delivered, and its sender told what does not grow too long", (t) => {
   for (const [security, most] of [
-    [EVERY_PACKET, 1500 - 32 - 16],
+    [SEALED, 1500 - 32 - 16],
     [{ fabric: SIGNED }, 0],
   ] as const) {
     const net = twoRouters({ security });
@@ -257,7 +249,7 @@ test("a SYN asks for no more than fits every network on the way", (t) => {
   t.is(mss({}), 1460);
   t.is(mss({ farMtu: 1280 }), 1240);
   t.is(mss({ wanMtu: 1400 }), 1360);
-  t.is(mss({ security: EVERY_PACKET }), 1460 - 48);
+  t.is(mss({ security: SEALED }), 1460 - 48);
 });
 
 test("an error that is damaged, goes to somebody else, or quotes no session here is dropped and counted", (t) => {

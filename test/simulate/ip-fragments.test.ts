@@ -6,7 +6,7 @@ import { setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 import { concat, echoFrame, pattern, swapEnds, udpFrame, withHeader } from "./packets.ts";
-import { AES_256, fabricText } from "./protection.ts";
+import { SEALED } from "./protection.ts";
 import {
   CLIENT,
   dropsOf,
@@ -14,6 +14,7 @@ import {
   packetsOn,
   SERVER,
   sessionRows,
+  TWICE,
   type TwoRouters,
   threeRouters,
   twoPaths,
@@ -22,21 +23,16 @@ import {
 import type { SimHost } from "./world.ts";
 
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 5000 };
-const EVERY_PACKET = {
-  fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"),
-  payload: AES_256,
-};
 const NETS: [string, (options?: Options) => TwoRouters][] = [
   ["two routers", twoRouters],
-  ["two routers, signed and encrypted", (options) => twoRouters({ ...options, security: EVERY_PACKET })],
+  ["two routers, signed and encrypted", (options) => twoRouters({ ...options, security: SEALED })],
   ["three routers", threeRouters],
   [
     "two paths at once",
     (options) =>
       twoPaths({
         ...options,
-        service: ", policy: twice",
-        extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+        ...TWICE,
       }),
   ],
 ];

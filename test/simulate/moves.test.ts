@@ -6,7 +6,7 @@ import { uuidText } from "../../lib/control/names.ts";
 import type { Router } from "../../lib/router.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { echoFrame, udpFrame } from "./packets.ts";
-import { AES_256, fabricText } from "./protection.ts";
+import { SEALED } from "./protection.ts";
 import {
   CLIENT,
   countOf,
@@ -65,10 +65,7 @@ function completes(t: ExecutionContext, net: TwoRouters, conversation: Conversat
 const BARE: Protection = {};
 const KINDS: [string, Protection][] = [
   ["in clear", BARE],
-  [
-    "signed and encrypted",
-    { fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"), payload: AES_256 },
-  ],
+  ["signed and encrypted", SEALED],
 ];
 
 for (const protocol of ["TCP", "UDP"]) {

@@ -8,7 +8,7 @@ import { answer } from "../../lib/control/snapshot.ts";
 import type { Router } from "../../lib/router.ts";
 import { ACK, SYN } from "../../lib/wire/tcp.ts";
 import { icmpError, pattern, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
-import { AES_256, fabricText } from "./protection.ts";
+import { fabricText, SEALED } from "./protection.ts";
 import {
   CLIENT,
   dropsOf,
@@ -25,10 +25,6 @@ import { type Tamper, World } from "./world.ts";
 
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 53 };
 const ETHERNET = 14;
-const EVERY_PACKET: Protection = {
-  fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"),
-  payload: AES_256,
-};
 const METADATA: Protection = { fabric: fabricText("sha256", "time-based", "metadata", "none") };
 const BFD = "bfd: { hold-down: 0s }\n";
 
@@ -57,7 +53,7 @@ function watched(tamper: Tamper | null, options: Options = {}): TwoRouters {
 for (const [kind, security] of [
   ["in clear", {}],
   ["with signed metadata", METADATA],
-  ["signed and encrypted", EVERY_PACKET],
+  ["signed and encrypted", SEALED],
 ] as const) {
   test(`packets ${kind}: what a path takes that swallows all else is found to the byte, from both ends`, (t) => {
     for (const mtu of [576, 577, 1006, 1279, 1280, 1391, 1492, 1499, 1500]) {
@@ -154,7 +150,7 @@ test("a path that becomes narrower in the midst of a session, and says nothing, 
 
 for (const [kind, security, put] of [
   ["in clear", {}, 0],
-  ["signed and encrypted", EVERY_PACKET, 48],
+  ["signed and encrypted", SEALED, 48],
 ] as const) {
   test(`segments and super-frames of a steady TCP session ${kind} go on over a path that has become narrower`, (t) => {
     const net = watched(null, { security, superFrames: true });

@@ -30,3 +30,7 @@ export const SIGNED = fabricText("sha256-128", "time-based", "metadata", "aes-cb
 export const AES_128 = payloadText("aes-cbc-128", false);
 export const AES_256 = payloadText("aes-cbc-256", false);
 export const ADAPTIVE = payloadText("aes-cbc-256", true);
+/** Every packet signed by the time, and metadata encrypted. */
+export const EVERY_PACKET = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
+/** All that there is: every packet signed, metadata and payloads encrypted. */
+export const SEALED = { fabric: EVERY_PACKET, payload: AES_256 };

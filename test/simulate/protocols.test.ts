@@ -2,7 +2,7 @@
 // hosts and protocol, however it is protected. And the byte of the type of service: what is not ours to change, and what
 // devices between routers mark in it, arrives.
 
-import test, { type ExecutionContext } from "ava";
+import test from "ava";
 import { setU16 } from "../../lib/base/bytes.ts";
 import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
@@ -17,31 +17,25 @@ import {
   withHeader,
 } from "./packets.ts";
 import { ENDS } from "./peer.ts";
-import { AES_256, fabricText, payloadText, SIGNED } from "./protection.ts";
+import { AES_256, EVERY_PACKET, fabricText, payloadText, SIGNED } from "./protection.ts";
 import {
+  CHAINS,
   CLIENT,
-  dropsOf,
-  type Options,
+  noDrops,
   type Protection,
   packetsOn,
   SERVER,
   sessionRows,
   type TwoRouters,
-  threeRouters,
   twoRouters,
 } from "./topologies.ts";
 
-const EVERY: Protection = { fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256") };
 const PROTECTIONS: [string, Protection][] = [
   ["in clear", {}],
   ["signed", { fabric: fabricText("sha256-128", "time-based", "metadata", "none") }],
-  ["with every packet signed", EVERY],
+  ["with every packet signed", { fabric: EVERY_PACKET }],
   ["encrypted", { fabric: SIGNED, payload: AES_256 }],
-  ["signed and encrypted", { ...EVERY, payload: payloadText("aes-cbc-128", false) }],
-];
-const CHAINS: [string, (options: Options) => TwoRouters][] = [
-  ["two routers", twoRouters],
-  ["a chain of three", threeRouters],
+  ["signed and encrypted", { fabric: EVERY_PACKET, payload: payloadText("aes-cbc-128", false) }],
 ];
 const PROTOCOLS: [string, number][] = [
   ["GRE", 47],
@@ -50,10 +44,6 @@ const PROTOCOLS: [string, number][] = [
   ["number 253", 253],
 ];
 const REPLY = swapEnds(ENDS);
-
-function noDrops(t: ExecutionContext, net: TwoRouters): void {
-  for (const router of net.world.routers.values()) t.deepEqual(dropsOf(router), {});
-}
 
 for (const [where, build] of CHAINS) {
   for (const [how, security] of PROTECTIONS) {

@@ -13,8 +13,8 @@ import { writeIpv4 } from "../../lib/wire/ipv4.ts";
 import { ACK, SYN, writeTcp } from "../../lib/wire/tcp.ts";
 import { writeUdp } from "../../lib/wire/udp.ts";
 import { concat, type Ends, fromIpv6, metadataOf, pattern, swapEnds, tcpFrame } from "./packets.ts";
-import { AES_256, fabricText } from "./protection.ts";
-import { dropsOf, sessionRows, twoPaths } from "./topologies.ts";
+import { AES_256, EVERY_PACKET, fabricText, SEALED } from "./protection.ts";
+import { dropsOf, sessionRows, TWICE, twoPaths } from "./topologies.ts";
 import { type Link, type SimHost, World } from "./world.ts";
 
 type Family = 4 | 6;
@@ -48,9 +48,9 @@ const SIGNED: Protection = {
   name: "every packet signed",
   fabric: fabricText("sha256", "time-based", "every-packet", "none"),
 };
-const SEALED: Protection = {
+const BOTH: Protection = {
   name: "signed and encrypted",
-  fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"),
+  fabric: EVERY_PACKET,
   payload: AES_256,
 };
 
@@ -207,7 +207,7 @@ const SHAPES: [hosts: Family, wires: Wire[]][] = [
 const BELOW_MAX = [0, 1, 7, 8, 17];
 
 for (const [hosts, wires] of SHAPES) {
-  for (const protection of [CLEAR, SIGNED, SEALED]) {
+  for (const protection of [CLEAR, SIGNED, BOTH]) {
     const way = wires.map(({ family, mtu }) => `IPv${family} of ${mtu}`).join(", ");
     test(`the largest packets of IPv${hosts} hosts cross and come back over ${way}, ${protection.name}`, (t) => {
       const net = netOf(hosts, wires, protection);
@@ -239,9 +239,8 @@ test("first datagrams and pings of sizes around what metadata makes too long", (
 const ENDS = { source: LAN[4][1], destination: FAR[4][1], sourcePort: 40_000, destinationPort: 5000 };
 
 test("the largest datagrams over two paths at once, each in fabric fragments", (t) => {
-  for (const security of [{}, { fabric: SEALED.fabric!, payload: AES_256 }]) {
-    const extra = "service-policies: [{ name: twice, resiliency: packet-duplication }]\n";
-    const net = twoPaths({ service: ", policy: twice", extra, security });
+  for (const security of [{}, SEALED]) {
+    const net = twoPaths({ ...TWICE, security });
     for (const size of [65_200, 65_499, 65_507]) {
       const question = datagram(ENDS, pattern(size));
       sendIn(net.world, net.client, question);
@@ -257,7 +256,7 @@ test("the largest datagrams over two paths at once, each in fabric fragments", (
 
 test("TCP segments as long as IP allows, in IP fragments, while metadata is on them, and as UDP between routers", (t) => {
   for (const path of ["", ", udp-transform: always"]) {
-    const net = netOf(4, [wire(4), wire(4, 1280)], SEALED, path);
+    const net = netOf(4, [wire(4), wire(4, 1280)], BOTH, path);
     const syn = tcpFrame(ENDS, { flags: SYN, sequence: 100, acknowledgment: 0 });
     send(net, net.client, syn, false);
     const frame = packetOf(ENDS, 6, 65_515);

@@ -14,7 +14,7 @@ import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { behindNat } from "./nat.ts";
 import { echoFrame, tcpFrame, udpFrame } from "./packets.ts";
-import { ADAPTIVE, AES_256, fabricText } from "./protection.ts";
+import { ADAPTIVE, AES_256, EVERY_PACKET, fabricText, SEALED } from "./protection.ts";
 import { piecesOf, takeOver } from "./successor.ts";
 import {
   CLIENT,
@@ -22,17 +22,17 @@ import {
   type Protection,
   SERVER,
   sessionRows,
+  TWICE,
   type TwoRouters,
   threeRouters,
   twoPaths,
   twoRouters,
 } from "./topologies.ts";
 
-const EVERY_PACKET = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
 const SIGNED: Protection = { fabric: fabricText("sha256-128", "time-based", "metadata", "none") };
 const KINDS: [string, Protection][] = [
   ["in clear", {}],
-  ["signed and encrypted", { fabric: EVERY_PACKET, payload: AES_256 }],
+  ["signed and encrypted", SEALED],
   ["encrypted in their midst", { fabric: EVERY_PACKET, payload: ADAPTIVE }],
   ["with keys of their own", { fabric: EVERY_PACKET, payload: `${AES_256}, session-keys: true` }],
 ];
@@ -200,9 +200,8 @@ test("sessions that were moved, with what still comes by their old tuples, and c
 for (const name of ["west", "east"] as const) {
   test(`packets that go over two paths are counted on when ${name} is taken over: delivered once, and from both paths`, (t) => {
     const net = twoPaths({
-      security: { fabric: EVERY_PACKET, payload: AES_256 },
-      service: ", policy: twice",
-      extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+      security: SEALED,
+      ...TWICE,
     });
     talk(t, net, () => {
       const before = net.world.routers.get(name)!;
@@ -219,7 +218,7 @@ for (const name of ["west", "east"] as const) {
 test("paths that are watched stay up, at both ends, and no peer sees that a router was taken over", (t) => {
   const net = twoPaths({
     extra: "bfd: { desired-tx-interval: 50ms, required-min-rx-interval: 50ms, hold-down: 0s }\n",
-    security: { fabric: EVERY_PACKET, payload: AES_256 },
+    security: SEALED,
   });
   const isUp = () => [net.west, net.east].every(({ sessions }) => sessions.paths.every(({ up }) => up));
   t.true(net.world.runUntil(isUp, 4000));

@@ -1,5 +1,6 @@
 // The two networks of the tests: client — west — east — server, and the same with a middle router.
 
+import type { ExecutionContext } from "ava";
 import type { Router } from "../../lib/router.ts";
 import type { SeenPacket } from "./packets.ts";
 import { type Link, type SimHost, World } from "./world.ts";
@@ -358,4 +359,19 @@ export function dropsOf(router: Router): Record<string, number> {
 export function sessionRows(router: Router): number[] {
   const { table } = router.sessions;
   return Array.from({ length: table.capacity }, (_, row) => row).filter((row) => table.isLive(row));
+}
+
+export const CHAINS: readonly [name: string, build: (options?: Options) => TwoRouters][] = [
+  ["two routers", twoRouters],
+  ["a chain of three", threeRouters],
+];
+
+/** Options of two paths: every packet over both. */
+export const TWICE = {
+  service: ", policy: twice",
+  extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+};
+
+export function noDrops(t: ExecutionContext, { world }: { world: World }): void {
+  for (const router of world.routers.values()) t.deepEqual(dropsOf(router), {});
 }

@@ -5,7 +5,7 @@ import test from "ava";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { echoFrame, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame, withHeader } from "./packets.ts";
 import { ENDS } from "./peer.ts";
-import { AES_256, fabricText } from "./protection.ts";
+import { SEALED } from "./protection.ts";
 import { takeOver } from "./successor.ts";
 import {
   CLIENT,
@@ -24,10 +24,7 @@ import type { Link, Tamper } from "./world.ts";
 const REPLY = swapEnds(ENDS);
 const PROTECTIONS: [string, Protection][] = [
   ["in clear", {}],
-  [
-    "signed and encrypted",
-    { fabric: fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256"), payload: AES_256 },
-  ],
+  ["signed and encrypted", SEALED],
 ];
 const FAST_BFD = "bfd: { desired-tx-interval: 50ms, required-min-rx-interval: 50ms, hold-down: 0s }\n";
 

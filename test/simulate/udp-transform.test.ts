@@ -19,16 +19,18 @@ import {
   withHeader,
 } from "./packets.ts";
 import { ENDS, forwardMetadata, TO_EAST } from "./peer.ts";
-import { ADAPTIVE, AES_256, fabricText, SIGNED } from "./protection.ts";
+import { ADAPTIVE, AES_256, EVERY_PACKET, fabricText, SEALED, SIGNED } from "./protection.ts";
 import { takeOver } from "./successor.ts";
 import {
   countOf,
   dropsOf,
   eastAlone,
+  noDrops,
   type Options,
   type Protection,
   packetsOn,
   sessionRows,
+  TWICE,
   type TwoRouters,
   threeRouters,
   twoPaths,
@@ -40,15 +42,14 @@ const ALWAYS = ", udp-transform: always";
 const REPLY = swapEnds(ENDS);
 const REQUESTS = Array.from({ length: 20 }, (_, n) => `request ${n} of twenty`);
 const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
-const EVERY = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
 const PROTECTIONS: [string, Protection][] = [
   ["in clear", {}],
   ["signed", { fabric: fabricText("sha256-128", "time-based", "metadata", "none") }],
-  ["with every packet signed", { fabric: EVERY }],
+  ["with every packet signed", { fabric: EVERY_PACKET }],
   ["encrypted", { fabric: SIGNED, payload: AES_256 }],
-  ["signed and encrypted", { fabric: EVERY, payload: AES_256 }],
-  ["encrypted in its midst", { fabric: EVERY, payload: ADAPTIVE }],
-  ["with a key of its own", { fabric: EVERY, payload: `${AES_256}, session-keys: true` }],
+  ["signed and encrypted", SEALED],
+  ["encrypted in its midst", { fabric: EVERY_PACKET, payload: ADAPTIVE }],
+  ["with a key of its own", { fabric: EVERY_PACKET, payload: `${AES_256}, session-keys: true` }],
 ];
 const CHAINS: [string, (options: Options) => TwoRouters, Options["path"]][] = [
   ["two routers", twoRouters, ALWAYS],
@@ -75,10 +76,6 @@ function completes(t: ExecutionContext, net: TwoRouters, { client, done }: Conve
   t.is(client.state, "closed");
   t.true([...net.client.received, ...net.server.received].every(({ checksumsRight }) => checksumsRight));
   for (const router of net.world.routers.values()) t.is(countOf(router, "tcp.resets-sent"), 0);
-}
-
-function noDrops(t: ExecutionContext, net: TwoRouters): void {
-  for (const router of net.world.routers.values()) t.deepEqual(dropsOf(router), {});
 }
 
 /** The session's packets on a link, right in everything and UDP. */
@@ -336,8 +333,7 @@ for (const [kinds, path] of MIXED) {
       const net = twoPaths({
         security,
         path: path!,
-        service: ", policy: twice",
-        extra: "service-policies: [{ name: twice, resiliency: packet-duplication }]\n",
+        ...TWICE,
       });
       let n = 0;
       for (const link of [net.wan, net.wan2]) {
