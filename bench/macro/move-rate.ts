@@ -4,7 +4,7 @@
 // of the same sessions take when nothing moves stands beside it. Then the sweep that tells a peer again of every session
 // (lib/engine/retrigger.ts).
 
-import { UNKNOWN_QUALITY } from "../../lib/peer/path-settings.ts";
+import { NO_FIREWALL_COUNTS, UNKNOWN_QUALITY } from "../../lib/peer/path-settings.ts";
 import { MAC_HIGH, macLow } from "../bench-router.ts";
 import { print, processorNs } from "../harness.ts";
 import { makeTraffic, SMALL } from "../traffic.ts";
@@ -49,6 +49,8 @@ function report(pair: TwoRouters, path: number, up: boolean): void {
     peerAt: null,
     mtu: 0,
     mtuAgeMs: 0,
+    firewall: null,
+    firewallCounts: NO_FIREWALL_COUNTS,
     bfd,
   };
   router.reports.apply(what, clock.nowMs());

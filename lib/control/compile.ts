@@ -103,7 +103,7 @@ export function compilePaths(
           mode: path.mode,
           bfd: path.bfd,
           ttlPadding: path.ttlPadding,
-          transformsTcp: path.udpTransform === "always",
+          udpTransform: path.udpTransform,
           mtuDiscovery: path.mtuDiscovery,
           mtu: at.mtu,
           pathId: text.encode(formatAddress(local)),

@@ -22,6 +22,7 @@ export function checkWatch(draft: Draft, source: ConfigSource): PeerConfig[] {
       checkHoldDown(bfd, path, source);
       if (item.mode === "bfd") warnOfLinkTest(path, source);
       checkPadding(item.ttlPadding, item.mode, bfd, ["peers", index, "paths", at, "ttl-padding"], source);
+      checkTransform(item, bfd, ["peers", index, "paths", at], source);
       warnOfDiscovery(["peers", index, "paths", at, "path-mtu-discovery"], item.mode, bfd, source);
       return { ...item, bfd, mtuDiscovery: settle(ownDiscovery, item.mtuDiscovery) };
     });
@@ -78,6 +79,31 @@ function warnOfLinkTest(path: Path, source: ConfigSource): void {
   );
   if (written === undefined) return;
   source.warning([...path, written], `${written} changes nothing under mode: bfd`, "remove it", "key");
+}
+
+/** Tests go beside BFD with metadata, and nowhere else. */
+function checkTransform(
+  { udpTransform, mode, address }: Pick<PeerPathConfig, "udpTransform" | "mode" | "address">,
+  bfd: BfdSettings,
+  path: Path,
+  source: ConfigSource,
+): void {
+  const where: Path = [...path, "udp-transform"];
+  const interval: Path = [...path, "udp-transform-interval"];
+  if (udpTransform.mode !== "auto-detect") {
+    if (source.at(interval) !== undefined)
+      source.warning(interval, "udp-transform-interval changes nothing without auto-detect", "remove it", "key");
+    return;
+  }
+  if (!bfd.enabled || mode === "bfd") {
+    const message = `auto-detect tests the path beside BFD with metadata, and this path has ${bfd.enabled ? "mode: bfd" : "none"}`;
+    source.error(where, message, "add bfd: {} to the path, with mode: svr, or write always");
+  } else if (address === null)
+    source.warning(
+      where,
+      "auto-detect changes nothing here: TCP to a peer behind a NAT goes as UDP anyway",
+      "write off",
+    );
 }
 
 /** Probes go beside BFD with metadata, and nowhere else. */

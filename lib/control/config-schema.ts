@@ -4,7 +4,12 @@
 
 import { z } from "zod";
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
-import type { BfdSettings, MtuDiscoverySettings, TtlPadding } from "../peer/path-settings.ts";
+import {
+  type BfdSettings,
+  type MtuDiscoverySettings,
+  type TtlPadding,
+  UDP_TRANSFORM_DEFAULTS,
+} from "../peer/path-settings.ts";
 import {
   parseHostAddress,
   parseInterfaceAddress,
@@ -470,7 +475,8 @@ function sections(need: Need) {
     connectivity: z.enum(["bidirectional", "outbound-only"]).default("bidirectional"),
     "nat-keep-alive": duration(1000, DAY_MS).optional(),
     "ttl-padding": ttlPadding.default(0),
-    "udp-transform": z.enum(["off", "always"]).default("off"),
+    "udp-transform": z.enum(["off", "always", "auto-detect"]).default(UDP_TRANSFORM_DEFAULTS.mode),
+    "udp-transform-interval": duration(1000, DAY_MS).default(UDP_TRANSFORM_DEFAULTS.intervalMs),
     bfd: bfd.prefault({}),
     "path-mtu-discovery": mtuDiscovery.prefault({}),
   });
@@ -578,13 +584,14 @@ function sections(need: Need) {
           ({
             "nat-keep-alive": natKeepAliveMs,
             "ttl-padding": ttlPadding,
-            "udp-transform": udpTransform,
+            "udp-transform": mode,
+            "udp-transform-interval": intervalMs,
             "path-mtu-discovery": mtuDiscovery,
             ...item
           }) => ({
             ...item,
             ttlPadding,
-            udpTransform,
+            udpTransform: { mode, intervalMs },
             mtuDiscovery,
             vector: item.vector ?? null,
             natKeepAliveMs: natKeepAliveMs ?? (item.connectivity === "outbound-only" ? NAT_KEEP_ALIVE_MS : 0),

@@ -4,7 +4,13 @@
 // (config-check.ts). compile.ts turns a Config into tables; nothing behind it needs to doubt what stands here.
 
 import type { CipherAlgorithm, HmacAlgorithm } from "../crypto/packet-crypto.ts";
-import type { BfdSettings, MtuDiscoverySettings, PathMode, TtlPadding } from "../peer/path-settings.ts";
+import type {
+  BfdSettings,
+  MtuDiscoverySettings,
+  PathMode,
+  TtlPadding,
+  UdpTransformSettings,
+} from "../peer/path-settings.ts";
 import type { InterfaceAddress, Prefix } from "./address-text.ts";
 import { checkMeaning } from "./config-check.ts";
 import { readDraft } from "./config-schema.ts";
@@ -164,7 +170,7 @@ export interface PeerPathConfig {
   /** 0 = none. */
   readonly natKeepAliveMs: number;
   /** TCP that we begin over it goes as UDP (protocol sheet 2.5). */
-  readonly udpTransform: "off" | "always";
+  readonly udpTransform: UdpTransformSettings;
   /** 0 = nothing. */
   readonly ttlPadding: TtlPadding;
   /** What the path says over what the router says over the defaults. */

@@ -18,6 +18,7 @@ const KINDS = [
   "peer-restarted",
   "nat-changed",
   "path-mtu",
+  "udp-transform",
   "session-moved",
 ] as const;
 export type EventKind = (typeof KINDS)[number];

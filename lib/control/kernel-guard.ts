@@ -13,6 +13,8 @@ import { OperatorError } from "./operator-error.ts";
 const TABLE = "netdev waymark";
 /** Before any chain of the operator's own. Never change it: a leftover chain of another priority could not be replaced. */
 const PRIORITY = -500;
+/** Of the firewall detector (protocol sheet 2.5): the kernel would answer with resets, by which a firewall ends what it follows. */
+const TEST_PORTS = "1280, 1283";
 /** The waypoint port range (protocol sheet 2.3). */
 const WAYPOINT_PORTS = "16384-65534";
 /** Of path monitoring (lib/monitor). */
@@ -124,6 +126,8 @@ function sharedRules(
     rules.push(
       `${fromPeer} meta l4proto { tcp, udp } th dport ${WAYPOINT_PORTS} counter drop`,
       `${fromPeer} udp dport { ${MONITOR_PORTS} } counter drop`,
+      `${fromPeer} tcp dport { ${TEST_PORTS} } counter drop`,
+      `${fromPeer} tcp sport { ${TEST_PORTS} } counter drop`,
     );
   }
   const reached = services.flatMap((service) => service.addresses);

@@ -3,6 +3,7 @@
 
 import { COUNTERS } from "../engine/counters.ts";
 import type { PortStats } from "../io/port.ts";
+import type { FirewallCounts } from "../peer/path-settings.ts";
 import { DROP_TX_ERROR, DROP_TX_FULL, verdictName } from "../wire/verdict.ts";
 import { formatAddress } from "./address-text.ts";
 import type { Router } from "./router-parts.ts";
@@ -28,6 +29,16 @@ const NAT_COUNTERS = [
   },
 ] as const;
 
+/** Of the firewall detector, all paths together. */
+const FIREWALL_COUNTERS: Record<keyof FirewallCounts, string> = {
+  testsSent: "TCP packets sent to find out whether a firewall on a path takes them (udp-transform: auto-detect).",
+  answersReceived: "Answers of peers to them, and to the UDP packets beside them.",
+  testsAnswered: "The same of peers, answered.",
+  refused:
+    "Packets of that form, or with TCP port 1280 or 1283 from or to a peer, that were neither test nor answer, or came before.",
+  failedRounds: "Rounds of tests in which one came to nothing though UDP came through.",
+};
+
 const PORT_COUNTERS: Record<keyof PortStats, string> = {
   rxFrames: "Frames received on the interface.",
   rxBytes: "Bytes received on the interface, Ethernet headers included.",
@@ -48,6 +59,10 @@ export const counterReference: readonly { readonly name: string; readonly senten
   ...SESSION_COUNTERS,
   ...Object.entries(TENANT_COUNTERS).map(([field, sentence]) => ({ name: `tenant.<tenant>.${field}`, sentence })),
   ...NAT_COUNTERS,
+  ...Object.entries(FIREWALL_COUNTERS).map(([field, sentence]) => ({
+    name: `firewall-detector.${kebab(field)}`,
+    sentence,
+  })),
   ...Object.entries(PORT_COUNTERS).map(([field, sentence]) => ({
     name: `interface.<interface>.${kebab(field)}`,
     sentence,
@@ -71,6 +86,7 @@ export function readCounters(router: Router): Record<string, number> {
   if (nat !== undefined) counters["source-nat.mappings"] = nat.count;
   for (const address of nat?.addresses ?? [])
     counters[`source-nat.${formatAddress(address)}.ports`] = nat!.portsInUse(address);
+  Object.assign(counters, firewallCounters(router));
   router.ports.forEach((port, row) => {
     const stats = port.stats();
     counters[`drop.${verdictName(DROP_TX_FULL)}`] += stats.txFull;
@@ -80,6 +96,15 @@ export function readCounters(router: Router): Record<string, number> {
     }
   });
   return counters;
+}
+
+/** Every worker knows the same of paths: the first one tells. */
+function firewallCounters({ sessions, reports, strays }: Router): Record<string, number> {
+  const isTeller = strays === null || strays.worker === 0;
+  const known = isTeller ? sessions.paths.map(({ row }) => reports.of(row)?.firewallCounts) : [];
+  const fields = Object.keys(FIREWALL_COUNTERS) as (keyof FirewallCounts)[];
+  const sum = (field: keyof FirewallCounts) => known.reduce((total, counts) => total + (counts?.[field] ?? 0), 0);
+  return Object.fromEntries(fields.map((field) => [`firewall-detector.${kebab(field)}`, sum(field)]));
 }
 
 function kebab(camel: string): string {

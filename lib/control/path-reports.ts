@@ -7,8 +7,10 @@ import type { StateReader, StateWriter } from "../base/state.ts";
 import { WINDOW_MS } from "../engine/packet-security.ts";
 import type { Retrigger } from "../engine/retrigger.ts";
 import { type PathReport, readReport, writeReport } from "../monitor/path-report.ts";
+import { isFailed } from "../peer/firewall-detector.ts";
+import { TEST_NAMES } from "../peer/firewall-tests.ts";
 import { meanOpinionScore } from "../peer/path-quality.ts";
-import type { MtuSource, PathQualityView } from "../peer/path-settings.ts";
+import type { FirewallView, MtuSource, PathQualityView } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Reroute } from "../session/reroute.ts";
@@ -76,10 +78,11 @@ export class PathReports {
     path.quality = this.#qualityOf(path, report, nowMs);
     path.hops = report.hops;
     this.#takeMtu(path, report, nowMs, log);
+    const isCarriedOtherwise = this.#takeFirewall(path, report, nowMs, log);
     if ((before?.clockWindows ?? 0) !== report.clockWindows) this.#clock(path, report.clockWindows, nowMs, log);
     const isJudged = this.#sessions.choice.evaluate(path.row);
     if (wasUp !== path.up) this.#changed(path, nowMs, log);
-    if (wasUp !== path.up || isJudged) this.#sessions.flows.nextGeneration();
+    if (wasUp !== path.up || isJudged || isCarriedOtherwise) this.#sessions.flows.nextGeneration();
     if (isJudged && wasUp === path.up) this.#events.path(path, "quality", qualityText(report), nowMs);
     const began = before?.restarts ?? 0;
     const changed = before?.natChanges ?? 0;
@@ -102,6 +105,18 @@ export class PathReports {
     const fields = { peer: path.peerName, path: path.row, mtu: now, before, source: path.mtuSource };
     if (now < before) log?.warn(fields, "path MTU is smaller");
     else log?.info(fields, "path MTU is larger");
+  }
+
+  /** Returns whether TCP travels otherwise from now on: live sessions are looked at as well. */
+  #takeFirewall(path: PeerPath, { firewall }: PathReport, nowMs: number, log: Log | null): boolean {
+    if (firewall === null || firewall.isBlocked === path.blocksTcp) return false;
+    path.blocksTcp = firewall.isBlocked;
+    const why = firewallText(firewall);
+    this.#events.path(path, "udp-transform", why, nowMs);
+    const fields = { peer: path.peerName, path: path.row, why };
+    if (path.blocksTcp) log?.warn(fields, "a firewall on the path: TCP goes as UDP");
+    else log?.info(fields, "no firewall on the path: TCP goes as TCP");
+    return true;
   }
 
   #clock(path: PeerPath, windows: number, nowMs: number, log: Log | null): void {
@@ -166,6 +181,15 @@ export class PathReports {
 function mtuText(path: PeerPath, nowMs: number): string {
   const mtu = path.mtu(nowMs);
   return `packets of up to ${mtu} bytes, ${MTU_SOURCES[path.mtuSource]}`;
+}
+
+/** Why TCP goes as what it goes. */
+export function firewallText({ isBlocked, results }: FirewallView): string {
+  if (!isBlocked) return "TCP goes as TCP: every test comes through";
+  const lost = results.flatMap((result, test) =>
+    isFailed(result) ? [`${TEST_NAMES[test]} (${result === "to-peer" ? "to the peer" : "its answer"})`] : [],
+  );
+  return `TCP goes as UDP, lost on the way: ${lost.join(", ")}`;
 }
 
 function qualityText({ quality: { lossPercent, latencyMs, jitterMs, mos } }: PathReport): string {

@@ -2,6 +2,7 @@
 // contract with whoever reads --json; router.ts produces them, and nothing here changes them on the way.
 
 import type { PortStats } from "../io/port.ts";
+import { isFailed, type TestResult } from "../peer/firewall-detector.ts";
 import type { MtuSource } from "../peer/path-settings.ts";
 import type { RouterEvent } from "./events.ts";
 
@@ -77,6 +78,20 @@ export interface PathsAnswer {
     };
     /** The largest packet that it takes: who told it, and for how long it has been so; null = since the start. */
     readonly mtu: { readonly bytes: number; readonly source: MtuSource; readonly sinceMs: number | null };
+    /** As what TCP of sessions that begin here travels over it. */
+    readonly udpTransform: {
+      readonly mode: "off" | "always" | "auto-detect";
+      readonly carrier: "tcp" | "udp";
+      /** What the firewall detector has found; null = it does not look here. */
+      readonly detector: {
+        /** Where one is lost: the test on its way to the peer, or the answer on its way from there. */
+        readonly tests: readonly { readonly name: string; readonly result: TestResult }[];
+        /** False: it answers no tests, as of an older version; then nothing is concluded. */
+        readonly peerAnswers: boolean;
+        /** How long ago something was concluded; null = nothing was. */
+        readonly judgedMs: number | null;
+      } | null;
+    };
     readonly sessions: number;
     readonly waypointPairs: { readonly inUse: number; readonly capacity: number };
     /** RFC 5880's variables; null where nothing was reported yet, or the path is not watched. */
@@ -300,6 +315,14 @@ function printMtu({ bytes, source, sinceMs }: PathsAnswer["paths"][number]["mtu"
   return `${bytes} (${source}${sinceMs === null ? "" : `, ${printDuration(sinceMs)}`})`;
 }
 
+/** tcp, udp (always), tcp (auto-detect), udp (TCP SYN to-peer, Mid-flow from-peer). */
+function printCarrier({ mode, carrier, detector }: PathsAnswer["paths"][number]["udpTransform"]): string {
+  const failed = detector?.tests.filter(({ result }) => isFailed(result)) ?? [];
+  if (failed.length > 0) return `${carrier} (${failed.map(({ name, result }) => `${name} ${result}`).join(", ")})`;
+  if (detector !== null && detector.judgedMs === null) return `${carrier} (${mode}, not known yet)`;
+  return mode === "off" ? carrier : `${carrier} (${mode})`;
+}
+
 function printPaths({ paths }: PathsAnswer): string {
   return printTable(
     "paths",
@@ -318,6 +341,7 @@ function printPaths({ paths }: PathsAnswer): string {
       "JITTER",
       "MOS",
       "MTU",
+      "TCP-AS",
       "SESSIONS",
       "WAYPOINT-PAIRS",
     ],
@@ -336,6 +360,7 @@ function printPaths({ paths }: PathsAnswer): string {
       printMeasure(path.quality.jitterMs, "ms"),
       printMeasure(path.quality.mos, ""),
       printMtu(path.mtu),
+      printCarrier(path.udpTransform),
       path.sessions,
       `${path.waypointPairs.inUse}/${path.waypointPairs.capacity}`,
     ]),

@@ -2,8 +2,9 @@
 // contract, so a field is added here only together with its line there.
 
 import type { BfdView } from "../monitor/path-report.ts";
+import { TEST_NAMES } from "../peer/firewall-tests.ts";
 import { MAC_SHIFT } from "../peer/neighbor.ts";
-import type { PathQualityView } from "../peer/path-settings.ts";
+import type { FirewallView, PathQualityView } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { idleMs } from "../session/expire.ts";
 import type { Standing } from "../session/path-choice.ts";
@@ -231,6 +232,11 @@ function paths(router: Router): PathsAnswer {
       sinceMs: path.sinceMs === null ? null : router.clock.nowMs() - path.sinceMs,
       quality: qualityOf(path.quality),
       mtu: mtuOf(path, router.clock.nowMs()),
+      udpTransform: {
+        mode: path.udpTransform.mode,
+        carrier: path.transformsTcp ? "udp" : "tcp",
+        detector: detectorOf(router.reports.of(path.row)?.firewall ?? null),
+      },
       sessions: path.sessions,
       waypointPairs: {
         inUse: path.ports(PROTOCOL_TCP).inUse + path.ports(PROTOCOL_UDP).inUse,
@@ -245,6 +251,16 @@ function mtuOf(path: PeerPath, nowMs: number): PathsAnswer["paths"][number]["mtu
   const bytes = path.mtu(nowMs);
   const { mtuSource: source, mtuSinceMs } = path;
   return { bytes, source, sinceMs: mtuSinceMs === null ? null : nowMs - mtuSinceMs };
+}
+
+function detectorOf(view: FirewallView | null): PathsAnswer["paths"][number]["udpTransform"]["detector"] {
+  if (view === null) return null;
+  const { results, isAnswered: peerAnswers, judgedAgeMs } = view;
+  return {
+    tests: results.map((result, test) => ({ name: TEST_NAMES[test], result })),
+    peerAnswers,
+    judgedMs: Number.isFinite(judgedAgeMs) ? Math.round(judgedAgeMs) : null,
+  };
 }
 
 function bfdOf(bfd: BfdView | undefined): PathsAnswer["paths"][number]["bfd"] {

@@ -56,6 +56,8 @@ import { UDP_HEADER, writeUdp } from "../wire/udp.ts";
 
 const SLOTS = 256;
 const TTL = 64;
+/** Of segments that are to look like a host's. */
+const TEST_WINDOW = 64_240;
 /** RFC 1812 4.3.2.3: as much of the packet as fits 576 bytes; the header and 8 bytes are what every sender needs. */
 const ICMP_QUOTE_MAX = 576 - IPV4_HEADER - 8;
 /** ICMP errors and resets sent per second at most, all interfaces together (RFC 1812 4.3.2.8). */
@@ -180,6 +182,29 @@ export class Generator {
     );
     const body = writeUdp(bytes, l4, ports >>> 16, ports & 0xffff, l4Length);
     for (let i = 0; i < length; i++) bytes[body + i] = payload[from + i];
+    this.length = body + length - at;
+    completeChecksum(bytes, at);
+  }
+
+  /** A TCP segment with the first `length` bytes of `payload`. The Ethernet addresses are left to the egress. */
+  segment(
+    source: number,
+    destination: number,
+    ports: number,
+    tos: number,
+    sequence: number,
+    acknowledgment: number,
+    flags: number,
+    payload: Uint8Array,
+    length: number,
+  ): void {
+    const at = this.#next();
+    const { bytes } = this;
+    const l3 = writeEthernet(bytes, at, 0, 0, 0, 0, ETHERTYPE_IPV4);
+    const total = IPV4_HEADER + TCP_HEADER + length;
+    const l4 = writeIpv4(bytes, l3, tos, total, 0, DONT_FRAGMENT, TTL, PROTOCOL_TCP, source, destination);
+    const body = writeTcp(bytes, l4, ports >>> 16, ports & 0xffff, sequence, acknowledgment, flags, TEST_WINDOW);
+    for (let i = 0; i < length; i++) bytes[body + i] = payload[i];
     this.length = body + length - at;
     completeChecksum(bytes, at);
   }

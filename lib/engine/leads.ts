@@ -4,6 +4,7 @@
 
 import { getI32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, type FrameBatch } from "../io/port.ts";
+import { isTestPorts } from "../peer/firewall-tests.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
 import { Classification, classifyMetadata, classifyPacket, isForwarded } from "../session/classify.ts";
@@ -389,7 +390,8 @@ export class Leads {
     if (ingress.answersEcho && this.#answers.echo(batch, i, key, nowMs)) return CONSUMED;
     const isBehindNat = path >= 0 && this.#sessions.paths[path].isBehindNat;
     if (isBehindNat && isBfd(key) && (key[TRAITS] & TRAIT_COOKIE) !== 0) return this.#tunnelled(batch, i, key, nowMs);
-    if (this.isMonitored && isBfd(key)) return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;
+    if (this.isMonitored && (isBfd(key) || isFirewallTest(key)))
+      return this.pathMonitor?.receive(batch, i, key, nowMs) ?? CONSUMED;
     if (path < 0) {
       const hasPeers = this.#sessions.paths.some((candidate) => candidate.interfaceId === ingress.id);
       return hasPeers ? DROP_NOT_A_PEER : DROP_LOCAL_ADDRESS;
@@ -647,6 +649,11 @@ export class Leads {
     }
     return OK;
   }
+}
+
+/** Of the firewall detector's, or somebody else's to its ports. */
+function isFirewallTest(key: Int32Array): boolean {
+  return (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP && isTestPorts(key[KEY_PORTS]);
 }
 
 function isBfd(key: Int32Array): boolean {

@@ -4,12 +4,15 @@
 // BFD's ports.
 //
 //   UDP 1280     control packets, echoes and MTU probes between Waymark routers: metadata behind the packet, signed
+//   TCP 1280, 1283   the same as payload of TCP segments: tests for firewalls, and their answers
 //   UDP 3784     RFC 5881, paths with `mode: bfd`: bare, TTL 255
 //   UDP 4784     RFC 5883, the same over several hops
 //
 //   datagram ─► checkBfd ─► digest ─► metadata ─► echo? back it goes, or into the test : BfdSession.receive
 //                                               probe? it is answered; an answer: MtuSearch
-//   tick     ─► BfdSession.poll, send ─► EchoTest.poll, send ─► MtuSearch.poll, send ─► report of each path that has changed
+//                                               firewall test? FirewallWitness, answered; an answer: FirewallDetector
+//   tick     ─► BfdSession.poll, send ─► EchoTest.poll, send ─► MtuSearch.poll, send ─► FirewallDetector.poll, send
+//            ─► report of each path that has changed
 
 import { getU16 } from "../base/bytes.ts";
 import type { RandomSource } from "../base/random.ts";
@@ -31,10 +34,22 @@ import {
   BfdSession,
   BfdSessionList,
 } from "../peer/bfd-session.ts";
+import { FirewallDetector } from "../peer/firewall-detector.ts";
+import {
+  isControl,
+  PLACES,
+  SMALL_TEST_BYTES,
+  TEST_JUMBO,
+  TEST_MID_FLOW,
+  testAt,
+  testPort,
+  testSourcePort,
+} from "../peer/firewall-tests.ts";
+import { FirewallWitness } from "../peer/firewall-witness.ts";
 import { MtuSearch, PATH_MTU_MIN } from "../peer/mtu-search.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import { EchoTest, meanOpinionScore, PathQuality } from "../peer/path-quality.ts";
-import { UNKNOWN_QUALITY } from "../peer/path-settings.ts";
+import { type FirewallCounts, type FirewallView, NO_FIREWALL_COUNTS, UNKNOWN_QUALITY } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import {
@@ -69,10 +84,12 @@ import {
   KEY_PROTOCOL,
   KEY_ROW_WORDS,
   KEY_SOURCE,
+  PROTOCOL_TCP,
 } from "../wire/flow-key.ts";
 import { getTtl, IPV4_HEADER, IPV4_TOTAL_LENGTH } from "../wire/ipv4.ts";
 import { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_SECURITY_ID } from "../wire/metadata-attributes.ts";
+import { ACK, FIN, getTcpAcknowledgment, getTcpFlags, getTcpSequence, PSH, RST, SYN, TCP_HEADER } from "../wire/tcp.ts";
 import { getUdpLength, UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import {
   CONSUMED,
@@ -80,6 +97,7 @@ import {
   DROP_BFD_PEER,
   DROP_BFD_SESSION,
   DROP_CLOCK_SKEW,
+  DROP_FIREWALL_TEST,
   DROP_FRAME_TOO_LONG,
   DROP_NOT_A_PEER,
   DROP_SIGNATURE_MISSING,
@@ -91,7 +109,7 @@ import type { PathReport } from "./path-report.ts";
 
 /** Room for every attribute with the longest router name, and what encryption adds. */
 const METADATA_BYTES = 320;
-/** Echoes and MTU probes of a peer that are answered in a second: two whole tests of the longest kind. */
+/** Echoes, MTU probes and firewall tests of a peer that are answered in a second: two whole tests of the longest kind. */
 const ECHOES_PER_SECOND = 510;
 /** More probes than are on their way at once. */
 const PROBES_KEPT = 64;
@@ -101,6 +119,8 @@ const TTL = 64;
 function hopsOf(ttl: number): number {
   return (ttl > TTL ? BFD_TTL : TTL) - ttl;
 }
+/** The flags of TCP that tell what a segment is for. */
+const KIND_FLAGS = SYN | ACK | FIN | RST;
 /** Digests tried in a second of packets whose sender is not known: each costs some microseconds. */
 const TRIES_PER_SECOND = 500;
 /** Every path is reported so often, changed or not. */
@@ -127,6 +147,10 @@ class Watched {
   /** UDP checksums of the latest probes: an ICMP error quotes one, or is not about them. */
   readonly probes = new Int32Array(PROBES_KEPT).fill(-1);
   probesSent = 0;
+  /** Null = no firewall is looked for. */
+  readonly firewall: FirewallDetector | null;
+  readonly witness = new FirewallWitness();
+  readonly counts: FirewallCounts = { ...NO_FIREWALL_COUNTS };
   /** What was last reported of it. */
   said = "";
 
@@ -140,6 +164,9 @@ class Watched {
     const { intervalMs } = mtuDiscovery;
     // Numbers that nobody guesses who does not see the path.
     this.mtu = isLookedFor ? new MtuSearch({ mtuMax, intervalMs, number: session.discriminator }) : null;
+    const { mode, intervalMs: everyMs } = path.udpTransform;
+    const isTested = mode === "auto-detect" && !this.isPlain && !path.nat.isDynamic;
+    this.firewall = isTested ? new FirewallDetector({ intervalMs: everyMs, number: session.discriminator }) : null;
   }
 
   save(out: StateWriter): void {
@@ -151,6 +178,10 @@ class Watched {
     quality.echo.save(out);
     quality.directions.save(out);
     this.mtu?.save(out);
+    this.firewall?.save(out);
+    this.witness.save(out);
+    const { testsSent, answersReceived, testsAnswered, refused } = this.counts;
+    for (const count of [testsSent, answersReceived, testsAnswered, refused]) out.f64(count);
     for (const flag of [this.wasUp, this.hasRestarted, this.isExempt]) out.flag(flag);
     for (const count of [this.restarts, this.natChanges]) out.f64(count);
   }
@@ -162,11 +193,20 @@ class Watched {
     this.quality.echo.restore(from);
     this.quality.directions.restore(from);
     this.mtu?.restore(from);
+    this.firewall?.restore(from);
+    this.witness.restore(from);
+    const [testsSent, answersReceived, testsAnswered, refused] = Array.from({ length: 4 }, () => from.f64());
+    Object.assign(this.counts, { testsSent, answersReceived, testsAnswered, refused });
     [this.wasUp, this.hasRestarted, this.isExempt] = Array.from({ length: 3 }, () => from.flag());
     [this.restarts, this.natChanges] = Array.from({ length: 2 }, () => from.f64());
   }
 
-  /** Whether one more echo or probe of the peer may be answered in this second. */
+  /** How long a SYN is that fills the path. */
+  get longest(): number {
+    return this.mtu?.size || this.path.interfaceMtu;
+  }
+
+  /** Whether one more echo, probe or test of the peer may be answered in this second. */
   mayAnswer(nowMs: number): boolean {
     if (nowMs - this.echoesSinceMs >= 1000) {
       this.echoesSinceMs = nowMs;
@@ -272,9 +312,13 @@ export class Monitor {
     return new Watched(path, session, new PathQuality(echo, null));
   }
 
-  /** A datagram to one of our addresses and one of BFD's ports, decoded into `key`. CONSUMED, or why it is dropped. */
+  /**
+   * A datagram to one of our addresses and one of BFD's ports, or a segment with a port of the firewall detector's, decoded
+   * into `key`. CONSUMED, or why it is dropped.
+   */
   receive(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const { bytes } = batch;
+    if ((key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP) return this.#receiveSegment(batch, i, key, nowMs);
     // A peer behind a virtual device leaves its checksum for hardware to finish.
     if (!isPartial(batch, i, key) && !l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_UDP_CHECKSUM;
     const at = key[AT_PAYLOAD];
@@ -296,6 +340,70 @@ export class Monitor {
       ? this.#receiveSigned(batch, i, key, watched, nowMs)
       : this.#receivePlain(bytes, key, end, watched, nowMs);
     return verdict === OK ? this.#received(watched, nowMs) : verdict;
+  }
+
+  /** A firewall between us answers as well, and hosts use these ports for what they like: only what a peer signed counts. */
+  #receiveSegment(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
+    const { bytes } = batch;
+    const at = key[AT_PAYLOAD];
+    const row = this.#pathFrom(key);
+    const isWhole = isPartial(batch, i, key) || l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+    const isRead = isWhole && checkBfd(bytes, at, key[AT_END]) === OK;
+    if (isRead) readBfdPacket(bytes, at, this.#in);
+    const session = isRead ? this.#list.find(this.#in.yourDiscriminator, row) : undefined;
+    const watched = this.#watched[session?.path ?? row];
+    if (watched === undefined) return row < 0 ? DROP_NOT_A_PEER : DROP_FIREWALL_TEST;
+    const isKnown = session === watched.session && this.#in.yourDiscriminator === session.discriminator;
+    const size = key[AT_END] - key[AT_L3];
+    const opened = !isKnown || watched.isPlain ? DROP_FIREWALL_TEST : this.#open(batch, i, key, watched.path, nowMs);
+    const { [KEY_SOURCE]: source, [KEY_PORTS]: ports, [AT_L4]: l4 } = key;
+    const taken = opened === OK ? this.#takeTest(bytes, l4, source, ports, size, watched, nowMs) : opened;
+    if (taken === OK) return this.#received(watched, nowMs);
+    watched.counts.refused++;
+    return taken;
+  }
+
+  /**
+   * A packet of the firewall detector's in #in, which came with `size` bytes: it is answered, or it is an answer. `l4`:
+   * where its TCP header is; -1 = it came over UDP.
+   */
+  #takeTest(
+    bytes: Uint8Array,
+    l4: number,
+    source: number,
+    ports: number,
+    size: number,
+    watched: Watched,
+    nowMs: number,
+  ): number {
+    const { path, session, counts } = watched;
+    const { firewallTest, firewallAnswer, firewallBurst, firewallHeard, bootId, routerName } = this.#in;
+    if (routerName !== path.peerName) return DROP_BFD_PEER;
+    const isOfSession = session.state === BFD_UP && bootId === session.bootId && source === path.remote;
+    if (!isOfSession || !isAsItSays(bytes, l4, ports, this.#in)) return DROP_FIREWALL_TEST;
+    if (firewallTest < 0) {
+      if (watched.firewall?.answered(firewallBurst, firewallAnswer, firewallHeard, nowMs) !== true)
+        return DROP_FIREWALL_TEST;
+      counts.answersReceived++;
+      return OK;
+    }
+    if (size > path.interfaceMtu || path.nextHop < 0) return DROP_FIREWALL_TEST;
+    const heard = watched.witness.take(bootId, firewallBurst, firewallTest);
+    if (heard < 0 || !watched.mayAnswer(nowMs)) return DROP_FIREWALL_TEST;
+    session.fillFirewallAnswer(this.#out, firewallBurst, firewallTest, heard);
+    const long = Math.min(size, watched.longest);
+    counts.testsAnswered++;
+    if (l4 < 0) this.#put(watched, nowMs, long);
+    else {
+      // Of a connection as we carry one: what is metadata counts for nothing in sequence numbers.
+      const sequence = getTcpSequence(bytes, l4);
+      const isSyn = testAt(firewallTest) !== TEST_MID_FLOW;
+      const next = isSyn ? (sequence + 1) | 0 : sequence;
+      const own = isSyn ? ~sequence : getTcpAcknowledgment(bytes, l4);
+      const back = (ports << 16) | (ports >>> 16);
+      this.#putSegment(watched, back, isSyn ? SYN | ACK : PSH | ACK, own, next, long, nowMs);
+    }
+    return OK;
   }
 
   #received(watched: Watched, nowMs: number): number {
@@ -355,7 +463,7 @@ export class Monitor {
     return this.#take(batch.bytes, key[AT_PAYLOAD], length, ttl, source, ports, watched, nowMs);
   }
 
-  /** How long a packet is as it came, and from where and how far. */
+  /** How long a datagram is as it came, and from where and how far. */
   #place({ bytes }: FrameBatch, key: Int32Array): { length: number; ttl: number; source: number; ports: number } {
     const length = key[AT_L4] + getUdpLength(bytes, key[AT_L4]) - key[AT_PAYLOAD];
     return { length, ttl: getTtl(bytes, key[AT_L3]), source: key[KEY_SOURCE], ports: key[KEY_PORTS] };
@@ -365,7 +473,8 @@ export class Monitor {
   #open(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, nowMs: number): number {
     const { bytes } = batch;
     let verified = this.#security.verify(batch, i, key, path, true, nowMs);
-    if (verified === DROP_CLOCK_SKEW && this.#learnsClock(bytes, key, path, nowMs))
+    const isDatagram = (key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP;
+    if (verified === DROP_CLOCK_SKEW && isDatagram && this.#learnsClock(bytes, key, path, nowMs))
       verified = this.#security.verify(batch, i, key, path, true, nowMs);
     return verified !== OK ? verified : this.#readMetadata(bytes, key, key[AT_PAYLOAD], path, nowMs);
   }
@@ -394,6 +503,12 @@ export class Monitor {
       return this.#reflect(bytes, from, length, source, ports, watched, nowMs) ? OK : DROP_BFD_ECHO;
     }
     if (path.nat.isDynamic && this.#isTaken(path, source)) return DROP_BFD_PEER;
+    if (packet.firewallTest >= 0 || packet.firewallAnswer >= 0) {
+      const size = length + UDP_HEADER + IPV4_HEADER;
+      const tested = this.#takeTest(bytes, -1, source, ports, size, watched, nowMs);
+      if (tested !== OK) watched.counts.refused++;
+      return tested;
+    }
     if (packet.probe >= 0) return this.#answerProbe(watched, length + UDP_HEADER + IPV4_HEADER, nowMs);
     if (packet.probeAnswer >= 0) {
       watched.mtu?.answered(packet.probeAnswer, packet.probeSize, nowMs);
@@ -423,7 +538,7 @@ export class Monitor {
     const inner = this.#key;
     inner.set(key);
     inner[AT_PAYLOAD] = from + BFD_HEADER;
-    inner[AT_END] = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
+    if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) inner[AT_END] = key[AT_L4] + getUdpLength(bytes, key[AT_L4]);
     const read = this.#security.readMetadata(bytes, inner, path, this.#parsed, nowMs);
     return read !== OK ? read : readBfdMetadata(this.#security.told, this.#parsed, this.#in);
   }
@@ -531,10 +646,13 @@ export class Monitor {
     if ((events & (BFD_EVENT_LOCAL_NAT | BFD_EVENT_PEER_NAT)) !== 0) {
       watched.natChanges++;
       watched.mtu?.suspect(0, nowMs);
+      watched.firewall?.suspect(nowMs);
     }
     if ((events & (BFD_EVENT_UP | BFD_EVENT_DOWN)) !== 0) {
-      if (session.state === BFD_UP) watched.mtu?.start(nowMs);
-      else watched.mtu?.stop();
+      for (const machine of [watched.mtu, watched.firewall]) {
+        if (session.state === BFD_UP) machine?.start(nowMs);
+        else machine?.stop();
+      }
     }
     if ((events & BFD_EVENT_UP) !== 0) {
       watched.isExempt = !watched.wasUp || watched.hasRestarted;
@@ -545,6 +663,7 @@ export class Monitor {
     if (session.state === BFD_UP) {
       for (let count = quality.echo.poll(nowMs); count > 0; count--) this.#sendEcho(watched, nowMs);
       if (watched.mtu !== null) this.#probe(watched, watched.mtu, nowMs);
+      if (watched.firewall !== null) this.#test(watched, watched.firewall, nowMs);
     }
     this.#say(watched, nowMs);
   }
@@ -552,9 +671,11 @@ export class Monitor {
   /** Report the path if anything about it has changed that somebody acts on, or it is time. */
   #say(watched: Watched, nowMs: number): void {
     const report = this.#reportOf(watched, nowMs);
-    const { up, why, quality, restarts, natChanges, clockWindows, hops, peerAt, mtu } = report;
-    const beganMs = watched.mtu?.beganMs;
-    const said = JSON.stringify([up, why, quality, restarts, natChanges, clockWindows, hops, peerAt, mtu, beganMs]);
+    const { up, why, quality, restarts, natChanges, clockWindows, hops, peerAt, mtu, firewall } = report;
+    const rounds = [watched.mtu?.beganMs, watched.firewall?.judgedMs];
+    const tested = [firewall?.isBlocked, firewall?.results, firewall?.isAnswered];
+    const of = [up, why, quality, restarts, natChanges, clockWindows, hops, peerAt, mtu, ...tested, ...rounds];
+    const said = JSON.stringify(of);
     if (said === watched.said) return;
     watched.said = said;
     this.#report(report);
@@ -582,6 +703,8 @@ export class Monitor {
       hops: path.hops,
       mtu: watched.mtu?.size ?? 0,
       mtuAgeMs: nowMs - (watched.mtu?.beganMs ?? Number.NEGATIVE_INFINITY),
+      firewall: firewallOf(watched, nowMs),
+      firewallCounts: { ...watched.counts, failedRounds: watched.firewall?.failedRounds ?? 0 },
       peerAt: path.nat.isDynamic && path.remote !== 0 ? { address: path.remote, port: path.remotePort } : null,
       bfd: {
         state: session.stateName,
@@ -617,18 +740,65 @@ export class Monitor {
     }
   }
 
+  #test(watched: Watched, detector: FirewallDetector, nowMs: number): void {
+    for (let place = detector.poll(nowMs); place >= 0; place = detector.poll(nowMs)) {
+      const burst = detector.sent(nowMs);
+      watched.session.fillFirewallTest(this.#out, burst, place);
+      const size = testAt(place) === TEST_JUMBO ? watched.longest : SMALL_TEST_BYTES;
+      if (isControl(place)) {
+        this.#put(watched, nowMs, size);
+        continue;
+      }
+      const ports = (testSourcePort(burst, place) << 16) | testPort(place);
+      const sequence = Math.imul(burst + place, 0x9e3779b1);
+      const isSyn = testAt(place) !== TEST_MID_FLOW;
+      this.#putSegment(watched, ports, isSyn ? SYN : PSH | ACK, sequence, isSyn ? 0 : ~sequence, size, nowMs);
+      watched.counts.testsSent++;
+    }
+  }
+
+  /** The same as `put`, as payload of a TCP segment. */
+  #putSegment(
+    watched: Watched,
+    ports: number,
+    flags: number,
+    sequence: number,
+    acknowledgment: number,
+    size: number,
+    nowMs: number,
+  ): void {
+    const { path } = watched;
+    const length = this.#writePayload(path, TCP_HEADER, size, nowMs);
+    const tos = path.bfd.dscp << 2;
+    this.#generator.segment(
+      path.local,
+      path.remote,
+      ports,
+      tos,
+      sequence,
+      acknowledgment,
+      flags,
+      this.#payload,
+      length,
+    );
+    this.#made.send(path, path.interfaceId, path.nextHop, nowMs);
+  }
+
+  /** #out and its metadata into #payload, padded so that the IPv4 packet with this L4 header will have `size` bytes. Returns the length. */
+  #writePayload(path: PeerPath, header: number, size: number, nowMs: number): number {
+    const at = writeBfd(this.#payload, 0, this.#out);
+    const length = path.mode === "bfd" ? at : at + this.#writeMetadata(path, at, nowMs);
+    const padded = size - IPV4_HEADER - header - this.#security.overhead(path, true);
+    if (padded > length) this.#payload.fill(0, length, padded);
+    return Math.max(length, padded);
+  }
+
   /** Send #out to the peer of the path, padded so that the IPv4 packet has `size` bytes; 0 = not padded. */
   #put(watched: Watched, nowMs: number, size = 0): void {
     const { path, session, isPlain } = watched;
     // Passive until the peer was heard (RFC 5880, 6.1).
     if (path.remote === 0) return;
-    let length = writeBfd(this.#payload, 0, this.#out);
-    if (!isPlain) length += this.#writeMetadata(path, length, nowMs);
-    const padded = size - IPV4_HEADER - UDP_HEADER - this.#security.overhead(path, true);
-    if (padded > length) {
-      this.#payload.fill(0, length, padded);
-      length = padded;
-    }
+    const length = this.#writePayload(path, UDP_HEADER, size, nowMs);
     const isHeard = !isPlain && session.peerPort !== 0;
     const destination = isHeard ? session.peerAddress : path.remote;
     const port = isPlain ? BFD_PORT_SINGLE_HOP : isHeard ? session.peerPort : BFD_PORT_PEER;
@@ -666,9 +836,36 @@ function discriminatorOf(state: StateReader, path: PeerPath): number {
 }
 
 /** When there is something to do about a path. */
-function dueMsOf({ session, quality, mtu }: Watched): number {
+function dueMsOf({ session, quality, mtu, firewall }: Watched): number {
   if (session.state !== BFD_UP) return session.dueMs;
-  return Math.min(session.dueMs, quality.echo.dueMs, mtu?.dueMs ?? Number.POSITIVE_INFINITY);
+  const never = Number.POSITIVE_INFINITY;
+  return Math.min(session.dueMs, quality.echo.dueMs, mtu?.dueMs ?? never, firewall?.dueMs ?? never);
+}
+
+/**
+ * Whether a packet of the firewall detector's is what its place says: a control over UDP, a test over TCP with the ports
+ * and flags of one. `l4`: where its TCP header is; -1 = it came over UDP.
+ */
+function isAsItSays(
+  bytes: Uint8Array,
+  l4: number,
+  ports: number,
+  { firewallTest, firewallAnswer, firewallBurst }: BfdPacket,
+): boolean {
+  const isAnswer = firewallTest < 0;
+  const place = isAnswer ? firewallAnswer : firewallTest;
+  if (place < 0 || place >= PLACES || isControl(place) !== l4 < 0) return false;
+  if (l4 < 0) return true;
+  const isSyn = testAt(place) !== TEST_MID_FLOW;
+  if ((getTcpFlags(bytes, l4) & KIND_FLAGS) !== (isSyn ? (isAnswer ? SYN | ACK : SYN) : ACK)) return false;
+  if (!isAnswer) return (ports & 0xffff) === testPort(place);
+  return ports >>> 16 === testPort(place) && (ports & 0xffff) === testSourcePort(firewallBurst, place);
+}
+
+function firewallOf({ firewall }: Watched, nowMs: number): FirewallView | null {
+  if (firewall === null) return null;
+  const { isBlocked, results, isAnswered, judgedMs } = firewall;
+  return { isBlocked, results, isAnswered, judgedAgeMs: nowMs - judgedMs };
 }
 
 function whyOf({ session, up, wasUp }: Watched): string {

@@ -1,7 +1,9 @@
 // What the monitor says of one peer path to whoever forwards over it, and to operators. Plain data: it crosses threads.
 
 import type { StateReader, StateWriter } from "../base/state.ts";
-import type { PathQualityView } from "../peer/path-settings.ts";
+import { TEST_RESULTS } from "../peer/firewall-detector.ts";
+import { TESTS } from "../peer/firewall-tests.ts";
+import type { FirewallCounts, FirewallView, PathQualityView } from "../peer/path-settings.ts";
 
 export interface PathReport {
   /** Row of the path. */
@@ -23,6 +25,10 @@ export interface PathReport {
   /** What the latest round of probes found that the path takes, and how long ago it began, for clocks differ; 0 = nothing. */
   readonly mtu: number;
   readonly mtuAgeMs: number;
+  /** Null = nothing on this path looks for firewalls. */
+  readonly firewall: FirewallView | null;
+  /** Of the tests either way: the peer's are answered whether or not we test. */
+  readonly firewallCounts: Readonly<FirewallCounts>;
   readonly bfd: BfdView;
 }
 
@@ -48,6 +54,7 @@ export function writeReport(out: StateWriter, report: PathReport): void {
   for (const value of [report.restarts, report.natChanges, report.clockWindows]) out.f64(value);
   out.u8(report.hops);
   for (const value of [report.mtu, report.mtuAgeMs]) out.f64(value);
+  writeFirewall(out, report);
   out.flag(report.peerAt !== null);
   out.i32(report.peerAt?.address ?? 0);
   out.i32(report.peerAt?.port ?? 0);
@@ -63,6 +70,7 @@ export function readReport(from: StateReader, paths: number): PathReport {
   const [restarts, natChanges, clockWindows] = Array.from({ length: 3 }, () => from.f64());
   const hops = from.u8();
   const [mtu, mtuAgeMs] = [from.f64(), from.f64()];
+  const firewall = readFirewall(from);
   const isReached = from.flag();
   const [address, port] = [from.i32(), from.i32()];
   const [txIntervalMs, detectionTimeMs] = Array.from({ length: 2 }, () => from.f64());
@@ -81,6 +89,30 @@ export function readReport(from: StateReader, paths: number): PathReport {
     peerAt: isReached ? { address, port } : null,
     mtu,
     mtuAgeMs,
+    ...firewall,
     bfd: { ...bfd, lossFromPeer, lossToPeer },
   };
+}
+
+function writeFirewall(out: StateWriter, { firewall, firewallCounts }: PathReport): void {
+  const { testsSent, answersReceived, testsAnswered, refused, failedRounds } = firewallCounts;
+  for (const count of [testsSent, answersReceived, testsAnswered, refused, failedRounds]) out.f64(count);
+  out.flag(firewall !== null);
+  if (firewall === null) return;
+  out.flag(firewall.isBlocked);
+  out.flag(firewall.isAnswered);
+  out.f64(firewall.judgedAgeMs);
+  for (const result of firewall.results) out.u8(TEST_RESULTS.indexOf(result));
+}
+
+function readFirewall(from: StateReader): Pick<PathReport, "firewall" | "firewallCounts"> {
+  const [testsSent, answersReceived, testsAnswered, refused, failedRounds] = Array.from({ length: 5 }, () =>
+    from.f64(),
+  );
+  const firewallCounts = { testsSent, answersReceived, testsAnswered, refused, failedRounds };
+  if (!from.flag()) return { firewall: null, firewallCounts };
+  const [isBlocked, isAnswered] = [from.flag(), from.flag()];
+  const judgedAgeMs = from.f64();
+  const results = Array.from({ length: TESTS }, () => TEST_RESULTS[from.code(TEST_RESULTS.length - 1)]);
+  return { firewall: { isBlocked, results, isAnswered, judgedAgeMs }, firewallCounts };
 }

@@ -1,4 +1,4 @@
-// The monitor's own loop, in its own thread, over ports of its own that see BFD, the ARP answers it needs, and ICMP
+// The monitor's own loop, in its own thread, over ports of its own that see BFD, tests for firewalls, the ARP answers it needs, and ICMP
 // errors that tell what a path takes. It has nothing to do with forwarding: whatever the engine's threads do, control packets are answered and sent on time.
 
 import type { Clock } from "../base/clock.ts";
@@ -12,10 +12,10 @@ import type { Monitor } from "./monitor.ts";
 
 /** What the watchman's ports let through: the kernel keeps all other frames away from them. */
 export const WATCHED_FRAMES =
-  "(ip and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (arp and arp[6:2] = 2) or (icmp[0] = 3 and icmp[1] = 4)";
+  "(ip and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (ip and tcp and (port 1280 or port 1283)) or (arp and arp[6:2] = 2) or (icmp[0] = 3 and icmp[1] = 4)";
 /** The same on an IPv6 interface. */
 export const WATCHED_FRAMES_IPV6 =
-  "(ip6 and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (icmp6 and (ip6[40] = 136 or ip6[40] = 2))";
+  "(ip6 and udp and (dst port 1280 or dst port 3784 or dst port 4784)) or (ip6 and tcp and (port 1280 or port 1283)) or (icmp6 and (ip6[40] = 136 or ip6[40] = 2))";
 
 const BATCH_FRAMES = 64;
 /** Batches of one port in one go. */

@@ -327,6 +327,21 @@ export class BfdSession {
     out.probeAnswer = number;
   }
 
+  /** Fill `out` with a packet of the firewall detector: of this burst, at this place. Not in plain mode. */
+  fillFirewallTest(out: BfdPacket, burst: number, place: number): void {
+    this.#fillBeside(out, 0);
+    out.firewallTest = place;
+    out.firewallBurst = burst;
+  }
+
+  /** Fill `out` with the answer to that of the peer, which has these places of its burst behind it over TCP. */
+  fillFirewallAnswer(out: BfdPacket, burst: number, place: number, heard: number): void {
+    this.#fillBeside(out, 0);
+    out.firewallAnswer = place;
+    out.firewallBurst = burst;
+    out.firewallHeard = heard;
+  }
+
   /** A packet that no session takes. One that knows no probes sees the packet before once more, and drops it. */
   #fillBeside(out: BfdPacket, size: number): void {
     invariant(this.#identity !== null, "a probe needs metadata");

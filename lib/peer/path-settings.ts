@@ -1,6 +1,8 @@
 // How a peer path is watched, and what is known of its quality: shapes between the configuration, whoever monitors
 // paths, and whoever chooses among them.
 
+import type { TestResult } from "./firewall-detector.ts";
+
 /** BFD (RFC 5880) and the link test of one peer path (protocol sheet 6.1, 6.3). */
 export interface BfdSettings {
   /** False = the path is taken as up. */
@@ -28,6 +30,47 @@ export interface MtuDiscoverySettings {
 }
 
 export const MTU_DISCOVERY_DEFAULTS: MtuDiscoverySettings = { enabled: true, intervalMs: 600_000 };
+
+/** How TCP sessions that we begin travel over a path (protocol sheet 2.5). */
+export interface UdpTransformSettings {
+  /** `auto-detect`: as UDP while a firewall on the path takes no TCP of ours; see firewall-detector.ts. */
+  readonly mode: "off" | "always" | "auto-detect";
+  /** How often that is looked at. */
+  readonly intervalMs: number;
+}
+
+export const UDP_TRANSFORM_DEFAULTS: UdpTransformSettings = { mode: "off", intervalMs: 300_000 };
+
+/** What the firewall detector says of a path. */
+export interface FirewallView {
+  /** TCP does not get through. */
+  readonly isBlocked: boolean;
+  /** In the order of TEST_NAMES. */
+  readonly results: readonly TestResult[];
+  /** Whether the peer answered when it was last asked. */
+  readonly isAnswered: boolean;
+  /** How long ago a round has concluded something; Infinity = none has. */
+  readonly judgedAgeMs: number;
+}
+
+/** What it has done on a path since the start. */
+export interface FirewallCounts {
+  testsSent: number;
+  answersReceived: number;
+  testsAnswered: number;
+  /** Packets on its ports or of its form that were no tests and no answers, or came before. */
+  refused: number;
+  /** Rounds in which a test has failed. */
+  failedRounds: number;
+}
+
+export const NO_FIREWALL_COUNTS: Readonly<FirewallCounts> = {
+  testsSent: 0,
+  answersReceived: 0,
+  testsAnswered: 0,
+  refused: 0,
+  failedRounds: 0,
+};
 
 /** Who told what a path takes. */
 export type MtuSource = "interface" | "icmp" | "probe";

@@ -17,6 +17,8 @@ import {
   type PathQualityView,
   type PathView,
   type TtlPadding,
+  UDP_TRANSFORM_DEFAULTS,
+  type UdpTransformSettings,
   UNKNOWN_QUALITY,
 } from "./path-settings.ts";
 import { isOwnAddress, nextHopAddress, type RouterInterface } from "./router-interface.ts";
@@ -67,8 +69,9 @@ export class PeerPath implements PathView {
   skewedAtMs = Number.NEGATIVE_INFINITY;
   /** Time windows by which the peer's clock is ahead of ours, learned from BFD packets that prove to be fresh. */
   learnedWindows = 0;
-  /** TCP sessions that we begin over the path go as UDP (protocol sheet 2.5). */
-  readonly transformsTcp: boolean;
+  readonly udpTransform: UdpTransformSettings;
+  /** A firewall on the path takes no TCP of ours, as tests have shown. Who changes it bumps the flow table's generation. */
+  blocksTcp = false;
   readonly #ttlPadding: TtlPadding;
   /** Routers between us and the peer, as the TTL of its BFD has shown; 0 = none, or not known. */
   hops = 0;
@@ -128,7 +131,7 @@ export class PeerPath implements PathView {
     nextHop: number;
     nat?: NatSettings;
     ttlPadding?: TtlPadding;
-    transformsTcp?: boolean;
+    udpTransform?: UdpTransformSettings;
     /** Of the interface. */
     mtu: number;
     security: Security | null;
@@ -152,7 +155,7 @@ export class PeerPath implements PathView {
     this.nextHop = options.nextHop;
     this.nat = options.nat ?? NO_NAT;
     this.#ttlPadding = options.ttlPadding ?? 0;
-    this.transformsTcp = options.transformsTcp ?? false;
+    this.udpTransform = options.udpTransform ?? UDP_TRANSFORM_DEFAULTS;
     this.#mtu = options.mtu;
     this.interfaceMtu = options.mtu;
     this.up = !this.nat.isDynamic;
@@ -243,6 +246,11 @@ export class PeerPath implements PathView {
     return mtu;
   }
 
+  /** TCP sessions that we begin over the path go as UDP (protocol sheet 2.5). */
+  get transformsTcp(): boolean {
+    return this.blocksTcp || this.udpTransform.mode === "always";
+  }
+
   /** What is added to the TTL of sessions' packets to the peer (protocol sheet 8). */
   get padding(): number {
     return this.#ttlPadding === "automatic" ? this.hops : this.#ttlPadding;
@@ -303,6 +311,7 @@ export class PeerPath implements PathView {
     this.saveLearned(out);
     const { lossPercent, latencyMs, jitterMs, mos } = this.quality;
     out.flag(this.up);
+    out.flag(this.blocksTcp);
     out.text(this.why);
     for (const value of [lossPercent, latencyMs, jitterMs, mos]) out.f64(value);
     for (const value of [this.givingBackUntilMs, this.clockSkewMs, this.skewedAtMs]) out.f64(value);
@@ -320,6 +329,7 @@ export class PeerPath implements PathView {
   restore(from: StateReader, at: RouterInterface, neighbors: NeighborTable, nowMs: number): void {
     this.restoreLearned(from, at, neighbors, nowMs);
     this.up = from.flag();
+    this.blocksTcp = from.flag();
     this.why = from.text();
     this.quality = { lossPercent: from.f64(), latencyMs: from.f64(), jitterMs: from.f64(), mos: from.f64() };
     this.givingBackUntilMs = from.f64();

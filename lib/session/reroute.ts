@@ -23,6 +23,7 @@ import {
   OPS_MASK,
 } from "../table/flow-table.ts";
 import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
+import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 import { DROP_FLOW_CONFLICT, DROP_KEY_IN_CLEAR, DROP_PATH_DOWN, DROP_WAYPOINT_PORTS, OK } from "../wire/verdict.ts";
 import type { Duplication } from "./duplication.ts";
 import { armTimer, LINGER_MS } from "./expire.ts";
@@ -30,7 +31,7 @@ import { carrierOver, mayTellKey, type Sessions, swapPorts } from "./open.ts";
 import type { Policy } from "./policy.ts";
 
 /** Why a session was moved. */
-export type MoveReason = "path-down" | "better-path" | "peer" | "nat";
+export type MoveReason = "path-down" | "better-path" | "peer" | "nat" | "firewall";
 
 /** Told of each move: who shows events, and nobody on a packet's way. */
 export type MoveObserver = (session: number, from: PeerPath, to: PeerPath, reason: MoveReason) => void;
@@ -81,7 +82,17 @@ export class Reroute {
     // What it has already by its second path it need not move to.
     const free = second >= 0 && paths[second].up ? choice.second(route, second, current, from) : next;
     const to = next === current || free < 0 ? current : free;
-    if (to !== current && this.#choose(session, REVERSE, paths[to], nowMs) === OK) this.#countAt(session, paths[to]);
+    if (
+      (to !== current || this.#isBlocked(session, paths[current])) &&
+      this.#choose(session, REVERSE, paths[to], nowMs) === OK
+    )
+      this.#countAt(session, paths[to]);
+  }
+
+  /** Whether it goes as TCP over a path on which a firewall takes none. */
+  #isBlocked(session: number, path: PeerPath): boolean {
+    const { downstream } = this.#sessions.table;
+    return path.up && path.blocksTcp && downstream.wire[session] === PROTOCOL_TCP;
   }
 
   #goesBySecond(session: number, way: number): boolean {
@@ -115,12 +126,14 @@ export class Reroute {
   adopt(session: number, direction: number, path: PeerPath, key: Int32Array, nowMs: number): number {
     const from = this.#sessions.paths[this.#sessions.table.sides[direction].path[session]];
     // Behind a NAT the session keeps the pair that was picked for it: its peer has it still.
-    const portRow = from === path ? this.#sessions.table.sides[direction].portRow[session] : -1;
     const wire = key[3] & 0xff;
+    const side = this.#sessions.table.sides[direction];
+    const isSame = from === path && side.wire[session] === wire;
+    const portRow = isSame ? side.portRow[session] : -1;
     const placed = this.#place(session, direction, path, wire, key[0], key[1], key[2], portRow, nowMs);
     if (placed !== OK) return placed;
     if (direction === REVERSE) this.#countAt(session, path);
-    this.#moved(session, from, path, from === path ? "nat" : "peer");
+    this.#moved(session, from, path, isSame ? "nat" : "peer");
     return OK;
   }
 
@@ -146,7 +159,8 @@ export class Reroute {
     const ports = path.ports(wire).ports(row);
     const from = this.#sessions.paths[table.sides[direction].path[session]];
     const placed = this.#place(session, direction, path, wire, path.remote, path.local, swapPorts(ports), row, nowMs);
-    if (placed === OK) this.#moved(session, from, path, from.up ? "better-path" : "path-down");
+    const reason = from === path ? "firewall" : from.up ? "better-path" : "path-down";
+    if (placed === OK) this.#moved(session, from, path, reason);
     else path.ports(wire).release(row, nowMs);
     return placed;
   }
@@ -176,7 +190,8 @@ export class Reroute {
     if (direction === FORWARD) table.forwardFlow[session] = flow;
     else table.reverseFlow[session] = flow;
     // The pair that it goes on with is not given up.
-    if (path.row === side.path[session] && portRow === side.portRow[session]) side.portRow[session] = -1;
+    const isSame = path.row === side.path[session] && wire === side.wire[session];
+    if (isSame && portRow === side.portRow[session]) side.portRow[session] = -1;
     this.#sessions.leavePath(side, session, nowMs);
     path.sessions++;
     side.start(session, path.row, portRow, wire);

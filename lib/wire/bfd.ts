@@ -15,6 +15,8 @@ import { startsWithCookie } from "./flow-key.ts";
 import { type MetadataWriter, type ParsedMetadata, parseMetadata } from "./metadata.ts";
 import {
   ATTRIBUTE_ECHO_TIME,
+  ATTRIBUTE_FIREWALL_ANSWER,
+  ATTRIBUTE_FIREWALL_TEST,
   ATTRIBUTE_NODE,
   ATTRIBUTE_OBSERVED_ADDRESS,
   ATTRIBUTE_OWN_ADDRESS,
@@ -196,6 +198,14 @@ export class BfdPacket {
   probe = -1;
   /** The number of the probe that this answers; -1 = none. */
   probeAnswer = -1;
+  /** The place in its burst of a packet of the firewall detector's; -1 = it is none. Like a probe it is not for the session. */
+  firewallTest = -1;
+  /** The same of an answer to one. */
+  firewallAnswer = -1;
+  /** Of either. */
+  firewallBurst = 0;
+  /** Of an answer: the places over TCP that came of the burst. */
+  firewallHeard = 0;
 
   clearMetadata(): void {
     this.hasMetadata = false;
@@ -213,6 +223,10 @@ export class BfdPacket {
     this.probeSize = 0;
     this.probe = -1;
     this.probeAnswer = -1;
+    this.firewallTest = -1;
+    this.firewallAnswer = -1;
+    this.firewallBurst = 0;
+    this.firewallHeard = 0;
   }
 }
 
@@ -271,6 +285,14 @@ export function readBfdMetadata(bytes: Uint8Array, parsed: ParsedMetadata, out: 
   if (probe >= 0) out.probe = getU32(bytes, probe);
   const answer = parsed.offsetOf(ATTRIBUTE_PROBE_ANSWER);
   if (answer >= 0) out.probeAnswer = getU32(bytes, answer);
+  const firewallTest = parsed.offsetOf(ATTRIBUTE_FIREWALL_TEST);
+  const firewallAnswer = parsed.offsetOf(ATTRIBUTE_FIREWALL_ANSWER);
+  const firewall = firewallTest >= 0 ? firewallTest : firewallAnswer;
+  if (firewall < 0) return OK;
+  out.firewallBurst = getU32(bytes, firewall);
+  if (firewallTest >= 0) out.firewallTest = getU16(bytes, firewall + 4);
+  else out.firewallAnswer = getU16(bytes, firewall + 4);
+  out.firewallHeard = getU16(bytes, firewall + 6);
   return OK;
 }
 
@@ -344,4 +366,8 @@ export function addBfdAttributes(writer: MetadataWriter, packet: BfdPacket): voi
   if (packet.rxCount >= 0) writer.u32(ATTRIBUTE_RX_COUNT, packet.rxCount);
   if (packet.probe >= 0) writer.u32(ATTRIBUTE_PROBE, packet.probe);
   if (packet.probeAnswer >= 0) writer.u32(ATTRIBUTE_PROBE_ANSWER, packet.probeAnswer);
+  const { firewallTest, firewallAnswer, firewallBurst, firewallHeard } = packet;
+  if (firewallTest >= 0) writer.firewallPlace(ATTRIBUTE_FIREWALL_TEST, firewallBurst, firewallTest, 0);
+  if (firewallAnswer >= 0)
+    writer.firewallPlace(ATTRIBUTE_FIREWALL_ANSWER, firewallBurst, firewallAnswer, firewallHeard);
 }

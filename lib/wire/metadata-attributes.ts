@@ -71,6 +71,10 @@ export const ATTRIBUTE_RX_COUNT = 0x8109;
 export const ATTRIBUTE_PROBE = 0x810a;
 /** The answer to the MTU probe of this number. */
 export const ATTRIBUTE_PROBE_ANSWER = 0x810b;
+/** A packet of the firewall detector (peer/firewall-tests.ts): of which burst, and which of it. */
+export const ATTRIBUTE_FIREWALL_TEST = 0x810c;
+/** The answer to that one, and what of its burst came over TCP. */
+export const ATTRIBUTE_FIREWALL_ANSWER = 0x810d;
 
 // Reasons of ATTRIBUTE_CONTROL (protocol sheet 3.4).
 export const CONTROL_KEEP_ALIVE = 1;
@@ -126,6 +130,14 @@ export interface PortPair {
   destination: number;
 }
 
+/** A packet of the firewall detector, or the answer to it. */
+export interface FirewallPlace {
+  burst: number;
+  place: number;
+  /** Of an answer: a bit for each place over TCP that came. */
+  heard: number;
+}
+
 /** One running instance of a router. */
 export interface RouterNode {
   nodeId: number;
@@ -153,6 +165,7 @@ export type AttributeValue =
   | MulticastGroup
   | PortPair
   | RouterNode
+  | FirewallPlace
   | Endpoint;
 
 interface Codec<V> {
@@ -223,6 +236,15 @@ const node = fixed<RouterNode>(
     b.set(u64.encode(v.bootId), 4);
   },
   (b) => ({ nodeId: getU32(b, 0), bootId: u64.decode(b.subarray(4)) as bigint }),
+);
+const firewallPlace = fixed<FirewallPlace>(
+  8,
+  (b, v) => {
+    setU32(b, 0, v.burst);
+    setU16(b, 4, v.place);
+    setU16(b, 6, v.heard);
+  },
+  (b) => ({ burst: getU32(b, 0), place: getU16(b, 4), heard: getU16(b, 6) }),
 );
 const ipv4 = fixed<string>(4, (b, v) => b.set(addressBytes(v)), addressText);
 const ipv6 = fixed<string>(16, (b, v) => b.set(addressBytes(v)), addressText);
@@ -437,6 +459,8 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_RX_COUNT, "rx-count", "payload", u32),
   row(ATTRIBUTE_PROBE, "probe", "payload", u32),
   row(ATTRIBUTE_PROBE_ANSWER, "probe-answer", "payload", u32),
+  row(ATTRIBUTE_FIREWALL_TEST, "firewall-test", "payload", firewallPlace),
+  row(ATTRIBUTE_FIREWALL_ANSWER, "firewall-answer", "payload", firewallPlace),
 ];
 
 /** The row for a type whose value has this length: the length tells the two of number 46 apart. */

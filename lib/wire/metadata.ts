@@ -295,6 +295,14 @@ export class MetadataWriter {
     setU32(this.buffer, at + 8, Number(bootId & 0xffffffffn));
   }
 
+  /** A packet of the firewall detector, or the answer to one. */
+  firewallPlace(type: number, burst: number, place: number, heard: number): void {
+    const at = this.#attribute(type, 8);
+    setU32(this.buffer, at, burst);
+    setU16(this.buffer, at + 4, place);
+    setU16(this.buffer, at + 6, heard);
+  }
+
   endpointIpv4(type: number, address: number, port: number): void {
     const at = this.#attribute(type, 7);
     this.buffer[at] = 4;

@@ -395,6 +395,11 @@ export const DROP_BFD_ADMIN_DOWN = reason(
   "A BFD packet for a path that is administratively down on this router.",
 );
 
+export const DROP_FIREWALL_TEST = reason(
+  "firewall-test",
+  "A packet to or from TCP port 1280 or 1283, or a BFD packet of the firewall detector, that is no test and answers none, or came before: also resets of firewalls.",
+);
+
 /** Every reason in order; DROP_REASONS[verdict - DROP]. */
 export const DROP_REASONS: readonly DropReason[] = reasons;
 

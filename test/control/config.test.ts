@@ -171,7 +171,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
             mode: "svr",
             connectivity: "bidirectional",
             natKeepAliveMs: 0,
-            udpTransform: "off",
+            udpTransform: { mode: "off", intervalMs: 300_000 },
             ttlPadding: 0,
             bfd: BFD,
             mtuDiscovery: { enabled: true, intervalMs: 600_000 },
@@ -317,10 +317,27 @@ test("A path's TTL padding is a number, or what BFD shows", (t) => {
   t.regex(told("ttl-padding: automatic, mode: bfd, bfd: {}")[0], /warning: automatic changes nothing under mode: bfd/);
 });
 
-test("A path's udp-transform is off, or always", (t) => {
-  t.is(good(t, path("udp-transform: always")).peers[0].paths[0].udpTransform, "always");
-  const { problems } = parseConfig(path("udp-transform: auto-detect"), "w.yaml");
-  t.regex(formatProblem(problems[0]), /udp-transform {2}not a value that this key takes {2}write one of off, always/);
+test("A path's udp-transform is off, always, or what the firewall detector finds beside BFD", (t) => {
+  const transformOf = (text: string) => good(t, path(text)).peers[0].paths[0].udpTransform;
+  t.deepEqual(transformOf("udp-transform: always"), { mode: "always", intervalMs: 300_000 });
+  t.deepEqual(transformOf("udp-transform: auto-detect, bfd: {}"), { mode: "auto-detect", intervalMs: 300_000 });
+  const often = "udp-transform: auto-detect, udp-transform-interval: 60s, bfd: {}";
+  t.deepEqual(transformOf(often), { mode: "auto-detect", intervalMs: 60_000 });
+  const told = (text: string) => parseConfig(path(text), "w.yaml").problems.map(formatProblem);
+  t.regex(
+    told("udp-transform: on")[0],
+    /udp-transform {2}not a value that this key takes {2}write one of off, always, auto-detect/,
+  );
+  t.regex(
+    told("udp-transform: auto-detect")[0],
+    /udp-transform {2}auto-detect tests .* this path has none {2}add bfd: /,
+  );
+  t.regex(told("udp-transform: auto-detect, mode: bfd, bfd: {}")[0], /this path has mode: bfd {2}add bfd: /);
+  t.regex(
+    told("udp-transform-interval: 60s")[0],
+    /warning: udp-transform-interval changes nothing without auto-detect/,
+  );
+  t.regex(told("udp-transform: auto-detect, udp-transform-interval: 1ms, bfd: {}")[0], /udp-transform-interval/);
 });
 
 test("A service policy is read whole, and has its defaults", (t) => {
