@@ -13,7 +13,7 @@
 //              └─ controls do not come back either, or too few ──────────────────────────► not known: as before
 //
 // Silence says something of TCP only while UDP of the same length comes back, and as much as its losses let it: on a path
-// that loses nothing, two bursts are enough; on a lossy one it takes more. A path that is down, a peer that is not there or
+// that loses nothing four bursts are enough, in a second and a half; on a lossy one it takes more. A path that is down, a peer that is not there or
 // knows nothing of this, a path that takes no packets so long: none of them is a firewall.
 //
 // One test that fails is enough for UDP. Back to TCP it takes PASSES rounds in a row in which all pass.
@@ -24,7 +24,7 @@ import { BURST, CONTROLS, PLACES, TESTS, testAt } from "./firewall-tests.ts";
 /** Controls that a peer leaves unanswered which speaks nothing of this, or is not there. */
 const HELLOS = 10;
 /** Between two bursts of a round. */
-const SOON_MS = 500;
+const SOON_MS = 250;
 /** After a round that has concluded nothing, or that is to be confirmed. */
 const RETRY_MS = 10_000;
 /** How long answers are waited for: four round trips and some, within these. */
@@ -238,8 +238,8 @@ export class FirewallDetector {
       controlsBack += bitsOf(this.#back[burst] & controls);
     }
     if (back > 0) return "passed";
-    const loss = (controlsSent - controlsBack + 1) / (controlsSent + 2);
-    if (controlsBack > 0 && loss ** sent <= DOUBT) return (this.#heard & tests) === 0 ? "to-peer" : "from-peer";
+    const isNoAccident = controlsBack > 0 && accident(sent, controlsSent, controlsSent - controlsBack) <= DOUBT;
+    if (isNoAccident) return (this.#heard & tests) === 0 ? "to-peer" : "from-peer";
     const isHopeless = controlsBack === 0 && controlsSent >= CONTROLS_UNANSWERED;
     return isHopeless || this.#bursts - this.#testsFrom >= BURSTS_MAX ? "unknown" : null;
   }
@@ -287,6 +287,16 @@ export class FirewallDetector {
 
 export function isFailed(result: TestResult): boolean {
   return result === "to-peer" || result === "from-peer";
+}
+
+/**
+ * How likely it is that `silent` packets in a row are lost on a path that has lost `lost` of `tried` others, of which
+ * nothing else is known: the rule of succession, one packet after the other.
+ */
+function accident(silent: number, tried: number, lost: number): number {
+  let likely = 1;
+  for (let n = 0; n < silent; n++) likely *= (lost + n + 1) / (tried + n + 2);
+  return likely;
 }
 
 function nothingKnown(): readonly TestResult[] {

@@ -68,6 +68,8 @@ add chain netdev waymark guard-eth0 { type filter hook ingress device "eth0" pri
 flush chain netdev waymark guard-eth0
 add rule netdev waymark guard-eth0 ip saddr { 198.18.0.2, 198.18.0.3 } ip daddr { 198.18.0.1, 198.18.1.1 } meta l4proto { tcp, udp } th dport 16384-65534 counter drop
 add rule netdev waymark guard-eth0 ip saddr { 198.18.0.2, 198.18.0.3 } ip daddr { 198.18.0.1, 198.18.1.1 } udp dport { 1280, 3784, 4784 } counter drop
+add rule netdev waymark guard-eth0 ip saddr { 198.18.0.2, 198.18.0.3 } ip daddr { 198.18.0.1, 198.18.1.1 } tcp dport { 1280, 1283 } counter drop
+add rule netdev waymark guard-eth0 ip saddr { 198.18.0.2, 198.18.0.3 } ip daddr { 198.18.0.1, 198.18.1.1 } tcp sport { 1280, 1283 } counter drop
 add rule netdev waymark guard-eth0 ip saddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
 add rule netdev waymark guard-eth0 ip daddr { 10.2.0.0/16, 10.9.0.1/32 } counter drop
 add rule netdev waymark guard-eth0 ip daddr { 198.18.0.1, 198.18.1.1 } fib daddr type != local counter drop
@@ -109,6 +111,8 @@ flush chain netdev waymark guard-eth0
 add rule netdev waymark guard-eth0 ${LINK}
 add rule netdev waymark guard-eth0 ip6 saddr { 2001:db8:ff::2 } ip6 daddr { 2001:db8:ff::1 } meta l4proto { tcp, udp } th dport 16384-65534 counter drop
 add rule netdev waymark guard-eth0 ip6 saddr { 2001:db8:ff::2 } ip6 daddr { 2001:db8:ff::1 } udp dport { 1280, 3784, 4784 } counter drop
+add rule netdev waymark guard-eth0 ip6 saddr { 2001:db8:ff::2 } ip6 daddr { 2001:db8:ff::1 } tcp dport { 1280, 1283 } counter drop
+add rule netdev waymark guard-eth0 ip6 saddr { 2001:db8:ff::2 } ip6 daddr { 2001:db8:ff::1 } tcp sport { 1280, 1283 } counter drop
 add rule netdev waymark guard-eth0 ip6 saddr { 2001:db8:2::/64 } counter drop
 add rule netdev waymark guard-eth0 ip6 daddr { 2001:db8:2::/64 } counter drop
 add rule netdev waymark guard-eth0 ip6 daddr { 2001:db8:ff::1 } fib daddr type != local counter drop

@@ -83,6 +83,7 @@ south  wan0       198.18.0.3  up     -         -     -
           sinceMs: null,
           quality: { lossPercent: null, latencyMs: null, jitterMs: null, mos: null },
           mtu: { bytes: 1500, source: "interface", sinceMs: null },
+          udpTransform: { mode: "always", carrier: "udp", detector: null },
           sessions: 7,
           waypointPairs: { inUse: 7, capacity: 50_000 },
           bfd: null,
@@ -99,15 +100,28 @@ south  wan0       198.18.0.3  up     -         -     -
           sinceMs: 65_000,
           quality: { lossPercent: 0.5, latencyMs: 12.3456, jitterMs: 0, mos: 4.38 },
           mtu: { bytes: 1400, source: "probe", sinceMs: 65_000 },
+          udpTransform: {
+            mode: "auto-detect",
+            carrier: "udp",
+            detector: {
+              tests: [
+                { name: "TCP SYN", result: "to-peer" },
+                { name: "Mid-flow", result: "passed" },
+                { name: "TCP SYN Jumbo", result: "from-peer" },
+              ],
+              peerAnswers: true,
+              judgedMs: 1000,
+            },
+          },
           sessions: 12,
           waypointPairs: { inUse: 12, capacity: 50_000 },
           bfd: null,
         },
       ],
     }),
-    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               SINCE  LOSS  LATENCY  JITTER  MOS   MTU                  SESSIONS  WAYPOINT-PAIRS
-east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -      -     -        -       -     1500 (interface)            7  7/50000
-east  wan1       198.18.1.1  198.18.1.2  mpls      20  down   no packet for 3s  1m05s  0.5%  12.35ms  0ms     4.38  1400 (probe, 1m05s)        12  12/50000
+    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               SINCE  LOSS  LATENCY  JITTER  MOS   MTU                  TCP-AS                                        SESSIONS  WAYPOINT-PAIRS
+east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -      -     -        -       -     1500 (interface)     udp (always)                                         7  7/50000
+east  wan1       198.18.1.1  198.18.1.2  mpls      20  down   no packet for 3s  1m05s  0.5%  12.35ms  0ms     4.38  1400 (probe, 1m05s)  udp (TCP SYN to-peer, TCP SYN Jumbo from-peer)        12  12/50000
 `,
   );
   t.is(

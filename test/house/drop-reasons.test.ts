@@ -16,7 +16,7 @@ import { buildRouter, inOwnForm, macOf, type Router } from "../../lib/router.ts"
 import { addressBook } from "../../lib/table/address-book.ts";
 import { addBfdAttributes, BfdPacket, checkBfdTtl, readBfd, writeBfd } from "../../lib/wire/bfd.ts";
 import { MetadataWriter, ParsedMetadata } from "../../lib/wire/metadata.ts";
-import { ACK, SYN, URG } from "../../lib/wire/tcp.ts";
+import { ACK, RST, SYN, URG } from "../../lib/wire/tcp.ts";
 import { DROP_REASONS, verdictName } from "../../lib/wire/verdict.ts";
 import { edgeAlone, exhaust, OUTSIDE, sendOut } from "../simulate/nat-edges.ts";
 import { icmpError, swapEnds, tcpFrame, udpFrame, withHeader } from "../simulate/packets.ts";
@@ -334,6 +334,16 @@ const SECURE_SCENES: Record<string, [Options, (net: TwoRouters) => void]> = {
     (net) => {
       Object.assign(net.west.sessions.paths[0], { peerName: "north" });
       net.world.run(2000);
+    },
+  ],
+  "firewall-test": [
+    WATCHED,
+    ({ world, wan }) => {
+      world.run(2000);
+      // A firewall says no in the peer's name.
+      const ends = { source: "198.18.0.1", destination: "198.18.0.2", sourcePort: 1280, destinationPort: 9000 };
+      world.inject(wan, "east", tcpFrame(ends, { flags: RST, sequence: 0, acknowledgment: 0 }));
+      world.run(1);
     },
   ],
   "bfd-echo": [

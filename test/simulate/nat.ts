@@ -165,13 +165,13 @@ ${payload ? `  - { name: payload, ${payload} }\n` : ""}${BFD}`;
 }
 
 /** Of a router behind the NAT: west, or what the test makes of this text. */
-export function westYaml(security: Protection, keepAlive = "20s"): string {
+export function westYaml(security: Protection, keepAlive = "20s", path = ""): string {
   return yaml(
     {
       name: "west",
       lan: "10.1.0.1",
       wan: "addresses: [192.168.7.2/24], gateway: 192.168.7.1",
-      peer: `address: 198.18.0.2, connectivity: outbound-only, nat-keep-alive: ${keepAlive}`,
+      peer: `address: 198.18.0.2, connectivity: outbound-only, nat-keep-alive: ${keepAlive}${path}`,
       local: "branch",
       remote: "app",
     },
@@ -179,10 +179,10 @@ export function westYaml(security: Protection, keepAlive = "20s"): string {
   );
 }
 
-/** West behind a NAT, and the path between the two up. `keepAlive` of west's path, such as "5s"; `path`: more keys of east's. */
-export function behindNat(security: Protection, keepAlive = "20s", path = ""): BehindNat {
+/** West behind a NAT, and the path between the two up. `keepAlive` of west's path, such as "5s"; `path`: more keys of east's, `westPath` of west's. */
+export function behindNat(security: Protection, keepAlive = "20s", path = "", westPath = ""): BehindNat {
   const world = new World(1);
-  const west = world.addRouter("west", westYaml(security, keepAlive));
+  const west = world.addRouter("west", westYaml(security, keepAlive, westPath));
   const east = world.addRouter(
     "east",
     yaml(

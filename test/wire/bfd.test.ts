@@ -40,6 +40,7 @@ function everything(): bfd.BfdPacket {
     ...{ ownAddress: 0xc0a80001 | 0, ownPort: 1280, observedAddress: 0xcb007109 | 0, observedPort: 40_000 },
     ...{ txSequence: 0xffffffff, rxSequence: 5, rxCount: 4, echoTimeUs: 0x207d12345 },
     ...{ probeSize: 1500, probe: 0xfffffffe, probeAnswer: 7 },
+    ...{ firewallAnswer: 23, firewallBurst: 0xfffffffd, firewallHeard: 0xabc },
   });
 }
 

@@ -247,6 +247,8 @@ test("every attribute of the table is encoded and decoded back, and described un
     [attributes.ATTRIBUTE_MODIFY]: [0x8fff],
     [attributes.ATTRIBUTE_APPLICATION]: ["Büro", ""],
     [attributes.ATTRIBUTE_REMAINING_TIME]: [1900],
+    [attributes.ATTRIBUTE_FIREWALL_TEST]: [{ burst: 0xffffffff, place: 23, heard: 0 }],
+    [attributes.ATTRIBUTE_FIREWALL_ANSWER]: [{ burst: 1, place: 0, heard: 0xfff }],
     [attributes.ATTRIBUTE_SECURITY_KEY]: [Uint8Array.of(1, 2, 3)],
     [attributes.ATTRIBUTE_MULTICAST_GROUP]: [
       { flags: 1, source: "10.0.0.1", group: "239.1.1.1", protocol: 17 },
