@@ -119,8 +119,8 @@ south  wan0       198.18.0.3  up     -         -     -
         },
       ],
     }),
-    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               SINCE  LOSS  LATENCY  JITTER  MOS   MTU                  TCP-AS                                        SESSIONS  WAYPOINT-PAIRS
-east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -      -     -        -       -     1500 (interface)     udp (always)                                         7  7/50000
+    `PEER  INTERFACE  LOCAL       REMOTE      VECTOR  COST  STATE  WHY               SINCE  LOSS  LATENCY  JITTER  MOS   MTU                  TCP-AS                                          SESSIONS  WAYPOINT-PAIRS
+east  wan0       198.18.0.1  198.18.0.2  -          1  up     not monitored     -      -     -        -       -     1500 (interface)     udp (always)                                           7  7/50000
 east  wan1       198.18.1.1  198.18.1.2  mpls      20  down   no packet for 3s  1m05s  0.5%  12.35ms  0ms     4.38  1400 (probe, 1m05s)  udp (TCP SYN to-peer, TCP SYN Jumbo from-peer)        12  12/50000
 `,
   );

@@ -38,7 +38,10 @@ RULES`;
 const STATEFUL = rules("ct state invalid");
 /** A SYN of a host has at most 60 bytes of header each. */
 const NO_DATA_IN_SYN = rules("tcp flags & (syn | ack) == syn meta length > 120");
-const ONLY_SYN_BEGINS = rules("ct state new tcp flags & (fin | syn | rst | ack) != syn meta l4proto tcp", "ct state invalid");
+const ONLY_SYN_BEGINS = rules(
+  "ct state new tcp flags & (fin | syn | rst | ack) != syn meta l4proto tcp",
+  "ct state invalid",
+);
 
 async function opened(loose: 0 | 1, firewall: string, options: LabOptions): Promise<Lab> {
   const lab = await openLab("two-routers", {
@@ -52,7 +55,9 @@ async function opened(loose: 0 | 1, firewall: string, options: LabOptions): Prom
   await lab.startRouters();
   await pathsUp(lab);
   await until("the paths are tested", async () => {
-    const detectors = await Promise.all(lab.routers.map(async ({ name }) => (await pathsOf(lab, name))[0].udpTransform));
+    const detectors = await Promise.all(
+      lab.routers.map(async ({ name }) => (await pathsOf(lab, name))[0].udpTransform),
+    );
     const isTested = detectors.every(({ detector }) => detector !== null && detector.judgedMs !== null);
     return isTested ? undefined : JSON.stringify(detectors);
   });
@@ -67,7 +72,9 @@ async function refused(lab: Lab): Promise<number> {
 /** Connections of the kernel between waypoint ports. */
 async function carriedAs(lab: Lab): Promise<string[]> {
   const { stdout } = await lab.run(WIRE, "cat", "/proc/net/nf_conntrack");
-  const lines = stdout.split("\n").filter((line) => /sport=(1[6-9]|[2-6]\d)\d{3} dport=(1[6-9]|[2-6]\d)\d{3} /.test(line));
+  const lines = stdout
+    .split("\n")
+    .filter((line) => /sport=(1[6-9]|[2-6]\d)\d{3} dport=(1[6-9]|[2-6]\d)\d{3} /.test(line));
   return [...new Set(lines.map((line) => line.split(/ +/)[2]))];
 }
 
@@ -114,7 +121,7 @@ for (const [what, loose, firewall, options, expected] of FIREWALLS) {
         t.regex(found[0].why, /^TCP goes as UDP, lost on the way: /);
       }
       const text = await lab.waymark("west", "show", "paths", "-c", lab.router("west").configPath);
-      t.regex(text.stdout, /TCP-AS[^]*udp \([A-Z][^)]* to-peer/);
+      t.regex(text.stdout, /TCP-AS[\s\S]*udp \([A-Z][^)]* to-peer/);
       t.true((await refused(lab)) > 0);
       const before = await refused(lab);
       await arrives(t, lab, sha256);
@@ -132,61 +139,68 @@ for (const [what, options] of [
   ["libpcap", {}],
   ["af-packet", { backends: { west: AF_PACKET, east: AF_PACKET } }],
 ] as [string, LabOptions][]) {
-  labTest(`${what}: a kernel that follows connections and takes ours stays without UDP, before and after`, async (t) => {
-    t.timeout(120_000);
-    const lab = await opened(1, STATEFUL, options);
+  labTest(
+    `${what}: a kernel that follows connections and takes ours stays without UDP, before and after`,
+    async (t) => {
+      t.timeout(120_000);
+      const lab = await opened(1, STATEFUL, options);
+      try {
+        const sha256 = await offerFile(lab);
+        await arrives(t, lab, sha256);
+        t.deepEqual(await carriedAs(lab), ["tcp"]);
+        await sleep(22_000);
+        for (const { name } of lab.routers) {
+          const [{ udpTransform }] = await pathsOf(lab, name);
+          t.is(udpTransform.carrier, "tcp");
+          t.true(udpTransform.detector!.tests.every(({ result }) => result === "passed"));
+          t.true(udpTransform.detector!.judgedMs! < 25_000);
+          t.deepEqual(
+            (await eventsOf(lab, name)).filter(({ kind }) => kind === "udp-transform"),
+            [],
+          );
+          const counters = await shown<CountersAnswer>(lab, name, "counters");
+          t.is(counters["firewall-detector.failed-rounds"], 0);
+          t.true(counters["firewall-detector.tests-sent"] >= 24);
+        }
+      } finally {
+        await lab.close();
+      }
+    },
+  );
+}
+
+labTest(
+  "a connection that stands when the firewall comes goes on as UDP, and new ones are TCP again when it is gone",
+  async (t) => {
+    t.timeout(180_000);
+    const lab = await opened(1, "nft add table ip firewall", { plainWires: true });
     try {
       const sha256 = await offerFile(lab);
-      await arrives(t, lab, sha256);
+      const limited = ["--limit-rate", "2M"];
+      const slow = lab.run("client", "curl", "-sS", ...limited, "-o", "slow.bin", "http://10.2.0.2:8080/file.bin");
+      await sleep(3000);
       t.deepEqual(await carriedAs(lab), ["tcp"]);
-      await sleep(22_000);
-      for (const { name } of lab.routers) {
-        const [{ udpTransform }] = await pathsOf(lab, name);
-        t.is(udpTransform.carrier, "tcp");
-        t.true(udpTransform.detector!.tests.every(({ result }) => result === "passed"));
-        t.true(udpTransform.detector!.judgedMs! < 25_000);
-        t.deepEqual(
-          (await eventsOf(lab, name)).filter(({ kind }) => kind === "udp-transform"),
-          [],
-        );
-        const counters = await shown<CountersAnswer>(lab, name, "counters");
-        t.is(counters["firewall-detector.failed-rounds"], 0);
-        t.true(counters["firewall-detector.tests-sent"] >= 24);
-      }
+      const no = await lab.run(WIRE, "sh", "-ec", "nft delete table ip firewall\n".concat(rules("meta l4proto tcp")));
+      t.is(no.code, 0, no.stderr);
+      await until("the firewall is found", async () => {
+        const [{ udpTransform }] = await pathsOf(lab, "west");
+        return udpTransform.carrier === "udp" ? undefined : JSON.stringify(udpTransform);
+      });
+      const moved = async () =>
+        (await eventsOf(lab, "west")).filter(({ kind, why }) => kind === "session-moved" && why === "firewall");
+      await until("the connection has moved", async () => ((await moved()).length > 0 ? undefined : "it has not"));
+      const ended = await slow;
+      t.is(ended.code, 0, ended.stderr);
+      const sum = await lab.run("client", "sha256sum", "slow.bin");
+      t.is(sum.stdout.split(" ")[0], sha256);
+      await lab.run(WIRE, "nft", "delete", "table", "ip", "firewall");
+      await until("TCP is TCP again", async () => {
+        const [{ udpTransform }] = await pathsOf(lab, "west");
+        return udpTransform.carrier === "tcp" ? undefined : JSON.stringify(udpTransform);
+      });
+      await arrives(t, lab, sha256);
     } finally {
       await lab.close();
     }
-  });
-}
-
-labTest("a connection that stands when the firewall comes goes on as UDP, and new ones are TCP again when it is gone", async (t) => {
-  t.timeout(180_000);
-  const lab = await opened(1, "nft add table ip firewall", { plainWires: true });
-  try {
-    const sha256 = await offerFile(lab);
-    const limited = ["--limit-rate", "2M"];
-    const slow = lab.run("client", "curl", "-sS", ...limited, "-o", "slow.bin", "http://10.2.0.2:8080/file.bin");
-    await sleep(3000);
-    t.deepEqual(await carriedAs(lab), ["tcp"]);
-    const no = await lab.run(WIRE, "sh", "-ec", "nft delete table ip firewall\n".concat(rules("meta l4proto tcp")));
-    t.is(no.code, 0, no.stderr);
-    await until("the firewall is found", async () => {
-      const [{ udpTransform }] = await pathsOf(lab, "west");
-      return udpTransform.carrier === "udp" ? undefined : JSON.stringify(udpTransform);
-    });
-    const moved = async () => (await eventsOf(lab, "west")).filter(({ kind, why }) => kind === "session-moved" && why === "firewall");
-    await until("the connection has moved", async () => ((await moved()).length > 0 ? undefined : "it has not"));
-    const ended = await slow;
-    t.is(ended.code, 0, ended.stderr);
-    const sum = await lab.run("client", "sha256sum", "slow.bin");
-    t.is(sum.stdout.split(" ")[0], sha256);
-    await lab.run(WIRE, "nft", "delete", "table", "ip", "firewall");
-    await until("TCP is TCP again", async () => {
-      const [{ udpTransform }] = await pathsOf(lab, "west");
-      return udpTransform.carrier === "tcp" ? undefined : JSON.stringify(udpTransform);
-    });
-    await arrives(t, lab, sha256);
-  } finally {
-    await lab.close();
-  }
-});
+  },
+);

@@ -17,8 +17,8 @@ const { OK } = verdict;
 /** Up, diagnostic 3, Poll and C; multiplier 5; 50 ms, 100 ms, 1 s. Written by hand from the figure. */
 const CONTROL = "23e80518 01020304 f5060708 0000c350 000186a0 000f4240";
 
-/** What the metadata of `everything` is, by hand: base header, then eleven attributes, all in the payload section. */
-const METADATA = `4c48dbc6 ddf6670c 100c0068
+/** What the metadata of `everything` is, by hand: base header, then twelve attributes, all in the payload section. */
+const METADATA = `4c48dbc6 ddf6670c 100c0074
   8101 0004 65617374
   8102 000c 00000002 fedcba9876543210
   8103 0007 04 c0a80001 0500
@@ -29,7 +29,8 @@ const METADATA = `4c48dbc6 ddf6670c 100c0068
   8108 0002 05dc
   8109 0004 00000004
   810a 0004 fffffffe
-  810b 0004 00000007`;
+  810b 0004 00000007
+  810d 0008 fffffffd 0017 0abc`;
 
 function everything(): bfd.BfdPacket {
   return Object.assign(new BfdPacket(), {
