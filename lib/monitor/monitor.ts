@@ -201,6 +201,11 @@ class Watched {
     [this.restarts, this.natChanges] = Array.from({ length: 2 }, () => from.f64());
   }
 
+  /** Tests are as long as the path takes, so that is found out first. */
+  get mayTest(): boolean {
+    return this.mtu === null || !this.mtu.isSearching;
+  }
+
   /** How long a SYN is that fills the path. */
   get longest(): number {
     return this.mtu?.size || this.path.interfaceMtu;
@@ -663,7 +668,7 @@ export class Monitor {
     if (session.state === BFD_UP) {
       for (let count = quality.echo.poll(nowMs); count > 0; count--) this.#sendEcho(watched, nowMs);
       if (watched.mtu !== null) this.#probe(watched, watched.mtu, nowMs);
-      if (watched.firewall !== null) this.#test(watched, watched.firewall, nowMs);
+      if (watched.firewall !== null && watched.mayTest) this.#test(watched, watched.firewall, nowMs);
     }
     this.#say(watched, nowMs);
   }
@@ -836,10 +841,11 @@ function discriminatorOf(state: StateReader, path: PeerPath): number {
 }
 
 /** When there is something to do about a path. */
-function dueMsOf({ session, quality, mtu, firewall }: Watched): number {
+function dueMsOf({ session, quality, mtu, firewall, mayTest }: Watched): number {
   if (session.state !== BFD_UP) return session.dueMs;
   const never = Number.POSITIVE_INFINITY;
-  return Math.min(session.dueMs, quality.echo.dueMs, mtu?.dueMs ?? never, firewall?.dueMs ?? never);
+  const testMs = mayTest && firewall !== null ? firewall.dueMs : never;
+  return Math.min(session.dueMs, quality.echo.dueMs, mtu?.dueMs ?? never, testMs);
 }
 
 /**

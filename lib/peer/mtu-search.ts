@@ -101,6 +101,11 @@ export class MtuSearch {
     this.#number = options.number >>> 0;
   }
 
+  /** A round is on: what the path takes will be known better soon. */
+  get isSearching(): boolean {
+    return this.#isRunning;
+  }
+
   /** The path is up, perhaps by another way than before: look at once. */
   start(nowMs: number): void {
     this.#isRunning = false;
