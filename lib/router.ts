@@ -27,6 +27,7 @@ import { lockDevices } from "./control/device-lock.ts";
 import { Events } from "./control/events.ts";
 import { type Explanation, explain } from "./control/explain.ts";
 import { buildGuard, installGuard, removeGuard } from "./control/kernel-guard.ts";
+import { Loops } from "./control/loops.ts";
 import { readCounters } from "./control/metrics.ts";
 import { OperatorError } from "./control/operator-error.ts";
 import type { PacketDescription } from "./control/packet-text.ts";
@@ -48,6 +49,7 @@ import { FastPath } from "./engine/fast-path.ts";
 import { Generator } from "./engine/generate.ts";
 import { InbandMetrics } from "./engine/inband-metrics.ts";
 import { IpFragments } from "./engine/ip-fragments.ts";
+import { Outcomes } from "./engine/outcomes.ts";
 import { pace } from "./engine/pace.ts";
 import { PacketSecurity } from "./engine/packet-security.ts";
 import { PayloadSecurity } from "./engine/payload-security.ts";
@@ -217,6 +219,7 @@ export function buildRouter(
   const reroute = new Reroute(sessions, policy, duplication);
   const retrigger = new Retrigger(sessions, signals);
   const samples = new DropSamples(DROP_REASONS.length);
+  const outcomes = new Outcomes({ counters, samples, sessions });
   const { pathMetrics } = config;
   if (pathMetrics !== null) for (const path of paths) path.metrics = new InlineMetrics(pathMetrics);
   const inband = pathMetrics === null ? null : new InbandMetrics(sessions, signals, pathMetrics.intervalMs);
@@ -234,6 +237,7 @@ export function buildRouter(
     tunnel,
     counters,
     strays,
+    outcomes,
     security,
     payload,
     reroute,
@@ -242,6 +246,7 @@ export function buildRouter(
   });
   const secure = new SecurePath({
     sessions,
+    outcomes,
     interfaces,
     egress,
     slow,
@@ -274,13 +279,16 @@ export function buildRouter(
     wheel,
     counters,
     strays,
-    samples,
+    outcomes,
     retrigger,
     inband,
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
   const events = new Events(clock, table, interfaces);
+  const loops = new Loops(events, () => clock.nowMs());
+  slow.leads.loopObserver = (service, from, toward, isBack) =>
+    loops.seen(policy.services[service].name, from, toward, isBack);
   const reports = new PathReports({
     sessions,
     reroute,
@@ -321,6 +329,7 @@ export function buildRouter(
     samples,
     reports,
     events,
+    loops,
     monitor,
     egress,
     slow,
@@ -484,6 +493,7 @@ export async function startRouter(
       watch(
         lookAtPorts(ports, log),
         lookAtClocks(router.sessions.paths, log, () => clock.nowMs()),
+        () => router.loops.look(log),
       ),
     );
     log.info({ router: config.router, interfaces }, "forwarding");
@@ -583,9 +593,11 @@ export function runWorker(): void {
     member = new Member({ router, strays: router.strays!, ports, clock, wake: start.wake, halt });
     // What is true of a device, every worker would say.
     const looks = worker === 0 ? [lookAtPorts(ports, log)] : [];
+    const { loops } = router;
     stopWatching = watch(
       ...looks,
       lookAtClocks(router.sessions.paths, log, () => clock.nowMs()),
+      () => loops.look(log),
     );
     return member.join(groups);
   };

@@ -20,6 +20,7 @@ const KINDS = [
   "path-mtu",
   "udp-transform",
   "session-moved",
+  "route-loop",
 ] as const;
 export type EventKind = (typeof KINDS)[number];
 

@@ -21,6 +21,7 @@ import type { FragmentTable } from "../table/fragment-table.ts";
 import type { Securities } from "./compile.ts";
 import type { Config } from "./config.ts";
 import type { Events } from "./events.ts";
+import type { Loops } from "./loops.ts";
 import type { PathReports } from "./path-reports.ts";
 
 export interface Router {
@@ -44,6 +45,8 @@ export interface Router {
   /** Takes in what the monitor reports. */
   readonly reports: PathReports;
   readonly events: Events;
+  /** Sessions that go in a circle, for the log. */
+  readonly loops: Loops;
   /** Watches paths in this very thread; null = another thread does, or nobody. */
   readonly monitor: Monitor | null;
   readonly egress: Egress;

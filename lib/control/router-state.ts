@@ -77,6 +77,7 @@ function saveAround(router: Router): Uint8Array {
   out.i32(sessions.table.count);
   saveSecurities(out, router.securities);
   router.metadata.names.save(out);
+  router.metadata.passed.save(out);
   sessions.neighbors.save(out);
   out.i32(sessions.paths.length);
   for (const path of sessions.paths) path.save(out);
@@ -164,6 +165,7 @@ export class RouterRestorer {
     this.#announced = from.count(sessions.table.capacity, "sessions (sessions.max)");
     restoreSecurities(from, config.securityPolicies, this.#router.securities, this.#router.crypto, nowMs);
     const names = this.#router.metadata.names.restore(from);
+    const passed = this.#router.metadata.passed.restore(from);
     const hops = sessions.neighbors.restore(from, sessions.interfaces.length);
     if (from.i32() !== sessions.paths.length) throw new StateError("other peer paths");
     for (const path of sessions.paths)
@@ -193,6 +195,7 @@ export class RouterRestorer {
     return {
       hops,
       names,
+      passed,
       mappings,
       tenants: policy.tenants.length,
       services: policy.services.length,

@@ -14,13 +14,18 @@ import {
   ICMP_TIME_EXCEEDED,
   ICMP_UNREACHABLE,
 } from "../wire/icmp.ts";
-import { DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY } from "../wire/verdict.ts";
+import { DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY, DROP_ROUTE_LOOP } from "../wire/verdict.ts";
 import { ECHO_REPLIES_SENT, ICMP_REFUSED_SENT, ICMP_SENT, TCP_RESETS_SENT } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
 
 /** Of these it is not who sent the packet, or where it goes. */
-const NO_WAY = [DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY];
+const NO_WAY = [DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY, DROP_ROUTE_LOOP];
+
+/** The code of the ICMP "unreachable" that tells a host why no session was opened: nobody has a way, or it is not permitted. */
+export function refusalCode(reason: number): number {
+  return NO_WAY.includes(reason) ? ICMP_HOST_UNREACHABLE : ICMP_PROHIBITED;
+}
 
 export class Answers {
   readonly #interfaces: readonly RouterInterface[];
@@ -54,10 +59,9 @@ export class Answers {
     this.#error(batch, i, key, ICMP_TIME_EXCEEDED, 0, ICMP_SENT, nowMs);
   }
 
-  /** A packet from a plain network that opens no session, for this drop reason: nobody has a way, or it is not permitted. */
+  /** A packet from a plain network that opens no session, for this drop reason. */
   refused(batch: FrameBatch, i: number, key: Int32Array, reason: number, nowMs: number): void {
-    const code = NO_WAY.includes(reason) ? ICMP_HOST_UNREACHABLE : ICMP_PROHIBITED;
-    this.#error(batch, i, key, ICMP_UNREACHABLE, code, ICMP_REFUSED_SENT, nowMs);
+    this.#error(batch, i, key, ICMP_UNREACHABLE, refusalCode(reason), ICMP_REFUSED_SENT, nowMs);
   }
 
   #error(

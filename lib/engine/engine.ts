@@ -9,13 +9,11 @@
 
 import { FrameBatch, type Port } from "../io/port.ts";
 import type { CounterSet } from "../table/counter-set.ts";
-import type { DropSamples } from "../table/drop-samples.ts";
 import type { FragmentTable } from "../table/fragment-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { KEY_ROW_WORDS, KEY_SHIFT } from "../wire/flow-key.ts";
 import {
   CONSUMED,
-  DROP,
   DROP_FRAGMENT_TIMEOUT,
   DROP_IP_FRAGMENT_TIMEOUT,
   DROP_SLOW_PATH_FULL,
@@ -26,10 +24,11 @@ import {
   PUNT_SESSION,
 } from "../wire/verdict.ts";
 import { Admission, TIMERS_PER_TICK } from "./admission.ts";
-import { countVerdict, dropCounter, FRAMES_FORWARDED, FRAMES_RECEIVED, SLOW_PATH_PACKETS } from "./counters.ts";
+import { dropCounter, FRAMES_FORWARDED, FRAMES_RECEIVED, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FastPath } from "./fast-path.ts";
 import type { InbandMetrics } from "./inband-metrics.ts";
+import type { Outcomes } from "./outcomes.ts";
 import type { Resolver } from "./resolver.ts";
 import type { Retrigger } from "./retrigger.ts";
 import type { SecurePath } from "./secure-path.ts";
@@ -53,7 +52,7 @@ export class Engine {
   readonly #wheel: TimerWheel;
   readonly #counters: CounterSet;
   readonly #strays: Strays | null;
-  readonly #samples: DropSamples;
+  readonly #outcomes: Outcomes;
   readonly #retrigger: Retrigger;
   readonly #inband: InbandMetrics | null;
   /** Nothing is received and no time passes: another process is about to go on. */
@@ -83,7 +82,7 @@ export class Engine {
     counters: CounterSet;
     /** The way to the other workers; null where there are none. */
     strays: Strays | null;
-    samples: DropSamples;
+    outcomes: Outcomes;
     retrigger: Retrigger;
     /** null = sessions' packets carry no path metrics. */
     inband: InbandMetrics | null;
@@ -101,7 +100,7 @@ export class Engine {
     this.#wheel = parts.wheel;
     this.#counters = parts.counters;
     this.#strays = parts.strays;
-    this.#samples = parts.samples;
+    this.#outcomes = parts.outcomes;
     this.#retrigger = parts.retrigger;
     this.#inband = parts.inband;
     this.#batches = parts.ports.map(
@@ -277,9 +276,9 @@ export class Engine {
     return this.#key;
   }
 
-  /** Count what became of a frame that the fast path did not forward, and keep a sample of what is dropped. The slow path counts what it sends. */
+  /** What became of a frame that the fast path did not forward. The slow path counts what it sends. */
   #finish(verdict: number, batch: FrameBatch, i: number, port: number, nowMs: number): void {
-    countVerdict(this.#counters, verdict);
-    if (verdict >= DROP) this.#samples.take(verdict - DROP, batch.bytes, batch.offset[i], batch.length[i], port, nowMs);
+    const flow = this.#fast.found[i];
+    this.#outcomes.count(verdict, batch.bytes, batch.offset[i], batch.length[i], port, flow, nowMs);
   }
 }

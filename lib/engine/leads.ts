@@ -5,6 +5,7 @@
 import { getI32 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, type FrameBatch } from "../io/port.ts";
 import { isTestPorts } from "../peer/firewall-tests.ts";
+import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
 import { Classification, classifyMetadata, classifyPacket, isForwarded } from "../session/classify.ts";
@@ -26,6 +27,7 @@ import {
 } from "../session/session-metadata.ts";
 import { isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
+import type { DropNote } from "../table/drop-note.ts";
 import { OP_FROM_PEER } from "../table/flow-table.ts";
 import {
   DSCP_AWAITED,
@@ -102,6 +104,7 @@ import { isPartial, mayHideMetadata } from "./fast-path.ts";
 import type { MetadataReader } from "./metadata-reader.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
+import type { Refusals } from "./refusals.ts";
 import type { Signals } from "./signals.ts";
 import type { Strays } from "./strays.ts";
 import { hasTcpHeader } from "./tcp-in-udp.ts";
@@ -117,6 +120,7 @@ const REJECTED = [
   DROP_NO_ROUTE,
   DROP_PATH_DOWN,
   DROP_PATH_QUALITY,
+  DROP_ROUTE_LOOP,
   DROP_NAT_PORTS,
 ];
 
@@ -127,6 +131,12 @@ export type Observer = (
   classification: Classification,
   session: number,
 ) => void;
+
+/**
+ * Told of each session that goes in a circle: its service's row, the path that it came by, and the one that it would go back by
+ * (`isBack`) or went by when it was here before; null = not known.
+ */
+export type LoopObserver = (service: number, from: PeerPath, toward: PeerPath | null, isBack: boolean) => void;
 
 /** Who watches paths: see monitor/monitor.ts. */
 export interface PathMonitor {
@@ -153,6 +163,8 @@ export interface SessionPackets {
 export class Leads {
   readonly #packets: SessionPackets;
   readonly #answers: Answers;
+  readonly #refusals: Refusals;
+  readonly #note: DropNote;
   readonly #reader: MetadataReader;
   readonly #interfaces: readonly RouterInterface[];
   readonly #policy: Policy;
@@ -173,12 +185,15 @@ export class Leads {
   /** Some path is watched by BFD. */
   readonly isMonitored: boolean;
   observer: Observer | null = null;
+  loopObserver: LoopObserver | null = null;
   /** Who takes what comes to BFD's ports; null = somebody else has seen it: it goes no further here. */
   pathMonitor: PathMonitor | null = null;
 
   constructor(parts: {
     packets: SessionPackets;
     answers: Answers;
+    refusals: Refusals;
+    note: DropNote;
     reader: MetadataReader;
     interfaces: readonly RouterInterface[];
     policy: Policy;
@@ -196,6 +211,8 @@ export class Leads {
   }) {
     this.#packets = parts.packets;
     this.#answers = parts.answers;
+    this.#refusals = parts.refusals;
+    this.#note = parts.note;
     this.#reader = parts.reader;
     this.#interfaces = parts.interfaces;
     this.#policy = parts.policy;
@@ -228,6 +245,7 @@ export class Leads {
       return DROP_TTL;
     }
     const verdict = this.#openFromPlain(batch, i, key, nowMs);
+    if (verdict !== OK) this.#note.classified(this.#classification.tenant, this.#classification.service);
     if (verdict === DROP_TCP_MID_FLOW && this.#transportState() === "reset") this.#answers.reset(batch, i, key, nowMs);
     if (REJECTED.includes(verdict) && this.#policy.tenants[this.#classification.tenant].rejects)
       this.#answers.refused(batch, i, key, verdict, nowMs);
@@ -318,6 +336,7 @@ export class Leads {
     request.natAddress = 0;
     request.replaces = -1;
     request.sourceRouter = 0;
+    request.passed = 0;
     request.dscp = this.#preservesDscp() ? DSCP_KNOWN | getDscp(bytes, key[AT_L3]) : DSCP_FREE;
     this.#beginPayload(request, nowMs);
     return this.#openClassified(nowMs);
@@ -387,6 +406,7 @@ export class Leads {
     path: number,
     nowMs: number,
   ): number {
+    if (path >= 0) this.#note.cameBy(path);
     if (ingress.answersEcho && this.#answers.echo(batch, i, key, nowMs)) return CONSUMED;
     const isBehindNat = path >= 0 && this.#sessions.paths[path].isBehindNat;
     if (isBehindNat && isBfd(key) && (key[TRAITS] & TRAIT_COOKIE) !== 0) return this.#tunnelled(batch, i, key, nowMs);
@@ -462,7 +482,12 @@ export class Leads {
     const { table, paths } = this.#sessions;
     const direction = hasContext(parsed, FORWARD) ? FORWARD : REVERSE;
     if (direction === REVERSE && !hasContext(parsed, REVERSE)) return DROP_UNKNOWN_SESSION;
+    this.#note.session(table.uuid, table.context, session, direction);
+    this.#note.classified(table.tenant[session], table.service[session]);
     // What we sent has come back to us, in a circle.
+    const isBegin = direction === FORWARD && table.upstream.path[session] < 0;
+    if (isBegin || (direction === FORWARD && this.#metadata.hasBeenHere(this.#security.told, parsed)))
+      return this.#cameAround(batch, i, key, path, session, nowMs);
     if (table.sides[direction].path[session] < 0) return DROP_ROUTE_LOOP;
     if (!this.#reader.hasContext(session, direction)) return DROP_METADATA_UNEXPECTED;
     if (!this.#mayBeOf(batch.bytes, key, table.context[session * 4 + 3])) return DROP_METADATA_CONTEXT;
@@ -474,6 +499,7 @@ export class Leads {
     if (isSecond) adopted = this.#duplication.adopt(session, direction, paths[path], key, nowMs);
     else if (!isOurs) adopted = this.#reroute.adopt(session, direction, paths[path], key, nowMs);
     if (adopted !== OK) return adopted;
+    if (direction === FORWARD) table.passed[session] = this.#metadata.passedRow(this.#security.told, parsed);
     this.#security.remember(nowMs);
     const { duplicates } = this.#sessions;
     const second = isSecond ? table.duplicate[session * 2 + direction] : -1;
@@ -485,6 +511,49 @@ export class Leads {
       nowMs,
       isOurs ? ARRIVAL_LATE : ARRIVAL_READ,
     );
+  }
+
+  /** Forward metadata of a session that has been here before, from the peer of path `row`: the peers' service-routes lead in a circle. */
+  #cameAround(batch: FrameBatch, i: number, key: Int32Array, row: number, session: number, nowMs: number): number {
+    const { table } = this.#sessions;
+    this.#circle(table.service[session], row, table.downstream.path[session], false);
+    this.#refuse(batch, i, key, row, table.tenant[session], table.context[session * 4 + 3], DROP_ROUTE_LOOP, nowMs);
+    return DROP_ROUTE_LOOP;
+  }
+
+  /** The session that was just classified came by the path in row `from`, and every way that it has leads back to that peer. */
+  #goesBack(from: number): void {
+    const { service, route } = this.#classification;
+    const { paths } = this.#sessions;
+    const back =
+      route?.kind === "peer" ? route.paths.find(({ path }) => paths[path].peer === paths[from].peer) : undefined;
+    this.#circle(service, from, back?.path ?? -1, back !== undefined);
+  }
+
+  #circle(service: number, from: number, toward: number, isBack: boolean): void {
+    const { paths } = this.#sessions;
+    this.#note.toward = toward;
+    this.loopObserver?.(service, paths[from], toward < 0 ? null : paths[toward], isBack);
+  }
+
+  /** A peer's lead packet, its metadata read, opens no session: the hosts of some tenants are told, by way of the peer. */
+  #refuse(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    path: number,
+    tenant: number,
+    protocol: number,
+    verdict: number,
+    nowMs: number,
+  ): void {
+    if (!REJECTED.includes(verdict) || tenant < 0 || !this.#policy.tenants[tenant].rejects) return;
+    const { parsed } = this.#reader;
+    // What a router has made no host knows.
+    if (parsed.has(ATTRIBUTE_CONTROL)) return;
+    const isOpaque = parsed.has(ATTRIBUTE_SESSION_ENCRYPTED);
+    const peer = this.#sessions.paths[path];
+    this.#refusals.tell(batch, i, key, peer, parsed.totalLength, protocol, isOpaque, verdict, nowMs);
   }
 
   /**
@@ -525,6 +594,7 @@ export class Leads {
     request.downstreamProtocol = key[KEY_PROTOCOL] & 0xff;
     request.replaces = -1;
     request.sourceRouter = 0;
+    request.passed = 0;
     request.dscp = this.#preservesDscp() ? DSCP_AWAITED : DSCP_FREE;
     const payload = this.#payloadBack(request, path, nowMs);
     if (payload !== OK) return payload;
@@ -584,7 +654,12 @@ export class Leads {
   openFromPeer(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number, replaced = -1): number {
     const verdict = this.#acceptFromPeer(batch, i, key, path, nowMs, replaced);
     this.observer?.("metadata", verdict, this.#classification, verdict === OK ? this.#sessions.opened : -1);
-    if (verdict !== OK) return verdict;
+    if (verdict !== OK) {
+      this.#note.cameBy(path);
+      this.#note.classified(this.#classification.tenant, this.#classification.service);
+      this.#refuse(batch, i, key, path, this.#classification.tenant, this.#forward.context[3], verdict, nowMs);
+      return verdict;
+    }
     return this.#packets.session(
       batch,
       i,
@@ -604,8 +679,13 @@ export class Leads {
     replaced: number,
   ): number {
     const forward = this.#forward;
+    this.#classification.tenant = -1;
+    this.#classification.service = -1;
     const verdict = readForwardMetadata(this.#security.told, this.#reader.parsed, forward);
     if (verdict !== OK) return verdict;
+    this.#note.identify(forward.uuid);
+    this.#note.setContext(forward.context);
+    this.#note.told(forward.tenant, forward.service, forward.sourceRouter);
     if (!this.#mayBeOf(batch.bytes, key, forward.context[3])) return DROP_METADATA_CONTEXT;
     const classified = classifyMetadata(
       this.#policy,
@@ -615,6 +695,10 @@ export class Leads {
       this.#classification,
     );
     if (classified !== OK) return classified;
+    if (this.#metadata.hasBeenHere(this.#security.told, this.#reader.parsed)) {
+      this.#circle(this.#classification.service, path, -1, false);
+      return DROP_ROUTE_LOOP;
+    }
     if (this.#strays !== null && !this.#isOwn(this.#asPresented(forward))) {
       this.#security.restore(batch, i, key);
       const handed = this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
@@ -633,12 +717,14 @@ export class Leads {
     request.natPort = forward.natPort;
     request.replaces = replaced;
     request.sourceRouter = this.#metadata.names.row(forward.sourceRouter);
+    request.passed = this.#metadata.passedRow(this.#security.told, this.#reader.parsed);
     const dscp = readDscp(this.#security.told, this.#reader.parsed);
     request.dscp = dscp < 0 ? DSCP_FREE : DSCP_KNOWN | dscp;
     const payload = this.#takePayload(request);
     if (payload !== OK) return payload;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
     const opened = this.#openClassified(nowMs);
+    if (opened === DROP_ROUTE_LOOP) this.#goesBack(path);
     if (opened !== OK) return opened;
     this.#security.remember(nowMs);
     // Told alone or late: its hosts are past their handshake.

@@ -66,10 +66,11 @@ import { cutSegment, isChecksumPartial, segmentSizeMax } from "../wire/offload.t
 import { getTcpSequence } from "../wire/tcp.ts";
 import { getUdpLength } from "../wire/udp.ts";
 import { DROP_FRAME_TOO_LONG, DROP_PAYLOAD_CIPHER, OK, PUNT_SESSION } from "../wire/verdict.ts";
-import { countVerdict, FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_SPLIT, SLOW_PATH_PACKETS } from "./counters.ts";
+import { FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_SPLIT, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import { canCut, hidesCookie, segmentSizeOf } from "./fast-path.ts";
 import { endSuperFrame, joinSegment } from "./join-segments.ts";
+import type { Outcomes } from "./outcomes.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
 import { markDscp, padTtl, rewrite } from "./rewrite.ts";
@@ -83,6 +84,7 @@ const JOINED = -1;
 
 export class SecurePath {
   readonly #sessions: Sessions;
+  readonly #outcomes: Outcomes;
   readonly #interfaces: readonly RouterInterface[];
   readonly #egress: Egress;
   readonly #slow: SlowPath;
@@ -130,6 +132,7 @@ export class SecurePath {
 
   constructor(parts: {
     sessions: Sessions;
+    outcomes: Outcomes;
     interfaces: readonly RouterInterface[];
     egress: Egress;
     slow: SlowPath;
@@ -147,6 +150,7 @@ export class SecurePath {
     this.#egress = parts.egress;
     this.#slow = parts.slow;
     this.#counters = parts.counters;
+    this.#outcomes = parts.outcomes;
     this.#crypto = parts.crypto;
     this.#security = parts.security;
     this.#payload = parts.payload;
@@ -554,7 +558,7 @@ export class SecurePath {
         continue;
       }
       if (verdict !== OK) {
-        countVerdict(this.#counters, verdict);
+        this.#finish(verdict, batch, i, keys[(i << KEY_SHIFT) + KEY_PROTOCOL] >>> 8, this.#flow[r], nowMs);
         continue;
       }
       this.#counters.increment(FRAMES_FORWARDED);
@@ -579,10 +583,13 @@ export class SecurePath {
     const { flows } = this.#sessions;
     const flow = flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
     this.#counters.increment(SLOW_PATH_PACKETS);
-    countVerdict(
-      this.#counters,
-      flow < 0 ? this.#slow.miss(batch, i, key, nowMs) : this.#slow.session(batch, i, key, flow, nowMs),
-    );
+    const port = key[KEY_PROTOCOL] >>> 8;
+    const verdict = flow < 0 ? this.#slow.miss(batch, i, key, nowMs) : this.#slow.session(batch, i, key, flow, nowMs);
+    this.#finish(verdict, batch, i, port, flow, nowMs);
+  }
+
+  #finish(verdict: number, batch: FrameBatch, i: number, port: number, flow: number, nowMs: number): void {
+    this.#outcomes.count(verdict, batch.bytes, batch.offset[i], batch.length[i], port, flow, nowMs);
   }
 
   #hasRightSum(batch: FrameBatch, keys: Int32Array, at: number): boolean {

@@ -187,6 +187,21 @@ export class Signals {
     return true;
   }
 
+  /** Pass the first `length` bytes of `message`, an ICMP error about a packet of no session, back to the peer it came from, on its tuple swapped. */
+  passRefusal(
+    bytes: Uint8Array,
+    key: Int32Array,
+    path: PeerPath,
+    message: Uint8Array,
+    length: number,
+    nowMs: number,
+  ): void {
+    const metadataLength = this.#metadata.writeIcmpError(path.local, this.#security.version(path, nowMs));
+    const { buffer } = this.#writer;
+    buffer.set(message.subarray(0, length), metadataLength);
+    this.#back(bytes, key, path, metadataLength + length, nowMs);
+  }
+
   #control(leg: Leg, reason: number, nowMs: number): void {
     const version = this.#security.version(this.#sessions.paths[leg.side.path[leg.row]], nowMs);
     this.#send(leg, this.#metadata.writeControl(reason, version), nowMs);
@@ -196,14 +211,19 @@ export class Signals {
   askForMetadata(bytes: Uint8Array, key: Int32Array, path: PeerPath, asked: number, nowMs: number): void {
     if (!this.#mayAnswer(path, asked, nowMs)) return;
     const length = this.#metadata.writeControl(CONTROL_ENABLE_METADATA, this.#security.version(path, nowMs));
+    path.hasAsked(swapPorts(key[KEY_PORTS]), nowMs);
+    this.#back(bytes, key, path, length, nowMs);
+  }
+
+  /** The first `length` bytes of the writer's buffer, back to the peer that a packet came from. */
+  #back(bytes: Uint8Array, key: Int32Array, path: PeerPath, length: number, nowMs: number): void {
     const protocol = key[KEY_PROTOCOL] & 0xff;
-    const ports = swapPorts(key[KEY_PORTS]);
-    path.hasAsked(ports, nowMs);
     // Firewalls and NATs on the way back follow TCP's numbers.
     const isTcp = protocol === PROTOCOL_TCP;
     const sequence = isTcp ? getTcpAcknowledgment(bytes, key[AT_L4]) : 0;
     const acknowledgment = isTcp ? getTcpSequence(bytes, key[AT_L4]) : 0;
     const { buffer } = this.#writer;
+    const ports = swapPorts(key[KEY_PORTS]);
     this.#generator.carrier(protocol, path.local, path.remote, ports, sequence, acknowledgment, buffer, length);
     this.#transmit(path, path.interfaceId, path.nextHop, nowMs);
   }

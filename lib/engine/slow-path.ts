@@ -87,7 +87,6 @@ import {
 } from "../wire/verdict.ts";
 import { Answers } from "./answers.ts";
 import {
-  countVerdict,
   FRAMES_FORWARDED,
   FRAMES_SPLIT,
   IP_REASSEMBLED,
@@ -104,8 +103,10 @@ import { IcmpErrors } from "./icmp-errors.ts";
 import type { IpFragments } from "./ip-fragments.ts";
 import { ARRIVAL_LATE, ARRIVAL_NEW, Leads, OPENING_FLAGS } from "./leads.ts";
 import { MetadataReader } from "./metadata-reader.ts";
+import type { Outcomes } from "./outcomes.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
+import { Refusals } from "./refusals.ts";
 import { readdress } from "./rewrite.ts";
 import type { Signals } from "./signals.ts";
 import { removeBeforePayload } from "./splice.ts";
@@ -134,6 +135,7 @@ export class SlowPath {
   readonly #generator: Generator;
   readonly #signals: Signals;
   readonly #counters: CounterSet;
+  readonly #outcomes: Outcomes;
   readonly #security: PacketSecurity;
   readonly #payload: PayloadSecurity;
   readonly #reroute: Reroute;
@@ -165,6 +167,7 @@ export class SlowPath {
     counters: CounterSet;
     /** The way to the other workers; null where there are none. */
     strays: Strays | null;
+    outcomes: Outcomes;
     security: PacketSecurity;
     payload: PayloadSecurity;
     reroute: Reroute;
@@ -185,13 +188,21 @@ export class SlowPath {
     this.#ipFragments = parts.ipFragments;
     this.#answers = new Answers(parts);
     this.#reader = new MetadataReader({ ...parts, take });
-    this.leads = new Leads({ ...parts, packets: this, answers: this.#answers, reader: this.#reader });
+    this.leads = new Leads({
+      ...parts,
+      packets: this,
+      answers: this.#answers,
+      refusals: new Refusals(parts),
+      note: parts.outcomes.note,
+      reader: this.#reader,
+    });
     this.#policy = parts.policy;
     this.#sessions = parts.sessions;
     this.#metadata = parts.metadata;
     this.#generator = parts.generator;
     this.#signals = parts.signals;
     this.#counters = parts.counters;
+    this.#outcomes = parts.outcomes;
     this.#security = parts.security;
     this.#payload = parts.payload;
     this.#reroute = parts.reroute;
@@ -482,11 +493,12 @@ export class SlowPath {
   /** Take the one frame in `piece` through the slow path and count what becomes of it. */
   #takePiece(piece: FrameBatch, key: Int32Array, interfaceId: number, nowMs: number): void {
     let verdict = decodeWhole(piece.bytes, piece.view, piece.offset[0], piece.length[0], interfaceId, key);
+    let found = -1;
     if (verdict === OK) {
-      const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
-      verdict = flow < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, flow, nowMs);
+      found = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);
+      verdict = found < 0 ? this.miss(piece, 0, key, nowMs) : this.session(piece, 0, key, found, nowMs);
     }
-    countVerdict(this.#counters, verdict);
+    this.#outcomes.count(verdict, piece.bytes, piece.offset[0], piece.length[0], interfaceId, found, nowMs);
   }
 
   /** Forward metadata on a known flow: the peer has not heard us yet, or sends it again (4.2). */
@@ -505,6 +517,7 @@ export class SlowPath {
     if (!this.#payload.isSameKey(session, this.#security.told, parsed)) return DROP_SESSION_KEY;
     this.#payload.heard(session, FORWARD, this.#security.told, parsed);
     this.#passOn(session, FORWARD);
+    table.passed[session] = this.#metadata.passedRow(this.#security.told, parsed);
     this.#heardDscp(session, FORWARD);
     handshake.heardForwardMetadata(this.#from, this.#fromRow, nowMs);
     this.#signals.generateIfDue(session, nowMs);

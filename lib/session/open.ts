@@ -118,6 +118,8 @@ export class OpenRequest {
   route: ServiceRoute | null = null;
   /** Row in the name table of the router where the session entered the fabric. */
   sourceRouter = 0;
+  /** Row of the routers that it has passed on its way here (passed-routers.ts). */
+  passed = 0;
   /** DSCP_*, of its forward packets; anything but DSCP_FREE = of both directions. */
   dscp = DSCP_FREE;
   // How its payload travels: the columns of the same names.
@@ -565,6 +567,7 @@ export class Sessions {
     table.context.set(context, session * 4);
     this.#pin(session);
     table.sourceRouter[session] = request.sourceRouter;
+    table.passed[session] = request.passed;
     table.dscp[session * 2 + FORWARD] = request.dscp;
     table.dscp[session * 2 + REVERSE] = request.dscp === DSCP_FREE ? DSCP_FREE : DSCP_AWAITED;
     table.payload[session] = request.payload;

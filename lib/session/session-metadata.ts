@@ -23,6 +23,7 @@ import {
   ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_ICMP_ERROR_IPV4,
   ATTRIBUTE_ICMP_ERROR_IPV6,
+  ATTRIBUTE_PASSED_ROUTERS,
   ATTRIBUTE_PATH_ID,
   ATTRIBUTE_PATH_METRICS,
   ATTRIBUTE_PAYLOAD_KEY_VERSION,
@@ -48,6 +49,7 @@ import {
 import { DROP_METADATA_CONTEXT, OK } from "../wire/verdict.ts";
 import { NameTable } from "./name-table.ts";
 import { swapPorts } from "./open.ts";
+import { PassedRouters } from "./passed-routers.ts";
 import { knowsEncryptedFrom } from "./payload.ts";
 import type { Policy } from "./policy.ts";
 
@@ -81,6 +83,8 @@ export class SessionMetadata {
   readonly #policy: Policy;
   /** Row 0 is this router's own name. */
   readonly names: NameTable;
+  readonly passed: PassedRouters;
+  readonly #routerName: string;
   readonly #header = new Uint8Array(CARRIED_BYTES);
   readonly #payload = new Uint8Array(CARRIED_BYTES);
 
@@ -89,6 +93,8 @@ export class SessionMetadata {
     this.#table = table;
     this.#policy = policy;
     this.names = new NameTable(1024, routerName);
+    this.passed = new PassedRouters(routerName);
+    this.#routerName = routerName;
   }
 
   /** Forward metadata of `session` for the hop over `path`. Returns its length; it is in the writer's buffer. `version` here and below: of the keys toward this peer (attribute 16), 0 = none; `number`: the packet's, where it has one; `remainingS` as expire.ts has it; `isSyn`: of a TCP SYN that goes as UDP. */
@@ -113,6 +119,10 @@ export class SessionMetadata {
     writer.text(ATTRIBUTE_TENANT, this.#policy.tenants[table.tenant[session]].nameBytes);
     writer.text(ATTRIBUTE_SERVICE, this.#policy.services[table.service[session]].nameBytes);
     writer.text(ATTRIBUTE_SOURCE_ROUTER, this.names.bytes(table.sourceRouter[session]));
+    if (table.upstream.path[session] >= 0) {
+      const passed = this.passed.told(table.passed[session]);
+      writer.bytes(ATTRIBUTE_PASSED_ROUTERS, passed, 0, passed.length);
+    }
     const policy = table.payloadPolicy[session];
     writer.text(ATTRIBUTE_SECURITY_POLICY, policy === 0 ? NO_POLICY : this.names.bytes(policy));
     this.#key(session, path);
@@ -243,6 +253,24 @@ export class SessionMetadata {
     return carried.keep(session, direction, this.#header.subarray(0, header), this.#payload.subarray(0, payload));
   }
 
+  /** Row of the routers that a session has passed, as its forward metadata says. */
+  passedRow(bytes: Uint8Array, parsed: ParsedMetadata): number {
+    if (!parsed.has(ATTRIBUTE_PASSED_ROUTERS)) return 0;
+    return this.passed.row(
+      bytes,
+      parsed.offsetOf(ATTRIBUTE_PASSED_ROUTERS),
+      parsed.lengthOf(ATTRIBUTE_PASSED_ROUTERS) & ~3,
+    );
+  }
+
+  /** Whether forward metadata says that its session has been at this very router before: it goes in a circle. */
+  hasBeenHere(bytes: Uint8Array, parsed: ParsedMetadata): boolean {
+    if (readText(bytes, parsed, ATTRIBUTE_SOURCE_ROUTER) === this.#routerName) return true;
+    if (!parsed.has(ATTRIBUTE_PASSED_ROUTERS)) return false;
+    const at = parsed.offsetOf(ATTRIBUTE_PASSED_ROUTERS);
+    return this.passed.hasOwn(bytes, at, parsed.lengthOf(ATTRIBUTE_PASSED_ROUTERS));
+  }
+
   /** How long the session's metadata may be without that, in either direction. */
   #lengthMax(session: number): number {
     const table = this.#table;
@@ -253,7 +281,14 @@ export class SessionMetadata {
       this.names.bytes(table.payloadPolicy[session]),
       this.names.bytes(0),
     ];
-    return FIXED_MAX + FIXED_MORE_IPV6 + table.keyLength(session) + names.reduce((sum, name) => sum + name.length, 0);
+    const passed = 4 + this.passed.told(table.passed[session]).length;
+    return (
+      FIXED_MAX +
+      FIXED_MORE_IPV6 +
+      table.keyLength(session) +
+      passed +
+      names.reduce((sum, name) => sum + name.length, 0)
+    );
   }
 
   /** What packets in this direction have of a DSCP where they enter the fabric, where that is preserved. */

@@ -39,6 +39,7 @@ import { TCP_RESET_REVERSE_ALIVE } from "./tcp-state.ts";
 export interface RowsHere {
   readonly hops: ReadonlyMap<number, number>;
   readonly names: readonly number[];
+  readonly passed: readonly number[];
   readonly mappings: ReadonlyMap<number, number>;
   readonly tenants: number;
   readonly services: number;
@@ -53,6 +54,7 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   out.words(table.uuid, session * 4, session * 4 + 4);
   out.words(table.context, session * 4, session * 4 + 4);
   out.i32(table.sourceRouter[session]);
+  out.i32(table.passed[session]);
   out.i32(table.opened[session]);
   out.u8(table.tcpState[session]);
   out.words(table.tcpNumbers, session * 4, session * 4 + 4);
@@ -139,6 +141,7 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   from.words(table.uuid, session * 4, session * 4 + 4);
   from.words(table.context, session * 4, session * 4 + 4);
   table.sourceRouter[session] = nameRow(from, here);
+  table.passed[session] = here.passed[from.row(here.passed.length, "list of routers")];
   table.opened[session] = from.i32();
   table.tcpState[session] = from.code(TCP_RESET_REVERSE_ALIVE);
   from.words(table.tcpNumbers, session * 4, session * 4 + 4);

@@ -108,6 +108,8 @@ export class SessionTable {
   readonly context: Int32Array;
   /** Row in the name table: the router where the session entered the fabric. */
   readonly sourceRouter: Int32Array;
+  /** Row of the routers that it has passed before this one (session/passed-routers.ts); 0 where it begins. */
+  readonly passed: Uint16Array;
   /** When: hundredths of a second, low 32 bits; see ageMs. */
   readonly opened: Int32Array;
   /** See session/tcp-state.ts; 0 for other protocols. */
@@ -156,6 +158,7 @@ export class SessionTable {
     this.uuid = new Int32Array(capacity * 4);
     this.context = new Int32Array(capacity * 4);
     this.sourceRouter = new Int32Array(capacity);
+    this.passed = new Uint16Array(capacity);
     this.opened = new Int32Array(capacity);
     this.tcpState = new Uint8Array(capacity);
     this.tcpNumbers = new Int32Array(capacity * 4);

@@ -51,6 +51,8 @@ export const ATTRIBUTE_ENCRYPTED_FROM = 0x8006;
 export const ATTRIBUTE_TUNNELLED_PROTOCOL = 0x8007;
 /** The port, or an echo's identifier, that goes with the address of attribute 25. */
 export const ATTRIBUTE_SOURCE_NAT_PORT = 0x800a;
+/** The routers between two peers that the session has passed, four bytes each, the latest last (session/passed-routers.ts). */
+export const ATTRIBUTE_PASSED_ROUTERS = 0x800b;
 
 // Ours, behind BFD packets (protocol sheet 6.2): 0x8100..0x810F. See bfd.ts.
 export const ATTRIBUTE_ROUTER_NAME = 0x8101;
@@ -254,6 +256,13 @@ const macPair = fixed<Uint8Array>(
   (b) => b.slice(),
 );
 
+const words: Codec<Uint8Array> = {
+  lengthMin: 4,
+  lengthMax: 256,
+  encode: (value) => value,
+  decode: (bytes) => (bytes.length % 4 === 0 ? bytes.slice() : undefined),
+};
+
 const utf8 = new TextDecoder();
 const text: Codec<string> = {
   lengthMin: 0,
@@ -448,6 +457,7 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_ENCRYPTED_FROM, "encrypted-from", "payload", u32),
   row(ATTRIBUTE_TUNNELLED_PROTOCOL, "tunnelled-protocol", "header", u8),
   row(ATTRIBUTE_SOURCE_NAT_PORT, "source-nat-port", "payload", u16),
+  row(ATTRIBUTE_PASSED_ROUTERS, "passed-routers", "payload", words),
   row(ATTRIBUTE_ROUTER_NAME, "router-name", "payload", text),
   row(ATTRIBUTE_NODE, "node", "payload", node),
   row(ATTRIBUTE_OWN_ADDRESS, "own-address", "payload", endpoint),

@@ -135,7 +135,7 @@ export const DROP_NO_RETURN_ROUTE = reason(
 );
 export const DROP_ROUTE_LOOP = reason(
   "route-loop",
-  "The service-route leads back to the peer that the session came from: two routers send it to each other.",
+  "The session would go in a circle: the service-route leads back to the peer that it came from, or it has passed this router before.",
 );
 export const DROP_PATH_DOWN = reason(
   "path-down",

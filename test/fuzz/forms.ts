@@ -134,6 +134,7 @@ const KNOWN: readonly [type: number, length: number][] = [
   [0x8004, 4],
   [0x8005, 4],
   [0x8006, 4],
+  [0x800b, 12],
   [0, 3],
   [63, 2],
   [64, 0],
