@@ -26,6 +26,7 @@ import type { Config, InterfaceConfig, SecurityPolicyConfig } from "./control/co
 import { lockDevices } from "./control/device-lock.ts";
 import { Events } from "./control/events.ts";
 import { type Explanation, explain } from "./control/explain.ts";
+import { explainLive } from "./control/explain-live.ts";
 import { buildGuard, installGuard, removeGuard } from "./control/kernel-guard.ts";
 import { Loops } from "./control/loops.ts";
 import { readCounters } from "./control/metrics.ts";
@@ -421,7 +422,7 @@ export async function startRouter(
       const pool = await WorkerPool.start(config, new URL("./thread.js", import.meta.url), log);
       undo.push(() => pool.close());
       const failed = pool.failed.then((error) => fails(error, "a worker failed"));
-      await listen(config, undo, (resource) => pool.answer(resource));
+      await listen(config, undo, (resource, query) => pool.answer(resource, query));
       const { startUs } = new NativeClock();
       const monitor = await startMonitor(config, startUs, false, undo, (reports) => pool.tellPaths(reports));
       log.info({ router: config.router, interfaces, workers: config.workers }, "forwarding");
@@ -487,7 +488,7 @@ export async function startRouter(
       },
       log,
     );
-    const socket = await listen(config, undo, (resource) => answer(router, resource), hands);
+    const socket = await listen(config, undo, (resource, query) => answerTo(router, resource, query), hands);
     monitor ??= before === null ? await watchPaths(false) : null;
     undo.push(
       watch(
@@ -542,6 +543,10 @@ function sayKeys({ rotated, refused }: KeyRotation, log: Log): void {
   for (const { policy, version } of rotated) log.info({ policy, version }, "took up new keys");
   for (const { policy, reason } of refused) log.error({ policy, reason }, "kept the keys");
   if (rotated.length === 0 && refused.length === 0) log.info("no newer keys");
+}
+
+function answerTo(router: Router, resource: string, query: URLSearchParams): ReturnType<Answer> {
+  return resource === "explain" ? explainLive(router, query) : answer(router, resource);
 }
 
 async function listen(

@@ -54,7 +54,8 @@ function describeCounters(context: Context, json: boolean): void {
   context.out(json ? `${JSON.stringify(counterReference, null, 2)}\n` : printCounterReference(counterReference));
 }
 
-async function socketOf(options: Options): Promise<string> {
+/** The socket that -c or --socket names. */
+export async function socketOf(options: { socket?: string; config?: string }): Promise<string> {
   if (options.socket !== undefined) return options.socket;
   const { DEFAULT_SOCKET, readSocketPath } = await import("../control/config-source.ts");
   return options.config === undefined ? DEFAULT_SOCKET : readSocketPath(readText(options.config), options.config);

@@ -137,6 +137,7 @@ export class AdminSocket {
       if (answer === undefined) return [404, failure(`this router has no ${resource} to show`)];
       return [200, isPieces(answer) ? answer : `${JSON.stringify(answer)}\n`];
     } catch (error) {
+      if (error instanceof OperatorError) return [404, failure(error.message)];
       return [500, failure(`the router could not answer: ${(error as Error).message}`)];
     }
   }

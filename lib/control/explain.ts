@@ -32,10 +32,16 @@ import type { PacketDescription } from "./packet-text.ts";
 import type { Router } from "./router-parts.ts";
 import { priorityOf, protocolName, routeText, snapshot, standingText } from "./snapshot.ts";
 
+export interface Step {
+  readonly step: string;
+  outcome: string;
+  reason: string;
+}
+
 export interface Explanation {
   /** "forwarded", "answered", "consumed", or "drop.<reason>". */
   verdict: string;
-  steps: { step: string; outcome: string; reason: string }[];
+  steps: Step[];
 }
 
 /** Send `packet` into `interfaceName` of a router whose ports are `memory`, and tell its way. */
@@ -149,13 +155,14 @@ function tellOpening(
   }
 }
 
-/** The route, and where there were several ways, each with its numbers and why it was or was not taken. */
-function tellRoute(
+/** The route, and where there were several ways, each with its numbers and why it was or was not taken. `from`: the path that the session came by, -1 = a plain network. */
+export function tellRoute(
   router: Router,
   steps: Explanation["steps"],
   { localRoutes, policy }: Service,
   route: ServiceRoute | null,
   session: number,
+  from = -1,
 ): void {
   const textOf = ({ serviceRoute }: ServicePath) => routeText(router.config.serviceRoutes[serviceRoute]);
   if (route === null) {
@@ -173,7 +180,7 @@ function tellRoute(
   steps.push({ step: "route", outcome: peers, reason: "" });
   const name = policy.name === "" ? "no policy" : `policy ${policy.name}`;
   steps.push({ step: "policy", outcome: `${policy.strategy}, ${policy.resiliency}`, reason: name });
-  const scores = router.sessions.choice.scores(route, -1, router.clock.nowMs());
+  const scores = router.sessions.choice.scores(route, from, router.clock.nowMs());
   for (const { servicePath, standing } of scores) {
     const path = router.sessions.paths[servicePath.path];
     const isTaken = servicePath.row === taken;

@@ -547,7 +547,7 @@ function printMeasure(value: number | null, unit: string): string {
 }
 
 /** `250ms`, `12s`, `4m05s`, `3h07m`, `2d05h`. */
-function printDuration(ms: number): string {
+export function printDuration(ms: number): string {
   if (ms < 1000) return `${Math.max(0, Math.round(ms))}ms`;
   const seconds = Math.floor(ms / 1000);
   if (seconds < 60) return `${seconds}s`;

@@ -88,7 +88,7 @@ export function* sessionRows(router: Router): Generator<string> {
   const { table } = router.sessions;
   let rows: string[] = [];
   for (let row = 0; row < table.capacity; row++) {
-    if (table.isLive(row)) rows.push(JSON.stringify(session(router, row)));
+    if (table.isLive(row)) rows.push(JSON.stringify(sessionAnswer(router, row)));
     if (row % ROWS_PER_PIECE !== ROWS_PER_PIECE - 1 && row !== table.capacity - 1) continue;
     yield rows.join(",");
     rows = [];
@@ -99,7 +99,8 @@ function sessions(router: Router): SessionsAnswer {
   return JSON.parse([...sessionPieces(router)].join("")) as SessionsAnswer;
 }
 
-function session(router: Router, row: number): SessionsAnswer["sessions"][number] {
+/** One session, as `show sessions` has it. */
+export function sessionAnswer(router: Router, row: number): SessionsAnswer["sessions"][number] {
   const { table, flows, paths } = router.sessions;
   const nowMs = router.clock.nowMs();
   const [source, destination, ports, protocol] = table.context.subarray(row * 4, row * 4 + 4);
@@ -184,18 +185,19 @@ function drops(router: Router): DropsAnswer {
 function dropSample(router: Router, reason: number): DropsAnswer["drops"][number]["sample"] {
   const sample = router.samples.of(reason);
   if (sample === null) return null;
-  const { bytes, length } = sample;
+  const { length } = sample;
+  const { name: at, isIpv6 } = router.interfaces[sample.interfaceId];
+  const bytes = router.samples.frameOf(reason, isIpv6);
   // What is behind its headers is not kept.
   const frame = new Uint8Array(length);
   frame.set(bytes);
-  const at = router.interfaces[sample.interfaceId].name;
   const described = describeFrame(frame);
   return {
     agoMs: router.clock.nowMs() - sample.atMs,
     interface: at,
-    packet: printFrame(frame, 0, length, formatAddress),
+    packet: printFrame(frame, 0, length, isIpv6 ? formatAddress : undefined),
     length,
-    bytes: Buffer.from(bytes).toString("hex"),
+    bytes: Buffer.from(sample.bytes).toString("hex"),
     explain: described === null ? null : `--rx ${at} --packet '${described}'`,
   };
 }
@@ -402,7 +404,7 @@ function neighbors(router: Router): NeighborsAnswer {
     neighbors: Array.from(table.rows(), (row) => ({
       interface: router.interfaces[table.interfaceId[row]].name,
       address: formatAddress(table.address[row]),
-      mac: table.usable[row] === 1 ? neighborMac(table.macs, row << MAC_SHIFT) : null,
+      mac: table.usable[row] === 1 ? neighborMac(table.macs, row) : null,
       state: table.stateName(row),
       ageMs: table.ageMs(row, router.clock.nowMs()),
       held: router.egress.heldFor(row),
@@ -456,7 +458,9 @@ function macText(mac: Uint8Array): string {
   return Array.from(mac, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
-function neighborMac(macs: Int32Array, at: number): string {
+/** The MAC address of the neighbor in this row of the table's `macs`. */
+export function neighborMac(macs: Int32Array, row: number): string {
+  const at = row << MAC_SHIFT;
   const words = [macs[at] >>> 24, macs[at] >>> 16, macs[at] >>> 8, macs[at], macs[at + 1] >>> 24, macs[at + 1] >>> 16];
   return macText(Uint8Array.from(words));
 }

@@ -211,6 +211,11 @@ export class SlowPath {
     this.#mtuMax = Math.max(...parts.interfaces.map(({ mtu }) => mtu));
   }
 
+  /** Bytes that are put on a packet of the session that leaves to its side `way`, once its metadata has stopped. */
+  overhead(session: number, way: number): number {
+    return this.#departure.overhead(session, way);
+  }
+
   /** A piece of a packet: the packet goes on once it is whole. CONSUMED, or why the piece is dropped. */
   ipFragment(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const added = this.#ipFragments.add(batch, i, key, this.#whole, nowMs);

@@ -2,6 +2,7 @@
 
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../base/clock.ts";
+import { livePart } from "../control/explain-live.ts";
 import { OperatorError } from "../control/operator-error.ts";
 import type { Router } from "../control/router-parts.ts";
 import { sessionRows, snapshot } from "../control/snapshot.ts";
@@ -81,6 +82,7 @@ export class Member {
   /** Answer a question of the main thread that is about the running router. */
   answer(question: Question): unknown {
     if (question.ask === "show") return snapshot(this.#router, question.resource) ?? null;
+    if (question.ask === "explain") return livePart(this.#router, question.about);
     if (question.ask === "sessions") return this.#nextSessions(question.listing);
     if (question.ask === "forget") this.#listings.delete(question.listing);
     return null;

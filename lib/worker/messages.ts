@@ -3,6 +3,7 @@
 
 import type { MessagePort } from "node:worker_threads";
 import type { Config, SecurityPolicyConfig } from "../control/config.ts";
+import type { LiveQuestion } from "../control/explain-live.ts";
 import type { PathReport } from "../monitor/path-report.ts";
 
 /** A worker's start-up data. */
@@ -28,6 +29,8 @@ export type Question =
   | { readonly ask: "start" }
   /** The answer of control/snapshot.ts; null where there is none. */
   | { readonly ask: "show"; readonly resource: string }
+  /** This worker's part of what `explain` asks: a LivePart (control/explain-live.ts). */
+  | { readonly ask: "explain"; readonly about: LiveQuestion }
   /** The next piece of the sessions' text under a listing number; null at the end. */
   | { readonly ask: "sessions"; readonly listing: number }
   /** Nobody reads the listing any more. */

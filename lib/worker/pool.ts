@@ -5,6 +5,7 @@ import { MessageChannel, Worker } from "node:worker_threads";
 import type { Log } from "../base/log.ts";
 import type { KeyRotation } from "../control/compile-security.ts";
 import type { Config, SecurityPolicyConfig } from "../control/config.ts";
+import { joinLive, type LivePart, liveQuestion } from "../control/explain-live.ts";
 import { OperatorError } from "../control/operator-error.ts";
 import { RING_BYTES } from "../engine/strays.ts";
 import type { PathReport } from "../monitor/path-report.ts";
@@ -93,9 +94,14 @@ export class WorkerPool {
     }
   }
 
-  /** The answer of the router as a whole to `show <resource>`. */
-  async answer(resource: string): Promise<object | AsyncIterable<string> | undefined> {
+  /** The answer of the router as a whole to `show <resource>`, or to `explain` with a query. */
+  async answer(resource: string, query: URLSearchParams): Promise<object | AsyncIterable<string> | undefined> {
     if (resource === "sessions") return this.#sessions();
+    if (resource === "explain") {
+      const about = liveQuestion(query);
+      const parts = await Promise.all(this.#hands.map((hand) => hand.ask({ ask: "explain", about })));
+      return joinLive(about, parts as LivePart[]);
+    }
     const answers = await Promise.all(this.#hands.map((hand) => hand.ask({ ask: "show", resource })));
     return answers.includes(null) ? undefined : mergeAnswers(resource, answers as object[]);
   }

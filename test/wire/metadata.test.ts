@@ -280,6 +280,7 @@ test("every attribute of the table is encoded and decoded back, and described un
     [attributes.ATTRIBUTE_PROBE]: [0xfffffffe],
     [attributes.ATTRIBUTE_PROBE_ANSWER]: [7],
     [attributes.ATTRIBUTE_RX_COUNT]: [17],
+    [attributes.ATTRIBUTE_PASSED_ROUTERS]: [Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8)],
   };
   const writer = new MetadataWriter(new Uint8Array(4096));
   for (const row of ATTRIBUTES) {
