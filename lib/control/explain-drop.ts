@@ -16,7 +16,6 @@ import {
   KEY_ROW_WORDS,
   KEY_SOURCE,
 } from "../wire/flow-key.ts";
-import { printFrame } from "../wire/print.ts";
 import {
   DROP_ACCESS_DENIED,
   DROP_NO_TENANT,
@@ -26,13 +25,13 @@ import {
   verdictName,
   verdictSentence,
 } from "../wire/verdict.ts";
-import { formatAddress, formatSocket } from "./address-text.ts";
+import { formatSocket } from "./address-text.ts";
 import { type Step, tellRoute } from "./explain.ts";
 import { loopText } from "./loops.ts";
 import { pathText, uuidText } from "./names.ts";
 import type { Router } from "./router-parts.ts";
 import { printDuration } from "./show.ts";
-import { protocolName } from "./snapshot.ts";
+import { protocolName, sampleFrame, sampleText } from "./snapshot.ts";
 
 export interface DropSteps {
   /** When it was dropped, in milliseconds before the answer. */
@@ -48,7 +47,7 @@ export function explainDrop(router: Router, reason: number): DropSteps | null {
   const sample = router.samples.of(reason);
   if (sample === null) return null;
   const steps: Step[] = [];
-  const frame = frameOf(router, reason, sample);
+  const frame = sampleFrame(router, reason, sample);
   tellFrame(router, steps, sample, frame);
   if (sample.known !== null) tellKnown(router, steps, sample.known);
   else
@@ -63,19 +62,11 @@ export function explainDrop(router: Router, reason: number): DropSteps | null {
   return { agoMs: router.clock.nowMs() - sample.atMs, steps, now: decideNow(router, sample, frame) };
 }
 
-/** As long as it was, with what is kept of it. */
-function frameOf(router: Router, reason: number, sample: DropSample): Uint8Array {
-  const frame = new Uint8Array(sample.length);
-  frame.set(router.samples.frameOf(reason, router.interfaces[sample.interfaceId].isIpv6));
-  return frame;
-}
-
 function tellFrame(router: Router, steps: Step[], sample: DropSample, frame: Uint8Array): void {
-  const { name, isIpv6 } = router.interfaces[sample.interfaceId];
-  const text = printFrame(frame, 0, frame.length, isIpv6 ? formatAddress : undefined);
-  const cut = sample.bytes.length < sample.length ? `; its first ${sample.bytes.length} bytes are kept` : "";
+  const { name } = router.interfaces[sample.interfaceId];
+  const text = sampleText(router, sample, frame);
   const ago = printDuration(router.clock.nowMs() - sample.atMs);
-  steps.push({ step: "receive", outcome: `interface ${name}`, reason: `${text}, ${ago} ago${cut}` });
+  steps.push({ step: "receive", outcome: `interface ${name}`, reason: `${text}, ${ago} ago` });
 }
 
 function tellKnown(router: Router, steps: Step[], known: KnownOfDrop): void {
@@ -116,7 +107,10 @@ function tellLoop(router: Router, steps: Step[], known: KnownOfDrop): void {
   const toward = router.sessions.paths[known.toward];
   const service = router.policy.services[known.service]?.name ?? known.toldService;
   const isBack = !known.isKnown && toward !== undefined;
-  const peers = toward === undefined ? `peer ${from.peerName}` : `peers ${from.peerName} and ${toward.peerName}`;
+  const peers =
+    toward === undefined || toward.peerName === from.peerName
+      ? `peer ${from.peerName}`
+      : `peers ${from.peerName} and ${toward.peerName}`;
   steps.push({
     step: "loop",
     outcome: peers,

@@ -205,11 +205,16 @@ function tupleOf(text: string): Tuple | null {
   const protocol = number === null ? PROTOCOLS.get(name.toLowerCase()) : Number(number[1]);
   if (protocol === undefined || to === "" || more.length > 0) return null;
   try {
-    return { protocol, source: parseSocket(from), destination: parseSocket(to) };
+    return { protocol, source: endOf(from), destination: endOf(to) };
   } catch (error) {
     if (error instanceof TextError) throw new OperatorError(`${error.message}: ${error.mend}`);
     throw error;
   }
+}
+
+/** Port 0, as show has it of protocols without ports, is any. Throws TextError. */
+function endOf(text: string): Tuple["source"] {
+  return parseSocket(text.replace(/^(\d+\.\d+\.\d+\.\d+|\[.*\]):0$/, "$1"));
 }
 
 /** The tuple is its hosts', or what a wire has of it on either side, in either direction. A port that is not written is any. */

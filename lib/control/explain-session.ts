@@ -216,7 +216,7 @@ class SessionWords {
     const standing = standingText(this.#standing(route.policy, candidate, now));
     const isSecond = sessions.secondPath(this.#session, REVERSE) === candidate.path;
     const why = candidate === now ? "taken" : isSecond ? "taken for the copies" : "not taken";
-    const load = `${path.sessions} sessions`;
+    const load = `${count(path.sessions, "session")}`;
     const first = why === "not taken" && standing === standingText("usable") ? ", but another comes first" : "";
     this.#say("path", this.#pathName(path), `${why}: ${standing}${first}; ${vector}, cost ${candidate.cost}, ${load}`);
   }
@@ -390,8 +390,17 @@ class SessionWords {
     this.#say(
       direction === FORWARD ? "forward" : "reverse",
       `${arrives}  becomes  ${leaves}`,
-      `by ${interfaces[words[base + FLOW_PROTOCOL] >>> 8].name}, out of ${interfaces[planEgress(plan)].name}, ${next}; ${how.join(", ")}; ${flows.packets(flow)} packets, ${flows.bytes(flow)} bytes, the last ${printDuration(silentMs(sessions, this.#session, direction, this.#nowMs))} ago`,
+      `by ${interfaces[words[base + FLOW_PROTOCOL] >>> 8].name}, out of ${interfaces[planEgress(plan)].name}, ${next}; ${how.join(", ")}; ${this.#traffic(direction)}`,
     );
+  }
+
+  #traffic(direction: number): string {
+    const { sessions } = this.#router;
+    const flow = sessions.table.flow(this.#session, direction);
+    const packets = sessions.flows.packets(flow);
+    if (packets === 0) return "no packet yet";
+    const ago = printDuration(silentMs(sessions, this.#session, direction, this.#nowMs));
+    return `${count(packets, "packet")}, ${sessions.flows.bytes(flow)} bytes, the last ${ago} ago`;
   }
 
   /** Why each of its packets takes the slow path: what Sessions.settle goes by. */
@@ -493,6 +502,10 @@ class SessionWords {
       `${SIDE_NAMES[REVERSE]}: ${MOVES[route.policy.resiliency]}${route.policy.resiliency === "none" ? "" : `; ${to}`}`,
     );
   }
+}
+
+function count(number: number, of: string): string {
+  return `${number} ${of}${number === 1 ? "" : "s"}`;
 }
 
 const SOURCES = { interface: "its interface", icmp: "an ICMP error", probe: "probes" } as const;

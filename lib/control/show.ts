@@ -488,7 +488,8 @@ function printDrops({ drops }: DropsAnswer): string {
     ]),
   );
   const asks = drops.flatMap(({ sample }) => (sample?.explain == null ? [] : [`waymark explain ${sample.explain}\n`]));
-  return asks.length === 0 ? table : `${table}\n${asks.join("")}`;
+  const isKept = drops.some(({ sample }) => sample !== null);
+  return isKept ? `${table}\n${asks.join("")}waymark explain --drop REASON\n` : table;
 }
 
 function printWorkers({ workers }: WorkersAnswer): string {

@@ -11,6 +11,7 @@ import type { Standing } from "../session/path-choice.ts";
 import type { Service } from "../session/policy.ts";
 import { type PeerServicePath, VECTOR_NEVER, VECTOR_UNLISTED } from "../session/service-route.ts";
 import { tcpStateName } from "../session/tcp-state.ts";
+import type { DropSample } from "../table/drop-samples.ts";
 import {
   FLOW_DESTINATION,
   FLOW_NEW_DESTINATION,
@@ -186,20 +187,32 @@ function dropSample(router: Router, reason: number): DropsAnswer["drops"][number
   const sample = router.samples.of(reason);
   if (sample === null) return null;
   const { length } = sample;
-  const { name: at, isIpv6 } = router.interfaces[sample.interfaceId];
-  const bytes = router.samples.frameOf(reason, isIpv6);
-  // What is behind its headers is not kept.
-  const frame = new Uint8Array(length);
-  frame.set(bytes);
+  const { name: at } = router.interfaces[sample.interfaceId];
+  const frame = sampleFrame(router, reason, sample);
   const described = describeFrame(frame);
   return {
     agoMs: router.clock.nowMs() - sample.atMs,
     interface: at,
-    packet: printFrame(frame, 0, length, isIpv6 ? formatAddress : undefined),
+    packet: sampleText(router, sample, frame),
     length,
     bytes: Buffer.from(sample.bytes).toString("hex"),
     explain: described === null ? null : `--rx ${at} --packet '${described}'`,
   };
+}
+
+/** A sample's frame, as long as it was; what is behind its headers is not kept, and zero. */
+export function sampleFrame(router: Router, reason: number, sample: DropSample): Uint8Array {
+  const frame = new Uint8Array(sample.length);
+  frame.set(router.samples.frameOf(reason, router.interfaces[sample.interfaceId].isIpv6));
+  return frame;
+}
+
+/** The same as tcpdump would say it, as far as it is kept. */
+export function sampleText(router: Router, sample: DropSample, frame: Uint8Array): string {
+  const { isIpv6 } = router.interfaces[sample.interfaceId];
+  const text = printFrame(frame, 0, frame.length, isIpv6 ? formatAddress : undefined);
+  if (sample.bytes.length === sample.length) return text;
+  return text.replace(/ bad (?:tcp|udp|icmp) checksum/, "").replace(/ (?:malformed )?metadata \{.*/, " metadata");
 }
 
 function peers(router: Router): PeersAnswer {

@@ -278,7 +278,7 @@ export class Engine {
 
   /** What became of a frame that the fast path did not forward. The slow path counts what it sends. */
   #finish(verdict: number, batch: FrameBatch, i: number, port: number, nowMs: number): void {
-    const flow = this.#fast.found[i];
+    const flow = this.#fast.flowOf(i);
     this.#outcomes.count(verdict, batch.bytes, batch.offset[i], batch.length[i], port, flow, nowMs);
   }
 }

@@ -164,6 +164,11 @@ export class FastPath {
     if (from === 0) this.#insertions = this.#flows.insertions;
   }
 
+  /** The flow that was found for frame `i`; -1 = none, also of a frame that was not read to its end. */
+  flowOf(i: number): number {
+    return this.verdicts[i] === OK ? this.found[i] : -1;
+  }
+
   /** A frame of the batch that had no flow may have one by now. */
   get hasNewFlows(): boolean {
     return this.#flows.insertions !== this.#insertions;
