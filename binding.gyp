@@ -11,6 +11,7 @@
         "native/pair_port.cc",
         "native/pcap_file.cc",
         "native/fanout.cc",
+        "native/groups.cc",
         "native/interface_info.cc",
         "native/memory.cc",
         "native/clock.cc",

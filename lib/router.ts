@@ -71,6 +71,7 @@ import { native, tableMemory } from "./io/native.ts";
 import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
+import { groupsOf } from "./ipv6/groups.ts";
 import { Ipv6Port } from "./ipv6/ipv6-port.ts";
 import type { FromMonitor, MonitorStart, ToMonitor } from "./monitor/messages.ts";
 import { Monitor } from "./monitor/monitor.ts";
@@ -795,7 +796,9 @@ function wiredPorts(config: Config): DevicePort[] {
 
 function openLivePort(item: InterfaceConfig, log: Log): DevicePort {
   const { name, device, promiscuous } = item;
-  const options = { name, device, promiscuous, mtu: item.mtu ?? undefined, ipv6: isIpv6(item) };
+  const ipv6 = isIpv6(item);
+  const groups = ipv6 ? groupsOf(item.addresses, addressBook) : undefined;
+  const options = { name, device, promiscuous, mtu: item.mtu ?? undefined, ipv6, groups };
   try {
     if (item.backend === "af-packet") {
       const port = openAfPacketPort(options, log);

@@ -8,6 +8,7 @@ void registerPcapPort(napi_env env, napi_value exports);
 void registerPairPort(napi_env env, napi_value exports);
 void registerPcapFile(napi_env env, napi_value exports);
 void registerFanout(napi_env env, napi_value exports);
+void registerGroups(napi_env env, napi_value exports);
 void registerInterfaceInfo(napi_env env, napi_value exports);
 void registerMemory(napi_env env, napi_value exports);
 void registerClock(napi_env env, napi_value exports);
@@ -24,6 +25,7 @@ NAPI_MODULE_INIT() {
   registerPairPort(env, exports);
   registerPcapFile(env, exports);
   registerFanout(env, exports);
+  registerGroups(env, exports);
   registerInterfaceInfo(env, exports);
   registerMemory(env, exports);
   registerClock(env, exports);

@@ -5,6 +5,7 @@
 #include "port.h"
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -96,6 +97,8 @@ Port::Port(napi_env env, bool withHeaders) : Tagged{KIND}, env_(env), withHeader
 void Port::close() {
   if (descriptor() < 0) return;
   if (watch != nullptr) watch->close();
+  if (groups >= 0) ::close(groups);
+  groups = -1;
   batch.release(env_);
   readKernelDrops();
   release();

@@ -34,6 +34,8 @@ class Port : public Tagged {
   Totals total = {};
   BoundBatch batch;
   Watch* watch = nullptr;
+  /** A socket that is a member of groups on the link (groups.cc); -1 = none. */
+  int groups = -1;
 
   /** `withHeaders`: a virtio_net_hdr goes in front of every frame that is sent. */
   Port(napi_env env, bool withHeaders);

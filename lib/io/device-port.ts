@@ -23,6 +23,8 @@ export interface DevicePortOptions {
   /** IPv6 instead, with what is sent to its groups. */
   readonly ipv6?: boolean;
   readonly promiscuous?: boolean;
+  /** MAC addresses of groups whose frames the card is to take, 6 bytes each. */
+  readonly groups?: Uint8Array | undefined;
   /** Instead of a device: this end of a wire. */
   readonly end?: WireEnd;
 }
@@ -93,6 +95,16 @@ export abstract class NativePort implements DevicePort {
     this.handle = end === undefined ? open(this.native, this.#facts) : end.handle;
     this.memory = new Uint8Array(memoryBytes);
     openPorts.add(this);
+    if (options.groups !== undefined) this.#join(options.groups);
+  }
+
+  #join(groups: Uint8Array): void {
+    try {
+      this.native.portJoin(this.handle, this.device, groups);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   protected get facts(): DeviceFacts {

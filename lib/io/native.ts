@@ -93,6 +93,8 @@ export interface NativeAddon extends CryptoAddon {
    * hands out. Returns the group. Members are numbered in the order in which they joined.
    */
   portFanout(port: PortHandle, group: number, program: Uint8Array): number;
+  /** The device's card takes frames for these groups too, MAC addresses of 6 bytes each, until the port is closed. Once a port. */
+  portJoin(port: PortHandle, device: string, groups: Uint8Array): void;
   portWatch(port: PortHandle, wake: () => void): void;
   /** Whether a watched port calls back; it does from portWatch on. */
   portWait(port: PortHandle, waits: boolean): void;

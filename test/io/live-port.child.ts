@@ -216,6 +216,49 @@ const deviceCases: Record<string, () => Promise<void>> = {
     far.close();
   },
 
+  "a card that filters groups gives those the port has joined, and none once it is closed": async () => {
+    const CARD = "wmcard";
+    const mac = "02:00:00:00:00:07";
+    run(`ip link add ${CARD} link ${NEAR} address ${mac} type macvlan mode bridge`);
+    run(`sysctl -qw net.ipv6.conf.${CARD}.disable_ipv6=1`);
+    run(`ip link set ${CARD} up`);
+    const groups = Uint8Array.of(0x33, 0x33, 0, 0, 0, 1, 0x33, 0x33, 0xff, 0x12, 0x34, 0x56);
+    const open = (joined?: Uint8Array) => {
+      const options = { name: "card", device: CARD, bufferBytes: 1 << 20, ipv6: true, groups: joined };
+      return backend === "libpcap" ? new LivePort(options) : new AfPacketPort(options);
+    };
+    const far = openFar();
+    const toGroup = (last: number) => {
+      const frame = toWire(udpFrame(last, 100));
+      frame.set([0x33, 0x33, 0xff, 0x12, 0x34, last]);
+      return frame;
+    };
+    const toCard = toWire(udpFrame(1, 100));
+    toCard.set([2, 0, 0, 0, 0, 7]);
+    const joins = () =>
+      execFileSync("ip", ["maddr", "show", "dev", CARD], { encoding: "utf8", env: foreignEnvironment });
+    const deaf = open();
+    sendFromFar(far, [toGroup(0x56), toCard]);
+    assert.deepEqual(await receive(deaf, 1), [toCard]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal(deaf.rx(emptyBatch(4)), 0);
+    deaf.close();
+    const port = open(groups);
+    for (const group of ["33:33:ff:12:34:56", "33:33:00:00:00:01"]) assert.ok(joins().includes(group));
+    sendFromFar(far, [toGroup(0x55), toGroup(0x56), toCard]);
+    // Such a device hands out what is for groups in its own time.
+    const got = await receive(port, 2);
+    assert.deepEqual(got.sort(Buffer.compare), [toCard, toGroup(0x56)]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal(port.rx(emptyBatch(4)), 0);
+    port.close();
+    assert.doesNotMatch(joins(), /33:33:ff/);
+    assert.throws(() => open(groups.subarray(1)), { code: "EINVAL" });
+    assert.doesNotMatch(joins(), /33:33:ff/);
+    far.close();
+    run(`ip link del ${CARD}`);
+  },
+
   "two batches may be used in turn": async () => {
     const near = openNear();
     const far = openFar();

@@ -1,5 +1,5 @@
 // What interfaces with IPv6 can have, under real kernels: backend af-packet, where super-frames cross whole; devices that
-// the kernel has too.
+// the kernel has too; cards that filter groups.
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -165,6 +165,42 @@ labTest(
       const resets = "tcp.flags.reset == 1 || icmpv6.type == 1";
       const answered = await lab.run("wire1", "tshark", "-r", lab.capturePath("wire1"), "-Y", resets);
       t.is(answered.stdout, "", "and answered nothing");
+    } finally {
+      await lab.close();
+    }
+  },
+);
+
+labTest(
+  "A device that filters groups gives the router's own, without promiscuous; stopped or killed, it is in none",
+  async (t) => {
+    const lab = await openIpv6Net();
+    const groups = async (): Promise<string[]> => {
+      const shown = await must(lab, "west", "ip maddr show dev lan0");
+      return [...(shown.match(/33:33(:[0-9a-f]{2}){4}/g) ?? [])].sort();
+    };
+    try {
+      // A macvlan hands on what is sent to its groups, as a card with a filter does; beneath it is the link to the client.
+      await must(lab, "west", "ip link set lan0 name under; ip link add lan0 link under type macvlan mode bridge");
+      await must(
+        lab,
+        "west",
+        "echo 1 > /proc/sys/net/ipv6/conf/lan0/disable_ipv6; ip link set under up; ip link set lan0 up",
+      );
+      const before = await groups();
+      await lab.startRouters();
+      t.deepEqual(
+        await groups(),
+        [...new Set([...before, "33:33:00:00:00:01", "33:33:00:00:00:02", "33:33:ff:00:00:01"])].sort(),
+      );
+      const ping = await lab.run("client", "ping", "-c", "3", "-i", "0.2", "-W", "2", SERVER_6);
+      t.regex(ping.stdout, /3 received/, "the client has found its router");
+      await lab.killRouter(lab.router("west"));
+      t.deepEqual(await groups(), before);
+      await lab.startRouters([lab.router("west")]);
+      t.true((await groups()).includes("33:33:ff:00:00:01"));
+      await lab.stopRouters();
+      t.deepEqual(await groups(), before);
     } finally {
       await lab.close();
     }
