@@ -71,6 +71,7 @@ import { native, tableMemory } from "./io/native.ts";
 import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
+import { Advertiser } from "./ipv6/advertiser.ts";
 import { groupsOf } from "./ipv6/groups.ts";
 import { Ipv6Port } from "./ipv6/ipv6-port.ts";
 import type { FromMonitor, MonitorStart, ToMonitor } from "./monitor/messages.ts";
@@ -449,7 +450,8 @@ export async function startRouter(
     before?.keep(ports);
     // Frames wait from here on.
     if (before !== null) prioritize(HIGH_PRIORITY);
-    const router = buildRouter(config, inOwnForm(config, ports), {
+    const own = inOwnForm(config, ports);
+    const router = buildRouter(config, own, {
       clock,
       random: new SystemRandom(),
       acceptAnyMac: false,
@@ -468,6 +470,8 @@ export async function startRouter(
       log.info({ from: before.pid, sessions: router.sessions.table.count }, "took over");
     }
     undo.push(pace(router.engine, ports, clock));
+    const stopAdvertising = advertise(config, ports, own);
+    undo.push(() => stopAdvertising(!isOurs));
     if (before !== null) {
       const state = await before.monitor();
       monitor?.begin(state);
@@ -797,9 +801,10 @@ function wiredPorts(config: Config): DevicePort[] {
 function openLivePort(item: InterfaceConfig, log: Log): DevicePort {
   const { name, device, promiscuous } = item;
   const ipv6 = isIpv6(item);
-  const groups = ipv6 ? groupsOf(item.addresses, addressBook) : undefined;
-  const options = { name, device, promiscuous, mtu: item.mtu ?? undefined, ipv6, groups };
   try {
+    const mac = item.routerAdvertisements ? macOfDevice(device) : null;
+    const groups = ipv6 ? groupsOf(item.addresses, addressBook, mac) : undefined;
+    const options = { name, device, promiscuous, mtu: item.mtu ?? undefined, ipv6, groups };
     if (item.backend === "af-packet") {
       const port = openAfPacketPort(options, log);
       if (port !== null) return port;
@@ -811,6 +816,35 @@ function openLivePort(item: InterfaceConfig, log: Log): DevicePort {
   } catch (error) {
     throw new OperatorError(`interface ${name}, device ${device}: ${(error as Error).message}`);
   }
+}
+
+function macOfDevice(device: string): Uint8Array {
+  const mac = new Uint8Array(6);
+  native().interfaceInfo(device, mac);
+  return mac;
+}
+
+/** How often it is seen whether an advertisement is due: soon enough for who solicits. */
+const ADVERTISE_MS = 200;
+
+/** Tell hosts who routes where the configuration says so, until the returned function is called: `silent` = another goes on with it. */
+function advertise(config: Config, devices: readonly DevicePort[], ports: readonly Port[]): (silent: boolean) => void {
+  const advertisers = config.interfaces.flatMap(({ routerAdvertisements, addresses }, row) => {
+    const port = ports[row];
+    if (!routerAdvertisements || !(port instanceof Ipv6Port)) return [];
+    port.advertiser = new Advertiser(devices[row], addressBook, addresses, new SystemRandom());
+    return [port.advertiser];
+  });
+  if (advertisers.length === 0) return () => {};
+  const tick = () => {
+    for (const one of advertisers) one.tick(performance.now());
+  };
+  tick();
+  const timer = setInterval(tick, ADVERTISE_MS);
+  return (silent) => {
+    clearInterval(timer);
+    if (!silent) for (const one of advertisers) one.end();
+  };
 }
 
 /** Null, and said why, where the kernel cannot do it and libpcap must. */

@@ -147,6 +147,13 @@ function checkInterfaces(draft: Draft, source: ConfigSource): void {
       );
     if (item.device !== "") devices.set(key, item);
     if (family === "IPv6") checkIpv6(draft, item, path, source);
+    else if (item.routerAdvertisements && item.addresses.length > 0)
+      source.error(
+        [...path, "router-advertisements"],
+        `${item.name} is IPv4, which knows none`,
+        "write it at the interface that has the device's IPv6",
+        "key",
+      );
 
     const own: typeof earlier = [];
     for (const [at, address] of item.addresses.entries()) {

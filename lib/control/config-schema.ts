@@ -430,6 +430,7 @@ function sections(need: Need) {
     mac: mac.optional(),
     mtu: whole(MTU_MIN, 65535).optional(),
     promiscuous: z.boolean().default(false),
+    "router-advertisements": z.boolean().default(false),
     "source-nat-pool": z.array(parsed(parsePrefix)).min(1).optional(),
   });
 
@@ -547,8 +548,14 @@ function sections(need: Need) {
       },
     })),
     interfaces: interfaces.transform(
-      ({ "kernel-allow": kernelAllow, "source-nat-pool": sourceNatPool, ...raw }): InterfaceConfig => ({
+      ({
+        "kernel-allow": kernelAllow,
+        "source-nat-pool": sourceNatPool,
+        "router-advertisements": routerAdvertisements,
+        ...raw
+      }): InterfaceConfig => ({
         ...raw,
+        routerAdvertisements,
         kernelAllow,
         sourceNatPool: sourceNatPool ?? [],
         tenant: raw.tenant ?? null,
@@ -767,6 +774,7 @@ const EXAMPLES: Record<string, string> = {
   "kernel-allow": "[arp, tcp/22]",
   mtu: "1500",
   promiscuous: "false",
+  "router-advertisements": "true",
   members: "[{ interface: lan0, prefixes: [10.1.0.0/24] }]",
   prefixes: "[10.1.0.0/24]",
   transports: "[tcp/443, udp/5000-5100]",

@@ -88,6 +88,8 @@ export interface InterfaceConfig {
   /** Lowers the device's. */
   readonly mtu: number | null;
   readonly promiscuous: boolean;
+  /** Hosts there hear who routes and which prefixes there are (RFC 4861, 6.2); of IPv6 alone. */
+  readonly routerAdvertisements: boolean;
   /** Ingress source NAT: what the last router presents of sessions that begin here; empty = sources stay as they are. */
   readonly sourceNatPool: readonly Prefix[];
 }

@@ -16,7 +16,8 @@ import {
 import { ETHERNET_HEADER, WireFrames } from "../io/wire-frames.ts";
 import type { AddressBook } from "../table/address-book.ts";
 import { DONT_FRAGMENT, IPV4_FLAGS } from "../wire/ipv4.ts";
-import { OK } from "../wire/verdict.ts";
+import { CONSUMED, DROP_NOT_OURS, OK } from "../wire/verdict.ts";
+import type { Advertiser } from "./advertiser.ts";
 import { HEADER_GROWTH } from "./icmp-codes.ts";
 import { Inbound } from "./inbound.ts";
 import { Outbound } from "./outbound.ts";
@@ -42,6 +43,8 @@ export class Ipv6Port implements Port {
   /** Where the next frame goes. */
   #free = 0;
   readonly #info: PortInfo;
+  /** Has what hosts ask a router; null: nobody does. */
+  advertiser: Advertiser | null = null;
 
   /** `isFabric`: peers are behind it, who mark what may be cut. */
   constructor(beneath: Port, book: AddressBook, isFabric = false) {
@@ -73,7 +76,8 @@ export class Ipv6Port implements Port {
     const inbound = this.#inbound;
     for (let i = 0; i < count; i++) {
       if ((flags[i] & FRAME_TRUNCATED) !== 0) continue;
-      const verdict = inbound.translate(bytes, offset[i], length[i], flags[i], nowMs);
+      let verdict = inbound.translate(bytes, offset[i], length[i], flags[i], nowMs);
+      if (verdict === DROP_NOT_OURS && this.#isForHosts(bytes, offset[i], length[i], nowMs)) verdict = CONSUMED;
       if (verdict === OK) {
         offset[i] = inbound.offset;
         length[i] = inbound.length;
@@ -81,6 +85,10 @@ export class Ipv6Port implements Port {
       } else flags[i] = verdict << FRAME_REFUSED_SHIFT;
     }
     return count;
+  }
+
+  #isForHosts(bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
+    return this.advertiser?.receive(bytes, at, length, nowMs) === true;
   }
 
   tx(batch: FrameBatch, from: number, to: number): number {

@@ -106,6 +106,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         mac: null,
         mtu: null,
         promiscuous: false,
+        routerAdvertisements: false,
         sourceNatPool: [],
       },
       {
@@ -120,6 +121,7 @@ test("A good configuration becomes int32 addresses and defaults", (t) => {
         mac: null,
         mtu: null,
         promiscuous: false,
+        routerAdvertisements: false,
         sourceNatPool: [],
       },
     ],
@@ -677,6 +679,11 @@ const cases: [title: string, text: string, ...lines: string[]][] = [
       "    kernel-allow: [ndp]\n    device: eth1\n    addresses: [10.1.0.1/24]",
     ),
     "w.yaml:5:20  interfaces[0].kernel-allow[0]  lan0 is IPv4 and has no ndp  write arp",
+  ],
+  [
+    "router advertisements of IPv4",
+    change("    device: eth1\n", "    router-advertisements: true\n    device: eth1\n"),
+    "w.yaml:5:5  interfaces[0].router-advertisements  lan0 is IPv4, which knows none  write it at the interface that has the device's IPv6",
   ],
   [
     "kernel-allow where the kernel shares",

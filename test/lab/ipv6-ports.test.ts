@@ -1,5 +1,6 @@
 // What interfaces with IPv6 can have, under real kernels: backend af-packet, where super-frames cross whole; devices that
-// the kernel has too; cards that filter groups.
+// the kernel has too; cards that filter groups;
+// hosts that take what a router advertises.
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -9,7 +10,7 @@ import type { CountersAnswer } from "../../lib/control/show.ts";
 import { CLIENT_6, must, openIpv6Net, SERVER_6, WIRE_6 } from "./ipv6-net.ts";
 import { type Lab, SERVER } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
-import { shown } from "./watched.ts";
+import { shown, until } from "./watched.ts";
 import { FILE_BYTES, offerFile } from "./workload.ts";
 
 const DATAGRAMS = 12;
@@ -201,6 +202,74 @@ labTest(
       t.true((await groups()).includes("33:33:ff:00:00:01"));
       await lab.stopRouters();
       t.deepEqual(await groups(), before);
+    } finally {
+      await lab.close();
+    }
+  },
+);
+
+labTest(
+  "Hosts with nothing but accept_ra have addresses, a route and the MTU; when the router stops the route is gone",
+  async (t) => {
+    const lab = await openIpv6Net({
+      ipv6Keys: ", router-advertisements: true, mtu: 1460",
+      hostsTakeAdvertisements: true,
+    });
+    const addressOf = async (host: string) =>
+      /inet6 (2001:db8:\S+)\/64 scope global/.exec(await must(lab, host, "ip -6 address show dev eth0"))?.[1];
+    const routeOf = async (host: string) => await must(lab, host, "ip -6 route show default");
+    try {
+      await lab.startCaptures();
+      await lab.startRouters();
+      const found = async (host: string) => {
+        await until(`${host} has an address`, async () => ((await addressOf(host)) === undefined ? "none" : undefined));
+        return (await addressOf(host))!;
+      };
+      const [client, server] = [await found("client"), await found("server")];
+      t.regex(client, /^2001:db8:1:0?:/);
+      const mac = /link\/ether (\S+)/.exec(await must(lab, "west", "ip link show lan0"))![1];
+      const [a, b, c, d, e, f] = mac.split(":").map((byte) => Number.parseInt(byte, 16));
+      const group = (high: number, low: number) => ((high << 8) | low).toString(16);
+      const linkLocal = `fe80::${group(a ^ 2, b)}:${group(c, 0xff)}:${group(0xfe, d)}:${group(e, f)}`;
+      t.true((await routeOf("client")).includes(`default via ${linkLocal} dev eth0 proto ra`), await routeOf("client"));
+      t.is((await must(lab, "client", "cat /proc/sys/net/ipv6/conf/eth0/mtu")).trim(), "1460");
+      // A new address is tried for a second before it is used.
+      await until("they talk", async () => {
+        const ping = await lab.run("client", "ping", "-c", "1", "-W", "1", server);
+        return ping.code === 0 ? undefined : ping.stdout;
+      });
+      const ping = await lab.run("server", "ping", "-c", "5", "-i", "0.1", "-s", "1400", client);
+      t.regex(ping.stdout, /5 received, 0% packet loss/);
+      // The router is still found when the host asks again where it is.
+      await must(lab, "client", "ip -6 neigh flush dev eth0");
+      t.is((await lab.run("client", "ping", "-c", "1", "-W", "3", server)).code, 0);
+      await must(lab, "client", "ip -6 neigh show dev eth0");
+      // A host that comes later asks, and need not wait for the next of the router's own accord.
+      await must(lab, "client", "ip -6 route flush default; ip link set eth0 down; ip link set eth0 up");
+      await until("the client has asked", async () => ((await routeOf("client")) === "" ? "no route" : undefined));
+      await lab.stopCaptures();
+      await lab.stopRouters();
+      await until("the route is gone", async () => ((await routeOf("client")) === "" ? undefined : "still there"));
+      const read = ["-r", lab.capturePath("client"), "-Y", "icmpv6.type == 134 || icmpv6.type == 133"];
+      const seen = await lab.run(
+        "client",
+        "tshark",
+        ...read,
+        "-T",
+        "fields",
+        "-e",
+        "icmpv6.type",
+        "-e",
+        "icmpv6.checksum.status",
+        "-e",
+        "_ws.malformed",
+      );
+      const lines = seen.stdout.trim().split("\n");
+      t.true(lines.some((line) => line.startsWith("134")) && lines.some((line) => line.startsWith("133")), seen.stdout);
+      t.true(
+        lines.every((line) => /^13[34]\t1\t?$/.test(line)),
+        seen.stdout,
+      );
     } finally {
       await lab.close();
     }
