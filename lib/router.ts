@@ -13,7 +13,7 @@ import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
 import { StateReader, StateWriter } from "./base/state.ts";
 import { AdminSocket, type Answer } from "./control/admin-socket.ts";
-import { compileInterfaces, compilePaths, compilePolicy } from "./control/compile.ts";
+import { compileInterfaces, compileMirror, compilePaths, compilePolicy } from "./control/compile.ts";
 import {
   compileSecurity,
   type KeyRotation,
@@ -81,6 +81,7 @@ import { keepWatch, WATCHED_FRAMES, WATCHED_FRAMES_IPV6 } from "./monitor/watchm
 import type { BfdIdentity } from "./peer/bfd-session.ts";
 import { InlineMetrics } from "./peer/inline-metrics.ts";
 import { NeighborTable } from "./peer/neighbor.ts";
+import type { RouterInterface } from "./peer/router-interface.ts";
 import { Duplication } from "./session/duplication.ts";
 import { Sessions } from "./session/open.ts";
 import { PathChoice } from "./session/path-choice.ts";
@@ -138,10 +139,10 @@ export interface WorkerShare {
   readonly wakeNext: () => void;
 }
 
-/** Build a router over open ports, ports[i] for config.interfaces[i]. Nothing runs until the engine is turned. */
+/** Build a router over open ports, devicePorts[i] for config.interfaces[i]. Nothing runs until the engine is turned. */
 export function buildRouter(
   config: Config,
-  ports: readonly Port[],
+  devicePorts: readonly Port[],
   options: {
     clock: Clock;
     random: RandomSource;
@@ -161,13 +162,17 @@ export function buildRouter(
   const securities = compileSecurity(config.securityPolicies, crypto, clock.nowMs());
   const { limits } = config;
   addressBook.limit = limits.ipv6Addresses;
-  const interfaces = compileInterfaces(
+  const devices = compileInterfaces(
     config,
-    ports.map((port) => port.info()),
+    devicePorts.map((port) => port.info()),
     options.acceptAnyMac,
   );
+  const mirror = compileMirror(config, devices);
+  const interfaces = mirror === null ? devices : [...devices, mirror];
+  const ports = mirror === null ? devicePorts : [...devicePorts, mirrorPort(mirror)];
   const frameBytes = Math.max(...interfaces.map(({ mtu }) => mtu)) + ETHERNET_HEADER;
-  const neighbors = new NeighborTable(limits.neighbors, options.acceptAnyMac);
+  const neighbors = new NeighborTable(limits.neighbors + (mirror === null ? 0 : 1), options.acceptAnyMac);
+  if (mirror !== null) neighbors.fix(mirror.id, mirror.addresses[0].address);
   const paths = compilePaths(config, interfaces, neighbors, share?.worker, share?.workers, securities);
   const policy = compilePolicy(config, interfaces, paths, securities, share?.workers);
   const { loads } = policy;
@@ -191,7 +196,7 @@ export function buildRouter(
     interfaces,
     paths,
     choice: new PathChoice({ paths, loads, policies: policy.servicePolicies }),
-    nat: sourceNat(policy, config.sessions.max, seed),
+    nat: sourceNat(policy, config.sessions.max, seed, mirror?.id ?? -1),
     loads,
     random,
     seed,
@@ -285,6 +290,7 @@ export function buildRouter(
     outcomes,
     retrigger,
     inband,
+    mirror: mirror?.id ?? -1,
     batchFrames: BATCH_FRAMES,
     slowPathPerTurn: limits.slowPathPerTurn,
   });
@@ -342,11 +348,20 @@ export function buildRouter(
   };
 }
 
-function sourceNat({ natPools: pools, ingressPools }: Policy, sessionsMax: number, seed: number): SourceNat | null {
+function sourceNat(
+  { natPools: pools, ingressPools: ingress }: Policy,
+  sessionsMax: number,
+  seed: number,
+  mirror: number,
+): SourceNat | null {
+  if (pools.length === 0) return null;
   const addresses = new Set(pools.flatMap((pool) => pool.addresses));
-  return pools.length === 0
-    ? null
-    : new SourceNat(new NatTable([...addresses], sessionsMax, seed), pools, ingressPools);
+  const table = new NatTable([...addresses], sessionsMax, seed);
+  return new SourceNat({ table, sessionsMax, pools, ingress, mirror });
+}
+
+function mirrorPort({ name, mtu }: RouterInterface): MemoryPort {
+  return MemoryPort.mirror({ name, mtu, mac: new Uint8Array(6) });
 }
 
 /** Who we are to our peers, this time: a router that begins anew is another one, unless it goes on with a monitor's state. */

@@ -51,6 +51,7 @@ export function compileInterfaces(
     gateway: item.gateway,
     tenant: config.tenants.findIndex((tenant) => tenant.name === item.tenant),
     isIpv6: isName(item.addresses[0].address),
+    isMirror: false,
     answersEcho: item.kernel === "exclusive",
     acceptAnyMac,
     macHigh: getU16(ports[id].mac, 0),
@@ -58,6 +59,36 @@ export function compileInterfaces(
     mtu: ports[id].mtu,
   }));
 }
+
+/**
+ * The interface that has no device, behind the others: what source NAT sends back inside, to hosts behind peers
+ * (session/inward.ts). Null where there are none.
+ */
+export function compileMirror(config: Config, interfaces: readonly RouterInterface[]): RouterInterface | null {
+  const translating = config.serviceRoutes.find(({ sourceNat }) => sourceNat !== null);
+  if (translating === undefined || config.peers.length === 0) return null;
+  const out = interfaces.find(({ name }) => name === translating.interface);
+  invariant(out !== undefined, `no interface ${translating.interface}`);
+  return {
+    ...out,
+    id: interfaces.length,
+    name: MIRROR_NAME,
+    device: "",
+    addresses: [{ address: out.addresses[0].address, length: 32 }],
+    natAddresses: [],
+    gateway: null,
+    tenant: -1,
+    isMirror: true,
+    answersEcho: false,
+    acceptAnyMac: true,
+    macHigh: 0,
+    macLow: 0,
+    mtu: Math.max(...interfaces.map(({ mtu }) => mtu)),
+  };
+}
+
+/** No configured interface can have this name. */
+const MIRROR_NAME = "(mirror)";
 
 /** Of the pools of routes that leave by `item`, those that are on-link there. */
 function natAddressesOn(config: Config, item: InterfaceConfig): number[] {

@@ -124,7 +124,8 @@ const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"
 /** Below what NATs keep an idle mapping: 120 s at least for UDP (RFC 4787, REQ-5), and some keep it for 30. */
 const NAT_KEEP_ALIVE_MS = 20_000;
 /** Interface ids are bytes in some tables. */
-const INTERFACES_MAX = 256;
+/** One more has no device (compile.ts), and their numbers are bytes. */
+const INTERFACES_MAX = 255;
 /** As many as there are shards (wire/shard.ts). */
 const WORKERS_MAX = 64;
 /** IPv4's smallest datagram that every host takes (RFC 791): below it metadata has no room. */

@@ -413,8 +413,10 @@ function interfaces(router: Router): InterfacesAnswer {
 
 function neighbors(router: Router): NeighborsAnswer {
   const table = router.sessions.neighbors;
+  // What is behind the mirror is no neighbor.
+  const rows = [...table.rows()].filter((row) => !router.interfaces[table.interfaceId[row]].isMirror);
   return {
-    neighbors: Array.from(table.rows(), (row) => ({
+    neighbors: rows.map((row) => ({
       interface: router.interfaces[table.interfaceId[row]].name,
       address: formatAddress(table.address[row]),
       mac: table.usable[row] === 1 ? neighborMac(table.macs, row) : null,

@@ -5,9 +5,10 @@ import { getU16 } from "../base/bytes.ts";
 import { FRAME_CHECKSUM_PARTIAL, FrameBatch, HEADROOM, TAILROOM } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
+import { wireProtocol } from "../session/carrier.ts";
 import { remainingS } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
-import { type Sessions, swapPorts, wireProtocol } from "../session/open.ts";
+import { type Sessions, swapPorts } from "../session/open.ts";
 import { NOT_NUMBERED, NUMBER_OVERHEAD, type SessionMetadata } from "../session/session-metadata.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {

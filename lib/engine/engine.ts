@@ -55,6 +55,8 @@ export class Engine {
   readonly #outcomes: Outcomes;
   readonly #retrigger: Retrigger;
   readonly #inband: InbandMetrics | null;
+  /** The port whose frames come in again; -1 = there is none. */
+  readonly #mirror: number;
   /** Nothing is received and no time passes: another process is about to go on. */
   isHalted = false;
   /** Who watches paths in this thread, if anybody does. */
@@ -86,6 +88,7 @@ export class Engine {
     retrigger: Retrigger;
     /** null = sessions' packets carry no path metrics. */
     inband: InbandMetrics | null;
+    mirror: number;
     batchFrames: number;
     slowPathPerTurn: number;
   }) {
@@ -103,6 +106,7 @@ export class Engine {
     this.#outcomes = parts.outcomes;
     this.#retrigger = parts.retrigger;
     this.#inband = parts.inband;
+    this.#mirror = parts.mirror;
     this.#batches = parts.ports.map(
       ({ framesMax = parts.batchFrames }) => new FrameBatch(new Uint8Array(0), Math.min(framesMax, parts.batchFrames)),
     );
@@ -114,6 +118,18 @@ export class Engine {
   /** One turn of one port. Returns how many frames it received; fewer than a full batch means the port is empty. */
   portTurn(port: number, nowMs: number): number {
     if (this.isHalted) return 0;
+    const count = this.#receive(port, nowMs);
+    if (count > 0) this.#reflect(nowMs);
+    return count;
+  }
+
+  /** What has left by the mirror comes in at once. Nothing passes it twice: from there it goes on to a peer, or to whoever sent it. */
+  #reflect(nowMs: number): void {
+    if (this.#mirror < 0) return;
+    while (this.#receive(this.#mirror, nowMs) > 0);
+  }
+
+  #receive(port: number, nowMs: number): number {
     const batch = this.#batches[port];
     const count = this.#ports[port].rx(batch);
     if (count === 0) return 0;
@@ -147,7 +163,8 @@ export class Engine {
   /** One turn of every port, and of time. Returns the number of frames received. */
   turn(nowMs: number): number {
     let count = 0;
-    for (let port = 0; port < this.#ports.length; port++) count += this.portTurn(port, nowMs);
+    for (let port = 0; port < this.#ports.length; port++)
+      if (port !== this.#mirror) count += this.portTurn(port, nowMs);
     this.tick(nowMs);
     return count;
   }
@@ -173,6 +190,7 @@ export class Engine {
       }
     }
     this.#egress.flush();
+    this.#reflect(nowMs);
     return this.#wheel.isBehind(nowMs) || telling;
   }
 

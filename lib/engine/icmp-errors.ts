@@ -180,6 +180,8 @@ export class IcmpErrors {
     const presented = way === REVERSE ? table.presented.get(session) : undefined;
     if (presented !== undefined) return presented.address;
     if (way === REVERSE ? table.mappingOf(session) < 0 : table.hairpinOf(session) < 0) return location;
+    // Toward a peer its flow has waypoints.
+    if (table.sides[way].path[session] >= 0) return table.context[session * 4 + 1];
     return flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_DESTINATION];
   }
 

@@ -8,9 +8,12 @@ import { isTestPorts } from "../peer/firewall-tests.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { isOnLink, isOwnAddress } from "../peer/router-interface.ts";
+import { mayTravelAs } from "../session/carrier.ts";
 import { Classification, classifyMetadata, classifyPacket, isForwarded } from "../session/classify.ts";
 import type { Duplication } from "../session/duplication.ts";
-import { mayTravelAs, OpenRequest, type Sessions, swapPorts } from "../session/open.ts";
+import { Inward } from "../session/inward.ts";
+import { type Sessions, swapPorts } from "../session/open.ts";
+import { OpenRequest } from "../session/open-request.ts";
 import { firstPayload } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
@@ -179,6 +182,7 @@ export class Leads {
   readonly #reroute: Reroute;
   readonly #duplication: Duplication;
   readonly #isPacketBased: boolean;
+  readonly #inward: Inward;
   readonly #forward = new ForwardMetadata();
   readonly #request = new OpenRequest();
   readonly #classification = new Classification();
@@ -227,13 +231,14 @@ export class Leads {
     this.#reroute = parts.reroute;
     this.#duplication = parts.duplication;
     this.#isPacketBased = parts.isPacketBased;
+    this.#inward = new Inward(parts.sessions, parts.policy);
     this.isMonitored = parts.sessions.paths.some(({ bfd }) => bfd.enabled);
   }
 
   /** A packet of no flow: a lead packet from a plain network, or from a peer with metadata. */
   miss(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const ingress = this.#interfaces[key[KEY_PROTOCOL] >>> 8];
-    if (isOwnAddress(ingress, key[KEY_DESTINATION])) {
+    if (!ingress.isMirror && isOwnAddress(ingress, key[KEY_DESTINATION])) {
       const path = this.#sessions.pathBetween(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]);
       if (path >= 0 || isBfd(key) || !isForwarded(this.#policy, key))
         return this.#waypointPacket(batch, i, key, ingress, path, nowMs);
@@ -271,7 +276,9 @@ export class Leads {
   #mayOpen(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     const { bytes } = batch;
     const protocol = key[KEY_PROTOCOL] & 0xff;
-    const verdict = classifyPacket(this.#policy, key, this.#classification);
+    const verdict = this.#isMirrored(key)
+      ? this.#inward.classifyMirrored(key, this.#classification)
+      : classifyPacket(this.#policy, key, this.#classification);
     if (verdict !== OK) return verdict;
     // Under destination NAT the session may live with another worker: this need not be its first packet.
     if (this.#strays !== null && !this.#isOwn(key)) return this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
@@ -282,6 +289,10 @@ export class Leads {
       return DROP_TCP_MID_FLOW;
     if (protocol === PROTOCOL_ICMP && getIcmpType(bytes, key[AT_L4]) !== ICMP_ECHO) return DROP_ICMP_TYPE;
     return OK;
+  }
+
+  #isMirrored(key: Int32Array): boolean {
+    return this.#interfaces[key[KEY_PROTOCOL] >>> 8].isMirror;
   }
 
   /** Of the service that was just classified. */
@@ -330,13 +341,9 @@ export class Leads {
     request.context[2] = key[KEY_PORTS];
     request.context[3] = key[KEY_PROTOCOL] & 0xff;
     this.#sessions.newUuid(request.uuid);
+    request.reset();
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
-    request.upstreamPath = -1;
-    request.downstreamPath = -1;
-    request.natAddress = 0;
-    request.replaces = -1;
-    request.sourceRouter = 0;
-    request.passed = 0;
+    if (this.#isMirrored(key)) this.#inward.address(request);
     request.dscp = this.#preservesDscp() ? DSCP_KNOWN | getDscp(bytes, key[AT_L3]) : DSCP_FREE;
     this.#beginPayload(request, nowMs);
     return this.#openClassified(nowMs);
@@ -586,15 +593,11 @@ export class Leads {
     if (classified !== OK) return classified;
     if (this.#security.isReplay(nowMs)) return DROP_REPLAY;
     readUuid(this.#security.told, parsed, request.uuid);
+    request.reset();
     request.interfaceId = ingress;
-    request.upstreamPath = -1;
     request.downstreamPath = path;
-    request.natAddress = 0;
     request.downstreamPorts = swapPorts(key[KEY_PORTS]);
     request.downstreamProtocol = key[KEY_PROTOCOL] & 0xff;
-    request.replaces = -1;
-    request.sourceRouter = 0;
-    request.passed = 0;
     request.dscp = this.#preservesDscp() ? DSCP_AWAITED : DSCP_FREE;
     const payload = this.#payloadBack(request, path, nowMs);
     if (payload !== OK) return payload;
@@ -687,13 +690,11 @@ export class Leads {
     this.#note.setContext(forward.context);
     this.#note.told(forward.tenant, forward.service, forward.sourceRouter);
     if (!this.#mayBeOf(batch.bytes, key, forward.context[3])) return DROP_METADATA_CONTEXT;
-    const classified = classifyMetadata(
-      this.#policy,
-      forward.tenant,
-      forward.service,
-      forward.context,
-      this.#classification,
-    );
+    const { tenant, service, context } = forward;
+    const classified =
+      forward.along === null
+        ? classifyMetadata(this.#policy, tenant, service, context, this.#classification)
+        : this.#inward.classifyTold(forward, path, this.#classification);
     if (classified !== OK) return classified;
     if (this.#metadata.hasBeenHere(this.#security.told, this.#reader.parsed)) {
       this.#circle(this.#classification.service, path, -1, false);
@@ -710,9 +711,10 @@ export class Leads {
     for (let k = 0; k < 4; k++) request.key[k] = key[k];
     request.context.set(forward.context);
     request.uuid.set(forward.uuid);
+    request.reset();
     request.interfaceId = key[KEY_PROTOCOL] >>> 8;
     request.upstreamPath = path;
-    request.downstreamPath = -1;
+    request.along = forward.along;
     request.natAddress = forward.natAddress;
     request.natPort = forward.natPort;
     request.replaces = replaced;

@@ -5,7 +5,8 @@ import { getI32, getU16, setU16 } from "../base/bytes.ts";
 import { encryptsMetadata, type Security } from "../crypto/key-ring.ts";
 import { CIPHER_KEY_LENGTH, type PacketCrypto, type PayloadCipher } from "../crypto/packet-crypto.ts";
 import type { FrameBatch } from "../io/port.ts";
-import type { OpenRequest, Sessions } from "../session/open.ts";
+import type { Sessions } from "../session/open.ts";
+import type { OpenRequest } from "../session/open-request.ts";
 import {
   encryptFrom,
   isEncrypted,

@@ -62,6 +62,7 @@ import {
   ATTRIBUTE_DISABLE_FORWARD,
   ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_PATH_METRICS,
+  ATTRIBUTE_TRANSLATED,
   ATTRIBUTE_UUID,
   CONTROL_DELETE_SESSION,
   CONTROL_DISABLE_METADATA,
@@ -557,6 +558,7 @@ export class SlowPath {
     if (!this.#payload.heard(session, REVERSE, this.#security.told, parsed)) return OK;
     this.#passOn(session, REVERSE);
     this.#heardDscp(session, REVERSE);
+    if (parsed.has(ATTRIBUTE_TRANSLATED)) this.#sessions.setTranslated(session, nowMs);
     handshake.heardReverseMetadata(this.#from, this.#fromRow, nowMs);
     const busy = readServiceSessions(this.#security.told, parsed);
     const { peer } = this.#sessions.paths[table.downstream.path[session]];
@@ -578,6 +580,7 @@ export class SlowPath {
     if (!this.#reader.speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     const reason = told[parsed.offsetOf(ATTRIBUTE_CONTROL)];
     this.#heardDscp(session, direction);
+    if (direction === REVERSE && parsed.has(ATTRIBUTE_TRANSLATED)) this.#sessions.setTranslated(session, nowMs);
     if (hasContext(parsed, FORWARD) || hasContext(parsed, REVERSE)) this.#passOn(session, direction);
     if (hasContext(parsed, FORWARD)) {
       // Metadata alone, of a session that the peer tells us of again: answered as on any packet.

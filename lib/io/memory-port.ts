@@ -1,5 +1,5 @@
-// Ports without a device: two that are each other's far end (the simulator), or one alone whose far end is the test
-// itself, through inject() and sent(). Queues are bounded and copy, so that nothing is shared across the wire.
+// Ports without a device: two that are each other's far end (the simulator), one that is its own (the mirror of a router that
+// sends packets back to its peers), or one alone whose far end is the test itself, through inject() and sent(). Queues are bounded and copy, so that nothing is shared across the wire.
 
 import { emptyStats, FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats, TAILROOM } from "./port.ts";
 import { ETHERNET_HEADER, SEGMENT_SIZE_UNKNOWN, WireFrames } from "./wire-frames.ts";
@@ -93,6 +93,13 @@ export class MemoryPort implements Port {
     ports[0].#outbound = ports[1].#inbound;
     ports[1].#outbound = ports[0].#inbound;
     return ports;
+  }
+
+  /** A port that receives what it sends. */
+  static mirror(options: MemoryPortOptions): MemoryPort {
+    const port = new MemoryPort(options);
+    port.#outbound = port.#inbound;
+    return port;
   }
 
   /** Let a copy of `frame` arrive. False, and counted as a kernel drop, when it is too long or the queue is full. */

@@ -110,6 +110,13 @@ export class NeighborTable {
     return row;
   }
 
+  /** `address` is no station's: frames may be sent there from now on, and nobody is ever asked for it. */
+  fix(interfaceId: number, address: number): void {
+    const row = this.want(interfaceId, address, 0);
+    this.#enter(row, NEIGHBOR_REACHABLE, Number.POSITIVE_INFINITY);
+    this.acquire(row);
+  }
+
   /** Call when a packet needs row: a failed neighbor is asked again, at most once per second. */
   retry(row: number, nowMs: number): void {
     this.macs[(row << MAC_SHIFT) + 3] = nowMs;

@@ -19,6 +19,8 @@ export interface RouterInterface {
   readonly answersEcho: boolean;
   /** Its addresses are names of IPv6 addresses (table/address-book.ts). */
   readonly isIpv6: boolean;
+  /** No device: what leaves by it comes in again (io/memory-port.ts), for hairpinning (session/source-nat.ts). */
+  readonly isMirror: boolean;
   /** Take frames for any station: captures made elsewhere. */
   readonly acceptAnyMac: boolean;
   /** First 2 and last 4 bytes of the port's MAC address */
@@ -54,5 +56,6 @@ export function isOnLink(at: RouterInterface, address: number): boolean {
 /** The address to resolve for a packet to `destination` leaving here: itself when on-link, else the gateway; null = no way. */
 export function nextHopAddress(at: RouterInterface, destination: number): number | null {
   if (isName(destination) !== at.isIpv6) return null;
+  if (at.isMirror) return at.addresses[0].address;
   return isOnLink(at, destination) ? destination : at.gateway;
 }

@@ -13,8 +13,9 @@ import type { PeerPath } from "../peer/peer-path.ts";
 import { FLOW_LAST_SEEN, FLOW_SHIFT, OP_SLOW } from "../table/flow-table.ts";
 import { REVERSE } from "../table/session-table.ts";
 import { DROP_DUPLICATES_FULL, DROP_FLOW_CONFLICT, OK } from "../wire/verdict.ts";
+import { carrierOver } from "./carrier.ts";
 import { armTimer } from "./expire.ts";
-import { carrierOver, mayTellKey, type Sessions, swapPorts } from "./open.ts";
+import { mayTellKey, type Sessions, swapPorts } from "./open.ts";
 import type { Policy } from "./policy.ts";
 
 export class Duplication {
@@ -35,6 +36,8 @@ export class Duplication {
     const route = this.#policy.services[table.service[session]].peerRoute;
     const first = table.downstream.path[session];
     if (route === null || route.policy.resiliency !== "packet-duplication" || first < 0) return;
+    // Which peer an inward session goes to is not the service's choice.
+    if (table.inward.has(session)) return;
     const current = this.#sessions.secondPath(session, REVERSE);
     const next = choice.second(route, first, current, table.upstream.path[session]);
     if (next === current) return;

@@ -9,7 +9,7 @@
 // and at most once per second.
 
 import { elapsedMs } from "../base/clock.ts";
-import { type HandshakeColumns, SIDE_ESTABLISHED, SIDE_SENDING } from "../table/session-table.ts";
+import { type HandshakeColumns, SIDE_ESTABLISHED, SIDE_PLAIN, SIDE_SENDING } from "../table/session-table.ts";
 
 const UNANSWERED_MAX = 5;
 const UNANSWERED_MS = 1000;
@@ -19,6 +19,11 @@ const GENERATE_EVERY_MS = 1000;
 export function heardForwardMetadata(upstream: HandshakeColumns, row: number, nowMs: number): void {
   upstream.state[row] = SIDE_SENDING;
   countUnanswered(upstream, row, nowMs);
+}
+
+/** What we have answered, or were about to, is another answer now: upstream is told, and waits for it no longer than for the first. */
+export function answerChanged(upstream: HandshakeColumns, row: number, nowMs: number): void {
+  if (upstream.state[row] !== SIDE_PLAIN) heardForwardMetadata(upstream, row, nowMs);
 }
 
 /** A forward packet without metadata came from upstream: our answer has arrived (R1 → R2). */

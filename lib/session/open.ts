@@ -9,11 +9,10 @@
 
 import type { RandomSource } from "../base/random.ts";
 import { encryptsMetadata } from "../crypto/key-ring.ts";
-import { KEY_STRIDE } from "../crypto/packet-crypto.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
-import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
-import { addressBook, isName } from "../table/address-book.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import { addressBook } from "../table/address-book.ts";
 import type { DuplicateTable } from "../table/duplicate-table.ts";
 import {
   DSCP_SHIFT,
@@ -55,34 +54,32 @@ import {
 } from "../table/session-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { addDelta, deltaI32 } from "../wire/checksum.ts";
-import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { shardOf } from "../wire/shard.ts";
 import {
   DROP_FLOW_CONFLICT,
   DROP_HALF_OPEN_LIMIT,
-  DROP_KEY_IN_CLEAR,
   DROP_NAT_PORTS,
-  DROP_NAT_UNMAPPED,
-  DROP_NEIGHBOR_TABLE_FULL,
-  DROP_NO_RETURN_ROUTE,
-  DROP_NO_ROUTE,
   DROP_ROUTE_LOOP,
-  DROP_ROUTE_SESSION_LIMIT,
   DROP_SESSION_TABLE_FULL,
   DROP_TENANT_HALF_OPEN_LIMIT,
   DROP_TENANT_SESSION_LIMIT,
   DROP_WAYPOINT_PORTS,
   OK,
 } from "../wire/verdict.ts";
+import { carrierOver, wireProtocol } from "./carrier.ts";
 import { armTimer } from "./expire.ts";
+import { WayFinder } from "./find-way.ts";
 import { HalfOpenList } from "./half-open-list.ts";
+import { answerChanged } from "./metadata-handshake.ts";
+import type { OpenRequest } from "./open-request.ts";
 import type { PathChoice } from "./path-choice.ts";
 import { encryptFrom, isPayloadEnd } from "./payload.ts";
 import type { Service, Tenant } from "./policy.ts";
 import type { ServiceLoads } from "./service-loads.ts";
-import type { ServiceRoute } from "./service-route.ts";
-import { hasNatPorts, type NatPool, type SourceNat } from "./source-nat.ts";
+import { hasNatPorts, type SourceNat } from "./source-nat.ts";
 import { isTcpHalfOpen, isTcpOver, isTcpSteady, TCP_ESTABLISHED } from "./tcp-state.ts";
+import type { Way } from "./way.ts";
 
 /** TTL minus one, as the change of the 16-bit word TTL<<8 | protocol (RFC 1624: ~m + m' is the same for every m). */
 const TTL_DELTA = 0xfeff;
@@ -90,72 +87,11 @@ const TTL_DELTA = 0xfeff;
 /** The ops that `settle` decides anew. */
 const CHANGING_OPS = OP_SLOW | OP_SECURE | MARK_MASK;
 
-/** In the place of a mapping. */
-const NO_PORT = -2;
+/** In the place of a row of a pool of pairs. */
+const NO_PAIR = -2;
 
 /** Port pairs that are looked at for one session: a pair may be a session's that came back from before a restart. */
 const PAIRS_TRIED = 16;
-
-/** What a session is opened from; the owner reuses one. */
-export class OpenRequest {
-  /** The forward flow's key as it arrives here. */
-  readonly key = new Int32Array(4);
-  /** The original 5-tuple: source, destination, ports, protocol. */
-  readonly context = new Int32Array(4);
-  readonly uuid = new Int32Array(4);
-  interfaceId = 0;
-  /** Row of the peer path it arrived by, -1 from a plain network. */
-  upstreamPath = -1;
-  /** Of a session that a peer gives back: row of the peer path toward the server, and the ports as we send them; -1 = ours to choose. */
-  downstreamPath = -1;
-  downstreamPorts = 0;
-  /** The IP protocol that it has there. */
-  downstreamProtocol = 0;
-  /** The session that has this waypoint tuple now and goes when this one can be opened, -1 = none. */
-  replaces = -1;
-  tenant = -1;
-  service = -1;
-  route: ServiceRoute | null = null;
-  /** Row in the name table of the router where the session entered the fabric. */
-  sourceRouter = 0;
-  /** Row of the routers that it has passed on its way here (passed-routers.ts). */
-  passed = 0;
-  /** DSCP_*, of its forward packets; anything but DSCP_FREE = of both directions. */
-  dscp = DSCP_FREE;
-  // How its payload travels: the columns of the same names.
-  payload = PAYLOAD_CLEAR;
-  payloadPolicy = 0;
-  payloadKeyVersion = 0;
-  hasEncryptedFrom = false;
-  encryptedFrom = 0;
-  // Of the session's first router: attribute 25, 0 = nothing; and its port, 0 = the source's own.
-  natAddress = 0;
-  natPort = 0;
-  /** A payload key of its own, and how many bytes it has; 0 = it has none. */
-  readonly payloadKey = new Uint8Array(KEY_STRIDE);
-  payloadKeyLength = 0;
-}
-
-/** Where a session's packets go next, both ways, and what they look like there. */
-class Way {
-  upstream: PeerPath | null = null;
-  downstream: PeerPath | null = null;
-  /** Row of the service path. */
-  servicePath = -1;
-  egress = 0;
-  forwardHop = -1;
-  reverseHop = -1;
-  // The 5-tuple on the downstream side, in the forward direction. Toward a peer the ports are only known once allocated.
-  source = 0;
-  destination = 0;
-  ports = 0;
-  protocol = 0;
-  // Whose addresses the source is translated to, and the mapping that it has there. -1 = none yet.
-  pool: NatPool | null = null;
-  mapping = -1;
-  /** The mapping that the destination is behind, as the source is: hairpinning. -1 = none. */
-  hairpin = -1;
-}
 
 export class Sessions {
   readonly table: SessionTable;
@@ -178,7 +114,9 @@ export class Sessions {
   readonly #tenantHalfOpen: Int32Array;
   readonly #random: RandomSource;
   readonly #byUuid: HashIndex;
-  readonly #way = new Way();
+  readonly #ways: WayFinder;
+  /** What #ways has found. */
+  readonly #way: Way;
   /** After so much silence of a peer that we send to it is asked whether it still knows the session. */
   readonly inactivityMs: number;
   /** The session opened last, valid after open returned OK. */
@@ -217,6 +155,8 @@ export class Sessions {
     this.paths = parts.paths;
     this.choice = parts.choice;
     this.nat = parts.nat;
+    this.#ways = new WayFinder(parts);
+    this.#way = this.#ways.way;
     this.#loads = parts.loads;
     this.#halfOpen = new HalfOpenList(parts.table.capacity);
     this.#random = parts.random;
@@ -254,6 +194,7 @@ export class Sessions {
     const { table } = this;
     if (!this.#byUuid.insert(session)) return false;
     this.#pin(session);
+    this.nat?.goesOn(session, table);
     this.#tenantSessions[table.tenant[session]]++;
     this.#loads.opened(table.servicePath[session]);
     for (const { path } of table.sides) if (path[session] >= 0) this.paths[path[session]].sessions++;
@@ -283,41 +224,31 @@ export class Sessions {
    * make room goes only once nothing but room is missing.
    */
   open(request: OpenRequest, nowMs: number): number {
-    const found = this.#findWay(request, nowMs);
+    const found = this.#ways.find(request, nowMs);
     if (found !== OK) return found;
     const predecessor = this.#inTheWay();
     if (predecessor >= 0 && !this.#mayReplace(predecessor, request)) return DROP_FLOW_CONFLICT;
     const refused = this.#refusal(request, predecessor);
     if (refused !== OK) return refused;
-    const mapping = this.#translate(request, nowMs);
-    if (mapping === NO_PORT) return DROP_NAT_PORTS;
-    const { downstream, protocol, hairpin } = this.#way;
-    // Before anything is closed that may be its last session.
-    if (hairpin >= 0) this.nat!.table.hold(hairpin);
-    const { context } = request;
-    const isGivenBack = request.downstreamPath >= 0;
-    let portRow = -1;
-    if (downstream !== null) {
-      portRow = isGivenBack
-        ? downstream.ports(protocol).reserve(request.downstreamPorts)
-        : this.allocatePair(downstream, context, nowMs);
-      if (portRow < 0 && !isGivenBack) {
-        if (mapping >= 0) this.nat!.table.release(mapping, nowMs);
-        return DROP_WAYPOINT_PORTS;
-      }
+    // Before anything is closed that may be the mapping's last session.
+    if (this.nat?.hold(request, this.#way, nowMs) === false) return DROP_NAT_PORTS;
+    const portRow = this.#reservePair(request, nowMs);
+    if (portRow === NO_PAIR) {
+      this.nat?.giveUp(this.#way, nowMs);
+      return DROP_WAYPOINT_PORTS;
     }
     if (predecessor >= 0) this.close(predecessor, nowMs);
     if (request.replaces >= 0 && request.replaces !== predecessor) this.close(request.replaces, nowMs);
     const session = this.#allocate(nowMs);
     const placed = session < 0 ? DROP_SESSION_TABLE_FULL : this.#place(session, request, portRow, nowMs);
     if (placed !== OK) {
+      const { downstream, protocol } = this.#way;
       if (session >= 0) this.table.free(session);
       if (downstream !== null && portRow >= 0) downstream.ports(protocol).release(portRow, nowMs);
-      for (const held of [mapping, hairpin]) if (held >= 0) this.nat!.table.release(held, nowMs);
+      this.nat?.giveUp(this.#way, nowMs);
       return placed;
     }
-    this.table.setMapping(session, mapping);
-    this.table.setHairpin(session, hairpin);
+    this.nat?.opened(session, this.table, this.#way);
     this.#tell(session, request);
     this.#tenantSessions[request.tenant]++;
     this.settle(session);
@@ -325,6 +256,25 @@ export class Sessions {
     this.openedTotal++;
     this.opened = session;
     return OK;
+  }
+
+  /** The row of the waypoint pair toward the next router; -1 = there is none, or its peer has picked it; NO_PAIR = none is free. */
+  #reservePair(request: OpenRequest, nowMs: number): number {
+    const { downstream, protocol } = this.#way;
+    if (downstream === null) return -1;
+    if (request.downstreamPath >= 0) return downstream.ports(protocol).reserve(request.downstreamPorts);
+    const row = this.allocatePair(downstream, request.context, nowMs);
+    return row < 0 ? NO_PAIR : row;
+  }
+
+  /** What the routers behind this one must know of the session beside its context. */
+  #tell(session: number, request: OpenRequest): void {
+    const { presented, inward } = this.table;
+    const { pool, downstream } = this.#way;
+    if (pool !== null && downstream !== null) presented.set(session, this.nat!.presented(request, this.#way));
+    else if (pool === null && request.natAddress !== 0)
+      presented.set(session, { address: request.natAddress, port: request.natPort });
+    if (request.along !== null) inward.set(session, request.along);
   }
 
   /** A free pair of the path for a session with this context, whose tuple no flow has; its row, or -1. */
@@ -342,149 +292,6 @@ export class Sessions {
     return -1;
   }
 
-  /** Where packets go next, both ways, into #way. Asks neighbors, changes nothing else. */
-  #findWay(request: OpenRequest, nowMs: number): number {
-    const way = this.#way;
-    const { context, route } = request;
-    way.upstream = request.upstreamPath < 0 ? null : this.paths[request.upstreamPath];
-    way.downstream = null;
-    way.source = context[0];
-    way.destination = context[1];
-    way.ports = context[2];
-    way.protocol = context[3];
-    way.pool = null;
-    way.mapping = -1;
-    way.hairpin = -1;
-    if (route === null) return DROP_NO_ROUTE;
-    if (route.kind === "peer") {
-      const chosen =
-        request.downstreamPath >= 0
-          ? (route.paths.find(({ path }) => path === request.downstreamPath) ?? null)
-          : this.choice.choose(route, request.upstreamPath, nowMs);
-      if (chosen === null) return request.downstreamPath >= 0 ? DROP_NO_ROUTE : this.choice.refusal;
-      const path = this.paths[chosen.path];
-      if (request.payloadKeyLength > 0 && !encryptsMetadata(path.security)) return DROP_KEY_IN_CLEAR;
-      way.servicePath = chosen.row;
-      way.downstream = path;
-      way.egress = path.interfaceId;
-      way.forwardHop = path.nextHop;
-      way.source = path.local;
-      way.destination = path.remote;
-      way.protocol = request.downstreamPath >= 0 ? request.downstreamProtocol : carrierOver(path, context[3]);
-      way.pool = this.nat?.ingressPool(request) ?? null;
-      if (way.pool !== null) way.mapping = this.nat!.find(request, way.pool);
-    } else {
-      if (this.#loads.ofRoute(route.serviceRoute) >= route.maxSessions) return DROP_ROUTE_SESSION_LIMIT;
-      way.servicePath = route.row;
-      way.egress = route.interfaceId;
-      if (route.target !== null) {
-        way.destination = route.target.address;
-        if (route.target.port !== 0 && hasPorts(way.protocol))
-          way.ports = (context[2] & 0xffff0000) | route.target.port;
-      }
-      // A packet keeps its family outside the fabric (config-check.ts says so first).
-      const { isIpv6 } = this.interfaces[way.egress];
-      if (isName(way.destination) !== isIpv6 || isName(way.source) !== isIpv6) return DROP_NO_ROUTE;
-      way.pool = route.sourceNat;
-      if (way.pool === null && request.natAddress !== 0) this.#present(request);
-      const within = this.#lookWithin(request, way.egress);
-      if (within !== OK) return within;
-      if (way.pool !== null) this.#known(request, way.pool);
-      const gateway = way.hairpin < 0 ? route.gateway : null;
-      const address = gateway ?? nextHopAddress(this.interfaces[way.egress], way.destination);
-      if (address === null) return DROP_NO_ROUTE;
-      way.forwardHop = this.neighbors.want(way.egress, address, nowMs);
-      if (way.forwardHop < 0) return DROP_NEIGHBOR_TABLE_FULL;
-    }
-    if (way.upstream !== null) {
-      way.reverseHop = way.upstream.nextHop;
-      return OK;
-    }
-    // Step 6: replies must go back where the packet came from, so a source of another interface's subnet is refused.
-    const elsewhere = this.interfaces.some((at) => at.id !== request.interfaceId && isOnLink(at, context[0]));
-    const address = nextHopAddress(this.interfaces[request.interfaceId], context[0]);
-    if (address === null || elsewhere) return DROP_NO_RETURN_ROUTE;
-    way.reverseHop = this.neighbors.want(request.interfaceId, address, nowMs);
-    return way.reverseHop < 0 ? DROP_NEIGHBOR_TABLE_FULL : OK;
-  }
-
-  /** The source as the session's first router has it. An own source NAT of the route comes before that. */
-  #present({ natAddress, natPort }: OpenRequest): void {
-    const way = this.#way;
-    way.source = natAddress;
-    if (natPort === 0 || !hasNatPorts(way.protocol)) return;
-    way.ports = (natPort << 16) | (way.protocol === PROTOCOL_ICMP ? natPort : way.ports & 0xffff);
-  }
-
-  /** What the last router of the session in #way is to present, where this router is the first or one in between. */
-  #tell(session: number, request: OpenRequest): void {
-    const { pool, mapping, downstream } = this.#way;
-    const { presented } = this.table;
-    if (pool === null) {
-      if (request.natAddress !== 0) presented.set(session, { address: request.natAddress, port: request.natPort });
-    } else if (downstream !== null) {
-      const { table } = this.nat!;
-      const port = mapping < 0 ? 0 : table.outsidePort(mapping);
-      presented.set(session, {
-        address: mapping < 0 ? this.nat!.addressOf(request, pool) : table.outside(mapping),
-        port,
-      });
-    }
-  }
-
-  /**
-   * A destination that is an outside address of source NAT leads back inside: to the host whose mapping it is (RFC 4787, REQ-9), or
-   * by a target, which may be where the source is. Then the source is translated too, or replies would go past this router.
-   */
-  #lookWithin({ context, upstreamPath, interfaceId, tenant }: OpenRequest, egress: number): number {
-    const way = this.#way;
-    const { nat } = this;
-    if (nat === null || !nat.table.has(context[1])) return nat?.table.has(way.destination) ? DROP_NAT_UNMAPPED : OK;
-    const isBack = upstreamPath < 0 && interfaceId === egress;
-    if (way.destination !== context[1]) {
-      if (isBack) way.pool ??= nat.poolWith(context[1]);
-      return OK;
-    }
-    way.hairpin = nat.behind(context[1], context[2] & 0xffff, way.protocol, tenant);
-    if (way.hairpin < 0) return DROP_NAT_UNMAPPED;
-    way.egress = nat.table.insideInterface(way.hairpin);
-    way.destination = nat.table.inside(way.hairpin);
-    const port = nat.table.insidePort(way.hairpin);
-    way.ports = way.protocol === PROTOCOL_ICMP ? (port << 16) | port : (way.ports & 0xffff0000) | port;
-    way.pool ??= nat.poolWith(context[1]);
-    return OK;
-  }
-
-  /** The source as it leaves to a network with source NAT, as far as that is known before the session is opened. */
-  #known(request: OpenRequest, pool: NatPool): void {
-    const way = this.#way;
-    way.source = this.nat!.addressOf(request, pool);
-    way.mapping = this.nat!.find(request, pool);
-    if (way.mapping >= 0) this.#mapped();
-  }
-
-  /** The source's port is the mapping's; of an echo it is the identifier, which is in both places. */
-  #mapped(): void {
-    const way = this.#way;
-    const { table } = this.nat!;
-    const port = table.outsidePort(way.mapping);
-    way.source = table.outside(way.mapping);
-    way.ports = (port << 16) | (way.protocol === PROTOCOL_ICMP ? port : way.ports & 0xffff);
-  }
-
-  /** A reference to the source's mapping, made where there is none. -1 = nothing is mapped, NO_PORT = no port is left. */
-  #translate(request: OpenRequest, nowMs: number): number {
-    const way = this.#way;
-    if (way.pool === null || !hasNatPorts(request.context[3])) return -1;
-    if (way.mapping >= 0) this.nat!.table.hold(way.mapping);
-    else {
-      way.mapping = this.nat!.add(request, way.pool, nowMs);
-      if (way.mapping < 0) return NO_PORT;
-      if (way.downstream === null) this.#mapped();
-    }
-    return way.mapping;
-  }
-
   /** The session whose flow has the key on which a plain server's replies will come; hosts chose that key. -1 = none. */
   #inTheWay(): number {
     const way = this.#way;
@@ -500,6 +307,8 @@ export class Sessions {
     if (isTcpOver(table.tcpState[other])) return true;
     // The same port of the same host, whatever path it came by: where sources are mapped sessions outlive their first router's.
     if (this.#way.mapping >= 0 && table.mappingOf(other) === this.#way.mapping) return true;
+    // A host begins what another one has just begun with it through the mirror: from now on each has its own (inward.ts).
+    if (this.interfaces[this.#way.egress].isMirror && table.inward.has(other)) return true;
     if (request.upstreamPath < 0 || table.upstream.path[other] !== request.upstreamPath) return false;
     return request.context.every((word, k) => word === table.context[other * 4 + k]);
   }
@@ -603,8 +412,7 @@ export class Sessions {
     this.#byUuid.remove(session);
     addressBook.unpin(table.context[session * 4]);
     addressBook.unpin(table.context[session * 4 + 1]);
-    for (const mapping of [table.mappingOf(session), table.hairpinOf(session)])
-      if (mapping >= 0) this.nat!.table.release(mapping, nowMs);
+    this.nat?.closed(session, table, nowMs);
     table.free(session);
     this.closedTotal++;
   }
@@ -751,6 +559,15 @@ export class Sessions {
     this.settle(session);
   }
 
+  /** A router toward the server has said that it translates the session's source. The one toward the initiator is told. */
+  setTranslated(session: number, nowMs: number): void {
+    const { table } = this;
+    if (table.translatedBeyond[session] === 1) return;
+    table.translatedBeyond[session] = 1;
+    answerChanged(table.upstream, session, nowMs);
+    this.settle(session);
+  }
+
   /**
    * Whether what goes in `direction` reaches its peer only inside a datagram of BFD's tuple (engine/tunnel.ts): one of us is
    * behind a NAT, and the other one has picked the pair, so that nothing has gone out by it through the NAT yet.
@@ -853,25 +670,6 @@ function flowOps(fromPeer: boolean, toPeer: boolean, carried: boolean): number {
 /** Whether the session may go over `path`: a key of its own must not go where metadata is in clear. */
 export function mayTellKey(table: SessionTable, session: number, path: PeerPath): boolean {
   return table.keyLength(session) === 0 || encryptsMetadata(path.security);
-}
-
-/** What carries a session of this protocol that we begin over `path`. */
-export function carrierOver(path: PeerPath, protocol: number): number {
-  return path.transformsTcp ? PROTOCOL_UDP : wireProtocol(protocol);
-}
-
-/** Whether a session of this protocol may come from a peer as `wire`: the peer decides whether its TCP goes as UDP. */
-export function mayTravelAs(wire: number, protocol: number): boolean {
-  return wire === PROTOCOL_UDP || wire === wireProtocol(protocol);
-}
-
-/** What carries a session of this protocol between routers by itself: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
-export function wireProtocol(protocol: number): number {
-  return protocol === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
-}
-
-function hasPorts(protocol: number): boolean {
-  return protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
 }
 
 export function swapPorts(ports: number): number {

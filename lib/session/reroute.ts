@@ -25,9 +25,10 @@ import {
 import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { PROTOCOL_TCP } from "../wire/flow-key.ts";
 import { DROP_FLOW_CONFLICT, DROP_KEY_IN_CLEAR, DROP_PATH_DOWN, DROP_WAYPOINT_PORTS, OK } from "../wire/verdict.ts";
+import { carrierOver } from "./carrier.ts";
 import type { Duplication } from "./duplication.ts";
 import { armTimer, LINGER_MS } from "./expire.ts";
-import { carrierOver, mayTellKey, type Sessions, swapPorts } from "./open.ts";
+import { mayTellKey, type Sessions, swapPorts } from "./open.ts";
 import type { Policy } from "./policy.ts";
 
 /** Why a session was moved. */
@@ -57,8 +58,11 @@ export class Reroute {
    */
   recheck(session: number, direction: number, nowMs: number): number {
     const { table, flows, paths } = this.#sessions;
-    if (table.downstream.path[session] >= 0) this.#lookDownstream(session, nowMs);
-    if (table.upstream.path[session] >= 0) this.#lookUpstream(session, nowMs);
+    // An inward session has a peer to go to, whatever its service says.
+    if (table.inward.has(session)) this.#stayWithPeer(session, REVERSE, nowMs);
+    else if (table.downstream.path[session] >= 0) this.#lookDownstream(session, nowMs);
+    // Toward the initiator the peer decides.
+    if (table.upstream.path[session] >= 0) this.#stayWithPeer(session, FORWARD, nowMs);
     this.#duplication.look(session, nowMs);
     const leaving = table.sides[1 - direction].path[session];
     if (leaving >= 0 && !paths[leaving].up && !this.#goesBySecond(session, 1 - direction)) return DROP_PATH_DOWN;
@@ -110,13 +114,13 @@ export class Reroute {
     table.servicePath[session] = at.row;
   }
 
-  /** Toward the initiator the peer decides; only when its path can be used no longer another one of the same peer is taken. */
-  #lookUpstream(session: number, nowMs: number): void {
+  /** Only when the path on that side can be used no longer another one of the same peer is taken. */
+  #stayWithPeer(session: number, way: number, nowMs: number): void {
     const { table, paths } = this.#sessions;
-    const current = paths[table.upstream.path[session]];
-    if (current.up || this.#goesBySecond(session, FORWARD)) return;
+    const current = paths[table.sides[way].path[session]];
+    if (current === undefined || current.up || this.#goesBySecond(session, way)) return;
     const next = paths.find(({ peer, up }) => peer === current.peer && up);
-    if (next !== undefined) this.#choose(session, FORWARD, next, nowMs);
+    if (next !== undefined) this.#choose(session, way, next, nowMs);
   }
 
   /**

@@ -23,6 +23,7 @@ import {
   ATTRIBUTE_HEALTH_CHECK,
   ATTRIBUTE_ICMP_ERROR_IPV4,
   ATTRIBUTE_ICMP_ERROR_IPV6,
+  ATTRIBUTE_INWARD,
   ATTRIBUTE_PASSED_ROUTERS,
   ATTRIBUTE_PATH_ID,
   ATTRIBUTE_PATH_METRICS,
@@ -41,6 +42,7 @@ import {
   ATTRIBUTE_SOURCE_ROUTER,
   ATTRIBUTE_TCP_SYN,
   ATTRIBUTE_TENANT,
+  ATTRIBUTE_TRANSLATED,
   ATTRIBUTE_UUID,
   CONTROL_DISABLE_METADATA,
   CONTROL_KEEP_ALIVE,
@@ -68,7 +70,7 @@ export const NOT_NUMBERED = -1;
 export const NUMBER_OVERHEAD = 28;
 
 /** Of a session's metadata without its names, keys and what is passed on: attributes of fixed length and heads of the others. */
-const FIXED_MAX = 191;
+const FIXED_MAX = 211;
 /** What more it is with IPv6: two addresses of the context, the text of one. */
 const FIXED_MORE_IPV6 = 48;
 /** What there is room for in front of a packet, less a cipher's padding, a UDP header and what a tunnel adds. */
@@ -134,6 +136,8 @@ export class SessionMetadata {
       writer.u32(ATTRIBUTE_SOURCE_NAT, presented.address);
       if (presented.port !== 0) writer.u16(ATTRIBUTE_SOURCE_NAT_PORT, presented.port);
     }
+    const along = table.inward.get(session);
+    if (along !== undefined) writer.uuid(ATTRIBUTE_INWARD, along, 0);
     if (isSyn) writer.flag(ATTRIBUTE_TCP_SYN);
     if (remainingS > 0) writer.u32(ATTRIBUTE_REMAINING_TIME, remainingS);
     writer.copy("payload", table.carried.payload(session, FORWARD));
@@ -235,6 +239,7 @@ export class SessionMetadata {
     // The session's last router says how busy the service is here (3.5: optional).
     const { downstream, service } = this.#table;
     if (downstream.path[session] < 0) writer.u64(ATTRIBUTE_SERVICE_SESSIONS, this.#policy.loads.told(service[session]));
+    if (this.#table.tellsTranslated(session)) writer.flag(ATTRIBUTE_TRANSLATED);
     this.#encrypted(session, REVERSE);
     this.#dscp(session, REVERSE);
     writer.copy("payload", carried.payload(session, REVERSE));
@@ -336,6 +341,8 @@ export class ForwardMetadata {
   /** Attribute 25, 0 = it is not there; and ours, its port: 0 = the source keeps its own. */
   natAddress = 0;
   natPort = 0;
+  /** Of an inward session: the identifier of the one that it goes along; null = it is none. */
+  along: Int32Array | null = null;
 }
 
 /** Read what opening a session needs. Returns OK, or DROP_METADATA_CONTEXT when the context, identifier, tenant or service is missing. */
@@ -362,6 +369,7 @@ export function readForwardMetadata(bytes: Uint8Array, parsed: ParsedMetadata, i
   into.natAddress = isName(natAddress) || isName(into.context[0]) ? 0 : natAddress;
   const hasPort = parsed.has(ATTRIBUTE_SOURCE_NAT_PORT);
   into.natPort = hasPort ? getU16(bytes, parsed.offsetOf(ATTRIBUTE_SOURCE_NAT_PORT)) : 0;
+  into.along = parsed.has(ATTRIBUTE_INWARD) ? readWords(bytes, parsed.offsetOf(ATTRIBUTE_INWARD)) : null;
   return OK;
 }
 
@@ -421,6 +429,10 @@ function readName(bytes: Uint8Array, at: number): number {
 export function readUuid(bytes: Uint8Array, parsed: ParsedMetadata, into: Int32Array): void {
   const at = parsed.offsetOf(ATTRIBUTE_UUID);
   for (let i = 0; i < 4; i++) into[i] = getI32(bytes, at + i * 4);
+}
+
+function readWords(bytes: Uint8Array, at: number): Int32Array {
+  return Int32Array.from({ length: 4 }, (_, i) => getI32(bytes, at + i * 4));
 }
 
 /** The packet's number under packet duplication (attribute 0x8004); NOT_NUMBERED = it has none. */

@@ -32,7 +32,8 @@ import {
   SIDE_ESTABLISHED,
   SIDE_PLAIN,
 } from "../table/session-table.ts";
-import { mayTravelAs, type Sessions } from "./open.ts";
+import { mayTravelAs } from "./carrier.ts";
+import type { Sessions } from "./open.ts";
 import { TCP_RESET_REVERSE_ALIVE } from "./tcp-state.ts";
 
 /** What the rows that a session names are here. */
@@ -76,6 +77,10 @@ export function saveSession(sessions: Sessions, session: number, out: StateWrite
   out.flag(presented !== undefined);
   if (presented !== undefined) out.i32(presented.address);
   if (presented !== undefined) out.i32(presented.port);
+  out.u8(table.translatedBeyond[session]);
+  const along = table.inward.get(session);
+  out.flag(along !== undefined);
+  if (along !== undefined) out.words(along, 0, 4);
   saveFlow(sessions, table.forwardFlow[session], out);
   saveFlow(sessions, table.reverseFlow[session], out);
   for (const side of table.sides) saveSide(sessions, side, session, out);
@@ -161,6 +166,12 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   table.setMapping(session, restoreMapping(sessions, from.i32(), here));
   table.setHairpin(session, restoreMapping(sessions, from.i32(), here));
   if (from.flag()) table.presented.set(session, { address: from.i32(), port: from.count(0xffff, "port") });
+  table.translatedBeyond[session] = from.code(1);
+  if (from.flag()) {
+    const along = new Int32Array(4);
+    from.words(along, 0, 4);
+    table.inward.set(session, along);
+  }
   table.forwardFlow[session] = restoreFlow(sessions, session, FORWARD, from, here);
   table.reverseFlow[session] = restoreFlow(sessions, session, REVERSE, from, here);
   for (const way of [FORWARD, REVERSE]) restoreSide(sessions, session, way, from, here);

@@ -102,6 +102,10 @@ export class SessionTable {
   readonly sides: readonly [HandshakeColumns, HandshakeColumns];
   /** Where source NAT is of the session's first router: what its last one presents. 0 for the port: the source's own. */
   readonly presented = new Map<number, { readonly address: number; readonly port: number }>();
+  /** 1 = a router toward the server has said that it translates its source. */
+  readonly translatedBeyond: Uint8Array;
+  /** Of an inward session (session/inward.ts): the identifier of the session that it goes along. */
+  readonly inward = new Map<number, Int32Array>();
   /** RFC 4122 bytes as four big-endian words per row. */
   readonly uuid: Int32Array;
   /** The original 5-tuple as four words per row: source, destination, ports, protocol. */
@@ -155,6 +159,7 @@ export class SessionTable {
     this.downstream = new HandshakeColumns(capacity);
     this.sides = [this.upstream, this.downstream];
     this.duplicate = new Int32Array(capacity * 2);
+    this.translatedBeyond = new Uint8Array(capacity);
     this.uuid = new Int32Array(capacity * 4);
     this.context = new Int32Array(capacity * 4);
     this.sourceRouter = new Int32Array(capacity);
@@ -188,6 +193,7 @@ export class SessionTable {
     if (row < 0) return -1;
     this.opened[row] = Math.floor(nowMs / OPENED_MS);
     this.tcpState[row] = 0;
+    this.translatedBeyond[row] = 0;
     this.setMapping(row, -1);
     this.setHairpin(row, -1);
     this.healthCheck[row] = 0;
@@ -212,6 +218,7 @@ export class SessionTable {
       this.#keyLength[row] = 0;
     }
     this.presented.delete(row);
+    this.inward.delete(row);
     this.#slab.free(row);
   }
 
@@ -225,9 +232,14 @@ export class SessionTable {
     if (this.#mapping.length > 0) this.#mapping[row * 2] = mapping;
   }
 
-  /** Whether this router, or the session's first one, gives its source another address outside. */
+  /** Whether this router or another one gives one of its ends another address. */
   isTranslated(row: number): boolean {
-    return this.mappingOf(row) >= 0 || this.presented.has(row);
+    return this.tellsTranslated(row) || this.presented.has(row) || this.inward.has(row);
+  }
+
+  /** The same, as far as routers toward the initiator do not know. */
+  tellsTranslated(row: number): boolean {
+    return this.mappingOf(row) >= 0 || this.hairpinOf(row) >= 0 || this.translatedBeyond[row] === 1;
   }
 
   /** The mapping of its destination, which is a host behind the same NAT; -1 = it is none. */

@@ -53,6 +53,10 @@ export const ATTRIBUTE_TUNNELLED_PROTOCOL = 0x8007;
 export const ATTRIBUTE_SOURCE_NAT_PORT = 0x800a;
 /** The routers between two peers that the session has passed, four bytes each, the latest last (session/passed-routers.ts). */
 export const ATTRIBUTE_PASSED_ROUTERS = 0x800b;
+/** A router toward the server translates the session's source: its idle times are those of NAT (session/expire.ts). */
+export const ATTRIBUTE_TRANSLATED = 0x800c;
+/** The identifier of the session that this one goes along, backward (session/inward.ts). */
+export const ATTRIBUTE_INWARD = 0x800d;
 
 // Ours, behind BFD packets (protocol sheet 6.2): 0x8100..0x810F. See bfd.ts.
 export const ATTRIBUTE_ROUTER_NAME = 0x8101;
@@ -458,6 +462,8 @@ export const ATTRIBUTES: readonly Attribute[] = [
   row(ATTRIBUTE_TUNNELLED_PROTOCOL, "tunnelled-protocol", "header", u8),
   row(ATTRIBUTE_SOURCE_NAT_PORT, "source-nat-port", "payload", u16),
   row(ATTRIBUTE_PASSED_ROUTERS, "passed-routers", "payload", words),
+  row(ATTRIBUTE_TRANSLATED, "translated", "payload", flag),
+  row(ATTRIBUTE_INWARD, "inward", "payload", uuid),
   row(ATTRIBUTE_ROUTER_NAME, "router-name", "payload", text),
   row(ATTRIBUTE_NODE, "node", "payload", node),
   row(ATTRIBUTE_OWN_ADDRESS, "own-address", "payload", endpoint),

@@ -183,7 +183,7 @@ export const DROP_NAT_PORTS = reason(
 );
 export const DROP_NAT_UNMAPPED = reason(
   "nat-unmapped",
-  "The destination is an address of source NAT, and no session has that port there.",
+  "The destination is an address of source NAT, and no session of the sender's tenant has that port there; or a peer tells of a session to a host here that has begun none through it.",
 );
 export const DROP_FLOW_CONFLICT = reason(
   "flow-conflict",

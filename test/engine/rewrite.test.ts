@@ -9,7 +9,8 @@ import { rewrite } from "../../lib/engine/rewrite.ts";
 import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "../../lib/engine/splice.ts";
 import { FrameBatch, HEADROOM } from "../../lib/io/port.ts";
 import type { Router } from "../../lib/router.ts";
-import { OpenRequest, wireProtocol } from "../../lib/session/open.ts";
+import { wireProtocol } from "../../lib/session/carrier.ts";
+import { OpenRequest } from "../../lib/session/open-request.ts";
 import { FLOW_NEW_PORTS, FLOW_PLAN, FLOW_SHIFT, OP_INSERT_UDP, OP_REMOVE_UDP } from "../../lib/table/flow-table.ts";
 import {
   ipv4HeaderChecksum,

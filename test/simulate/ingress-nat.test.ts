@@ -123,3 +123,21 @@ test("the edge's own source NAT comes before what the first router chose", (t) =
   const net = edgeBehindPeer({ inner: POOL.inner! });
   t.is(sourceOf(sendOut(net)), "192.0.2.1:16384");
 });
+
+test("RFC 4787 REQ-9: hosts of the first router reach each other at what it has chosen for them", (t) => {
+  const net = edgeBehindPeer(POOL);
+  const [one, two] = [CLIENT, NEIGHBOR].map((source) => sendOut(net, { source })!);
+  const ends = { source: NEIGHBOR, sourcePort: 40_000, destination: PRESENTED, destinationPort: one.sourcePort };
+  net.world.send(net.client, udpFrame(ends, "hello"));
+  net.world.run(5);
+  const there = net.client.received.at(-1)!;
+  t.deepEqual([sourceOf(there), there.destination, there.destinationPort], [sourceOf(two), CLIENT, 40_000]);
+  net.world.send(net.client, udpFrame(swapEnds(there), "answer"));
+  net.world.run(5);
+  const back = net.client.received.at(-1)!;
+  t.deepEqual([sourceOf(back), back.destination, back.text], [sourceOf(one), NEIGHBOR, "answer"]);
+  t.is(sendOut(net, { destination: PRESENTED, destinationPort: 20_000 }), undefined);
+  t.deepEqual(dropsOf(net.west), { "nat-unmapped": 1 });
+  net.world.skip(200_000);
+  t.is(sessionRows(net.west).length, 0);
+});

@@ -14,6 +14,8 @@ export const GATEWAY = "192.0.2.254";
 /** Somewhere on the Internet. */
 export const FAR = "203.0.113.9";
 export const FARTHER = "198.51.100.33";
+/** A host on a network of the edge, where that has one. */
+export const NEAR = "10.9.0.2";
 /** Another host of the client's network, and of the same station. */
 export const NEIGHBOR = "10.1.0.3";
 
@@ -38,6 +40,8 @@ export interface NatOptions {
   /** Of the outer interface. */
   readonly outer?: string;
   readonly outerMtu?: number;
+  /** Between the edge and the first of two peers. */
+  readonly fabricMtu?: number;
   /** What the host outside asks for by ARP, to send whatever it sends; left out = the interface's own address. */
   readonly asksFor?: string;
   /** Of the client's interface. */
@@ -45,22 +49,28 @@ export interface NatOptions {
   readonly limits?: string;
   readonly sessions?: number;
   readonly security?: string;
+  /** What encrypts the payload of service internet. */
+  readonly payload?: string;
 }
 
 const NAT = "source-nat: interface";
 
-function edgeText({ tenant = "", services = "", limits = "", sessions = 1024 }: NatOptions): string {
+function edgeText({ tenant = "", services = "", limits = "", sessions = 1024, payload }: NatOptions): string {
   return `sessions: { max: ${sessions} }
 limits: { neighbors: 64, waypoint-pairs-per-path: 1024, fabric-chains: 16${limits} }
 tenants: [{ name: corp${tenant} }, { name: world }]
 services:
-  - { name: internet, addresses: [0.0.0.0/0], access: [corp] }
+  - { name: internet, addresses: [0.0.0.0/0], access: [corp]${payload === undefined ? "" : ", security: payload"} }
 ${services}`;
 }
 
 /** "" = the edge translates nothing. */
 function natOf({ nat = NAT }: NatOptions): string {
   return nat === "" ? "" : `, ${nat}`;
+}
+
+function mtuOf({ fabricMtu }: NatOptions): string {
+  return fabricMtu === undefined ? "" : `, mtu: ${fabricMtu}`;
 }
 
 function outer({ outer: more = "", outerMtu = 1500 }: NatOptions): string {
@@ -85,10 +95,17 @@ ${options.routes ?? ""}`,
   return joined(world, edge, "edge", "edge", options);
 }
 
-/** client ─lan─ west ─wan─ edge ─out─ outside: sessions come to the edge from a peer. */
-export function edgeBehindPeer(options: NatOptions = {}): NatNet & { west: Router; wan: Link } {
+function policies({ security, payload }: NatOptions): string {
+  const fabric = security === undefined ? [] : [`{ name: fabric, ${security} }`];
+  const own = payload === undefined ? [] : [`{ name: payload, ${payload} }`];
+  const all = [...fabric, ...own];
+  return all.length === 0 ? "" : `security-policies: [${all.join(", ")}]\n`;
+}
+
+/** client ─lan─ west ─wan─ edge ─out─ outside: sessions come to the edge from a peer, and from a host near it. */
+export function edgeBehindPeer(options: NatOptions = {}): NatNet & { west: Router; wan: Link; near: SimHost } {
   const world = new World(1);
-  const fabric = options.security === undefined ? "" : `security-policies: [{ name: fabric, ${options.security} }]\n`;
+  const fabric = policies(options);
   const protect = options.security === undefined ? "" : ", security: fabric";
   const west = world.addRouter(
     "west",
@@ -111,6 +128,7 @@ ${edgeText(options)}
 interfaces:
   - { name: wan0, device: wan0, addresses: [198.18.0.2/24] }
   - ${outer(options)}
+  - { name: lan1, device: lan1, addresses: [10.9.0.1/24], tenant: corp }
 service-routes:
   - { service: internet, interface: out0${natOf(options)} }
 ${options.routes ?? ""}
@@ -118,7 +136,9 @@ peers: [{ name: west, paths: [{ interface: wan0, address: 198.18.0.1 }]${protect
 ${fabric}`,
   );
   const wan = world.join("wan", "west.wan0", "edge.wan0");
-  return { ...joined(world, edge, "west", "edge", options), west, wan };
+  const near = world.addHost("near", NEAR, "10.9.0.1");
+  world.join("lan1", "near", "edge.lan1");
+  return { ...joined(world, edge, "west", "edge", options), west, wan, near };
 }
 
 /** client ─lan─ west ─wan─ middle ─wan1─ edge ─out─ outside. */
@@ -164,7 +184,8 @@ function joined(world: World, edge: Router, near: string, far: string, { asksFor
 /** Two routers with the same network behind each, and one edge. */
 export function overlapping(options: NatOptions = {}): NatNet & { other: SimHost } {
   const world = new World(1);
-  const near = (name: string, wan: string) =>
+  const protect = options.security === undefined ? "" : ", security: fabric";
+  const near = (name: string, wan: string, mtu = "") =>
     world.addRouter(
       name,
       `authority: acme
@@ -172,13 +193,13 @@ router: ${name}
 ${edgeText(options)}
 interfaces:
   - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }
-  - { name: wan0, device: wan0, addresses: [${wan}.1/24] }
+  - { name: wan0, device: wan0, addresses: [${wan}.1/24]${mtu} }
 service-routes:
   - { service: internet, peer: edge }
-peers: [{ name: edge, paths: [{ interface: wan0, address: ${wan}.2 }] }]
-`,
+peers: [{ name: edge, paths: [{ interface: wan0, address: ${wan}.2 }]${protect} }]
+${policies(options)}`,
     );
-  near("west", "198.18.0");
+  near("west", "198.18.0", mtuOf(options));
   near("north", "198.18.1");
   const edge = world.addRouter(
     "edge",
@@ -186,15 +207,15 @@ peers: [{ name: edge, paths: [{ interface: wan0, address: ${wan}.2 }] }]
 router: edge
 ${edgeText(options)}
 interfaces:
-  - { name: wan0, device: wan0, addresses: [198.18.0.2/24] }
+  - { name: wan0, device: wan0, addresses: [198.18.0.2/24]${mtuOf(options)} }
   - { name: wan1, device: wan1, addresses: [198.18.1.2/24] }
   - ${outer(options)}
 service-routes:
   - { service: internet, interface: out0${natOf(options)} }
 peers:
-  - { name: west, paths: [{ interface: wan0, address: 198.18.0.1 }] }
-  - { name: north, paths: [{ interface: wan1, address: 198.18.1.1 }] }
-`,
+  - { name: west, paths: [{ interface: wan0, address: 198.18.0.1 }]${protect} }
+  - { name: north, paths: [{ interface: wan1, address: 198.18.1.1 }]${protect} }
+${policies(options)}`,
   );
   world.join("wan", "west.wan0", "edge.wan0");
   world.join("wan1", "north.wan0", "edge.wan1");

@@ -269,6 +269,7 @@ test("every attribute of the table is encoded and decoded back, and described un
     [attributes.ATTRIBUTE_ENCRYPTED_FROM]: [0xfffffff0],
     [attributes.ATTRIBUTE_TUNNELLED_PROTOCOL]: [6],
     [attributes.ATTRIBUTE_SOURCE_NAT_PORT]: [16384],
+    [attributes.ATTRIBUTE_INWARD]: ["01234567-89ab-4def-8123-456789abcdef"],
     [attributes.ATTRIBUTE_ROUTER_NAME]: ["east"],
     [attributes.ATTRIBUTE_NODE]: [{ nodeId: 0xfffffffe, bootId: 0xfedcba9876543210n }],
     [attributes.ATTRIBUTE_OWN_ADDRESS]: [{ address: "198.51.100.10", port: 1280 }],
