@@ -196,7 +196,7 @@ export function buildRouter(
     interfaces,
     paths,
     choice: new PathChoice({ paths, loads, policies: policy.servicePolicies }),
-    nat: sourceNat(policy, config.sessions.max, seed, mirror?.id ?? -1),
+    nat: sourceNat(policy, config.sessions.max, random, mirror?.id ?? -1),
     loads,
     random,
     seed,
@@ -351,12 +351,12 @@ export function buildRouter(
 function sourceNat(
   { natPools: pools, ingressPools: ingress }: Policy,
   sessionsMax: number,
-  seed: number,
+  random: RandomSource,
   mirror: number,
 ): SourceNat | null {
   if (pools.length === 0) return null;
   const addresses = new Set(pools.flatMap((pool) => pool.addresses));
-  const table = new NatTable([...addresses], sessionsMax, seed);
+  const table = new NatTable([...addresses], sessionsMax, random);
   return new SourceNat({ table, sessionsMax, pools, ingress, mirror });
 }
 

@@ -6,10 +6,14 @@
 //
 // The ports of an outside address are 16384..65534, for TCP, UDP and ICMP echo (whose identifier is the port) each their own,
 // and are given out as waypoint pairs are (port-pool.ts): first in, first out, with a quarantine behind each use. Even ports
-// and odd ones are two stripes of one numbering, so that a port keeps its parity where there is one left (REQ-4).
+// and odd ones are two stripes of one numbering, so that a port keeps its parity where there is one left (REQ-4). In which order
+// those of a stripe are numbered is drawn at every start, so that nobody guesses the next one (RFC 7857, REQ-10).
 //
 // No policy, no clock. All memory is taken at construction: 1.2 MB an outside address, 32 bytes a mapping. Full: add returns -1.
 
+import { scatter } from "../base/hash.ts";
+import { PERMUTATION_KEYS, Permutation } from "../base/permutation.ts";
+import type { RandomSource } from "../base/random.ts";
 import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import { HashIndex } from "./hash-index.ts";
 import { PortPool } from "./port-pool.ts";
@@ -41,50 +45,92 @@ export interface NatInside {
   readonly origin: number;
 }
 
-/** The ports of one outside address and protocol. */
-class NatPorts {
-  readonly #even: PortPool;
-  readonly #odd: PortPool;
-  /** By port: the mapping that has it. Means nothing where the port is free. */
-  readonly holder = new Int32Array(NAT_PORTS);
+/** The even ports, or the odd ones, of one outside address and protocol. */
+class NatStripe {
+  readonly #pool: PortPool;
+  readonly #parity: number;
+  #order: Permutation;
 
-  constructor(quarantineMs: number) {
-    this.#even = new PortPool(NAT_PORTS, quarantineMs, 0, 2);
-    this.#odd = new PortPool(NAT_PORTS, quarantineMs, 1, 2);
+  constructor(parity: number, quarantineMs: number, keys: Int32Array, salt: number) {
+    this.#parity = parity;
+    this.#pool = new PortPool(NAT_PORTS, quarantineMs, parity, 2);
+    this.#order = orderOf(parity, keys, salt);
   }
 
   get inUse(): number {
-    return this.#even.inUse + this.#odd.inUse;
+    return this.#pool.inUse;
+  }
+
+  /** A free port; -1 = there is none. */
+  allocate(nowMs: number): number {
+    const row = this.#pool.allocate(nowMs);
+    return row < 0 ? -1 : NAT_PORT_FIRST + this.#parity + 2 * this.#order.at(row >>> 1);
+  }
+
+  release(port: number, nowMs: number): void {
+    this.#pool.release(this.#rowOf(port), nowMs);
+  }
+
+  isInUse(port: number): boolean {
+    return this.#pool.isInUse(this.#rowOf(port));
+  }
+
+  save(out: StateWriter): void {
+    this.#pool.save(out);
+  }
+
+  /** `keys` are those of whoever wrote it. */
+  restore(from: StateReader, keys: Int32Array, salt: number): void {
+    this.#order = orderOf(this.#parity, keys, salt);
+    this.#pool.restore(from);
+  }
+
+  #rowOf(port: number): number {
+    return this.#parity + 2 * this.#order.indexOf((port - NAT_PORT_FIRST) >>> 1);
+  }
+}
+
+/** 24,576 even ports, and one odd one less. */
+function orderOf(parity: number, keys: Int32Array, salt: number): Permutation {
+  return new Permutation((NAT_PORTS + 1 - parity) >>> 1, keys, salt * 2 + parity);
+}
+
+/** The ports of one outside address and protocol. */
+class NatPorts {
+  readonly #stripes: readonly [NatStripe, NatStripe];
+  readonly #salt: number;
+  /** By port: the mapping that has it. Means nothing where the port is free. */
+  readonly holder = new Int32Array(NAT_PORTS);
+
+  constructor(quarantineMs: number, keys: Int32Array, salt: number) {
+    this.#salt = salt;
+    this.#stripes = [new NatStripe(0, quarantineMs, keys, salt), new NatStripe(1, quarantineMs, keys, salt)];
+  }
+
+  get inUse(): number {
+    return this.#stripes[0].inUse + this.#stripes[1].inUse;
   }
 
   /** A free port, as even or odd as `like` where there is such a one; -1 = none is free. */
   allocate(like: number, nowMs: number): number {
-    const [first, second] = (like & 1) === 0 ? [this.#even, this.#odd] : [this.#odd, this.#even];
-    const row = first.allocate(nowMs);
-    const taken = row >= 0 ? row : second.allocate(nowMs);
-    return taken < 0 ? -1 : NAT_PORT_FIRST + taken;
+    const port = this.#stripes[like & 1].allocate(nowMs);
+    return port < 0 ? this.#stripes[1 - (like & 1)].allocate(nowMs) : port;
   }
 
   release(port: number, nowMs: number): void {
-    this.#of(port).release(port - NAT_PORT_FIRST, nowMs);
+    this.#stripes[port & 1].release(port, nowMs);
   }
 
   isInUse(port: number): boolean {
-    return port >= NAT_PORT_FIRST && this.#of(port).isInUse(port - NAT_PORT_FIRST);
-  }
-
-  #of(port: number): PortPool {
-    return (port & 1) === 0 ? this.#even : this.#odd;
+    return port >= NAT_PORT_FIRST && port < NAT_PORT_FIRST + NAT_PORTS && this.#stripes[port & 1].isInUse(port);
   }
 
   save(out: StateWriter): void {
-    this.#even.save(out);
-    this.#odd.save(out);
+    for (const stripe of this.#stripes) stripe.save(out);
   }
 
-  restore(from: StateReader): void {
-    this.#even.restore(from);
-    this.#odd.restore(from);
+  restore(from: StateReader, keys: Int32Array): void {
+    for (const stripe of this.#stripes) stripe.restore(from, keys, this.#salt);
   }
 }
 
@@ -99,16 +145,21 @@ export class NatTable {
   readonly #byInside: HashIndex;
   /** Row `capacity` is the key that is looked for. */
   readonly #asked: number;
+  /** What the order of ports comes of. */
+  readonly #keys: Int32Array;
 
-  /** `addresses`: every outside address of every pool, each once. */
-  constructor(addresses: readonly number[], capacity: number, seed: number, quarantineMs = 10_000) {
+  /** `addresses`: every outside address of every pool, each once. `random`: keys of hashes, and of the ports' order. */
+  constructor(addresses: readonly number[], capacity: number, random: RandomSource, quarantineMs = 10_000) {
+    this.#keys = Int32Array.from({ length: PERMUTATION_KEYS }, () => random.nextI32());
     this.capacity = capacity;
     this.addresses = addresses;
     for (const [row, address] of addresses.entries()) this.#rowOfAddress.set(address, row);
-    this.#ports = addresses.map(() => PROTOCOLS.map(() => new NatPorts(quarantineMs)));
+    this.#ports = addresses.map((address) =>
+      PROTOCOLS.map((protocol) => new NatPorts(quarantineMs, this.#keys, scatter(address, protocol))),
+    );
     this.#words = new Int32Array((capacity + 1) << ROW_SHIFT);
     this.#slab = new Slab(capacity);
-    this.#byInside = new HashIndex(capacity, seed, 4, this.#words, 1 << ROW_SHIFT);
+    this.#byInside = new HashIndex(capacity, random.nextI32(), 4, this.#words, 1 << ROW_SHIFT);
     this.#asked = capacity << ROW_SHIFT;
   }
 
@@ -208,6 +259,7 @@ export class NatTable {
   /** Every mapping, but not who references it; and the ports in quarantine. */
   save(out: StateWriter): void {
     out.i32(this.addresses.length);
+    out.words(this.#keys, 0, PERMUTATION_KEYS);
     for (const protocols of this.#ports) for (const ports of protocols) ports.save(out);
     out.i32(this.count);
     for (let row = 0; row < this.capacity; row++) {
@@ -221,7 +273,8 @@ export class NatTable {
   /** Into a fresh table of the same addresses. `names`: the row here of each name's row there. Returns the row here of each row there. */
   restore(from: StateReader, names: readonly number[], tenants: number, pools: number): Map<number, number> {
     if (from.i32() !== this.addresses.length) throw new StateError("other addresses of source NAT");
-    for (const protocols of this.#ports) for (const ports of protocols) ports.restore(from);
+    from.words(this.#keys, 0, PERMUTATION_KEYS);
+    for (const protocols of this.#ports) for (const ports of protocols) ports.restore(from, this.#keys);
     const rows = new Map<number, number>();
     const inUse = this.addresses.reduce((sum, address) => sum + this.portsInUse(address), 0);
     for (let left = from.count(this.capacity, "mappings of source NAT"); left > 0; left--) {

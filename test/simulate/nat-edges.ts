@@ -4,7 +4,7 @@
 import { parseAddress } from "../../lib/control/address-text.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 import type { Router } from "../../lib/router.ts";
-import { NAT_PORTS } from "../../lib/table/nat-table.ts";
+import { NAT_PORT_FIRST, NAT_PORTS } from "../../lib/table/nat-table.ts";
 import { echoFrame, type SeenPacket, swapEnds, udpFrame } from "./packets.ts";
 import { CLIENT } from "./topologies.ts";
 import { type Link, type SimHost, World } from "./world.ts";
@@ -240,6 +240,11 @@ export function sendOut(
 /** Where a packet came from, as text. */
 export const sourceOf = (packet: SeenPacket | undefined) =>
   packet === undefined ? undefined : `${packet.source}:${packet.sourcePort}`;
+
+/** Whether a packet came from a port, or with an identifier, that source NAT gives to one as even or odd as `like`. */
+export function isNatPort(port: number, like: number): boolean {
+  return port >= NAT_PORT_FIRST && port < NAT_PORT_FIRST + NAT_PORTS && (port & 1) === (like & 1);
+}
 
 /** Answer a datagram that came outside; returns what comes of it inside. */
 export function answerTo(net: NatNet, packet: SeenPacket, payload = "answer", to = net.client): SeenPacket | undefined {
