@@ -65,20 +65,23 @@ export function compileInterfaces(
  * (session/inward.ts). Null where there are none.
  */
 export function compileMirror(config: Config, interfaces: readonly RouterInterface[]): RouterInterface | null {
-  const translating = config.serviceRoutes.find(({ sourceNat }) => sourceNat !== null);
-  if (translating === undefined || config.peers.length === 0) return null;
-  const out = interfaces.find(({ name }) => name === translating.interface);
-  invariant(out !== undefined, `no interface ${translating.interface}`);
+  const translating = config.serviceRoutes.filter(({ sourceNat }) => sourceNat !== null);
+  if (translating.length === 0 || config.peers.length === 0) return null;
+  const outs = translating.map((route) => interfaceNamed(interfaces, route.interface ?? ""));
+  const [out] = outs;
+  const { address } = out.addresses[0];
   return {
     ...out,
     id: interfaces.length,
     name: MIRROR_NAME,
     device: "",
-    addresses: [{ address: out.addresses[0].address, length: 32 }],
+    addresses: [{ address, length: isName(address) ? 128 : 32 }],
     natAddresses: [],
     gateway: null,
     tenant: -1,
     isMirror: true,
+    // Packets of both families pass it in the one form inside.
+    isIpv6: outs.some(({ isIpv6 }) => isIpv6),
     answersEcho: false,
     acceptAnyMac: true,
     macHigh: 0,
@@ -99,7 +102,9 @@ function natAddressesOn(config: Config, item: InterfaceConfig): number[] {
 }
 
 function addressesOf(prefixes: readonly Prefix[]): number[] {
-  return prefixes.flatMap(({ address, length }) => Array.from({ length: 2 ** (32 - length) }, (_, n) => address + n));
+  return prefixes.flatMap(({ address, length }) =>
+    isName(address) ? [address] : Array.from({ length: 2 ** (32 - length) }, (_, n) => address + n),
+  );
 }
 
 /**

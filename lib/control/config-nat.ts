@@ -37,10 +37,8 @@ export function checkSourceNat(draft: Draft, routes: readonly ServiceRouteConfig
       source.error([...path, key], message, "write workers: 1", "key");
     }
     const out = draft.interfaces.items.find((item) => item?.name === route.interface) ?? null;
-    const isIpv4 = checkFamily(route.sourceNat, [...path, key], source);
-    if (out?.addresses.some(({ address }) => isName(address)) === true)
-      source.error([...path, key], "source NAT is for IPv4", `remove it: ${out.name} has IPv6`, "key");
-    else if (out !== null && isIpv4) checkPool(draft, route, out, [...path, key], source);
+    if (out !== null && checkFamily(route.sourceNat, out, [...path, key], source))
+      checkPool(draft, route, out, [...path, key], source);
   }
   checkIngress(draft, source);
   const ofInterfaces = draft.interfaces.items.reduce((sum, item) => sum + sizeOf(item?.sourceNatPool ?? []), 0);
@@ -61,9 +59,12 @@ function checkIngress(draft: Draft, source: ConfigSource): void {
       const message = `source-nat-pool and ${draft.top.workers} workers: a host's ports would not be the same at each`;
       source.error(path, message, "write workers: 1", "key");
     }
-    if (!checkFamily(item.sourceNatPool, path, source)) continue;
-    if (item.addresses.some(({ address }) => isName(address)))
-      source.error(path, "source NAT is for IPv4", `remove it: ${item.name} has IPv6`, "key");
+    if (item.addresses.some(({ address }) => isName(address))) {
+      const message = "source NAT where sessions begin is for IPv4: attribute 25 has no room for more";
+      source.error(path, message, `remove it: ${item.name} has IPv6`, "key");
+      continue;
+    }
+    if (!checkFamily(item.sourceNatPool, item, path, source)) continue;
     for (const [at, prefix] of item.sourceNatPool.entries()) {
       if (item.sourceNatPool.some((other, n) => n < at && prefixesOverlap(other, prefix)))
         source.error([...path, at], `${formatPrefix(prefix)} stands here twice`, "remove one");
@@ -78,18 +79,32 @@ function checkIngress(draft: Draft, source: ConfigSource): void {
   }
 }
 
-/** Whether a pool has IPv4 addresses alone. */
-function checkFamily(pool: ServiceRouteConfig["sourceNat"], path: Path, source: ConfigSource): boolean {
+/** Whether a pool has addresses of the interface's family alone, of IPv6 one by one. */
+function checkFamily(
+  pool: ServiceRouteConfig["sourceNat"],
+  { name, addresses }: InterfaceConfig,
+  path: Path,
+  source: ConfigSource,
+): boolean {
   if (pool === null || pool === "interface") return true;
-  const at = pool.findIndex(({ address }) => isName(address));
-  if (at >= 0) source.error([...path, at], "source NAT is for IPv4", "write IPv4 addresses");
-  return at < 0;
+  const isIpv6 = addresses.some(({ address }) => isName(address));
+  const other = pool.findIndex(({ address }) => isName(address) !== isIpv6);
+  const wide = pool.findIndex(({ address, length }) => isName(address) && length < 128);
+  if (other >= 0)
+    source.error(
+      [...path, other],
+      `${formatPrefix(pool[other])} is not of the family of ${name}`,
+      `write ${isIpv6 ? "IPv6" : "IPv4"} addresses`,
+    );
+  else if (wide >= 0)
+    source.error([...path, wide], `${formatPrefix(pool[wide])} is too many`, "write IPv6 addresses one by one");
+  return other < 0 && wide < 0;
 }
 
 /** Addresses of a pool. */
 function sizeOf(pool: ServiceRouteConfig["sourceNat"]): number {
   if (pool === null || pool === "interface") return 1;
-  return pool.reduce((sum, { address, length }) => sum + (isName(address) ? 0 : 2 ** (32 - length)), 0);
+  return pool.reduce((sum, { address, length }) => sum + (isName(address) ? 1 : 2 ** (32 - length)), 0);
 }
 
 function checkPool(
@@ -141,6 +156,10 @@ function checkAgainst(
     return;
   }
   if (!prefixesOverlap(prefix, own)) return;
+  if (isName(prefix.address)) {
+    if (!isOut) source.error(path, `${text} is on-link on ${item.name}, where the route does not lead`, "write others");
+    return;
+  }
   const network = own.address & prefixMask(own.length);
   const broadcast = network | ~prefixMask(own.length);
   if (!isOut) source.error(path, `${text} is on-link on ${item.name}, where the route does not lead`, "write others");

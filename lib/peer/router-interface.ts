@@ -55,7 +55,7 @@ export function isOnLink(at: RouterInterface, address: number): boolean {
 
 /** The address to resolve for a packet to `destination` leaving here: itself when on-link, else the gateway; null = no way. */
 export function nextHopAddress(at: RouterInterface, destination: number): number | null {
-  if (isName(destination) !== at.isIpv6) return null;
   if (at.isMirror) return at.addresses[0].address;
+  if (isName(destination) !== at.isIpv6) return null;
   return isOnLink(at, destination) ? destination : at.gateway;
 }

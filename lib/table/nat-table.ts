@@ -11,10 +11,10 @@
 //
 // No policy, no clock. All memory is taken at construction: 1.2 MB an outside address, 32 bytes a mapping. Full: add returns -1.
 
-import { scatter } from "../base/hash.ts";
 import { PERMUTATION_KEYS, Permutation } from "../base/permutation.ts";
 import type { RandomSource } from "../base/random.ts";
 import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
+import { addressBook } from "./address-book.ts";
 import { HashIndex } from "./hash-index.ts";
 import { PortPool } from "./port-pool.ts";
 import { Slab } from "./slab.ts";
@@ -154,8 +154,8 @@ export class NatTable {
     this.capacity = capacity;
     this.addresses = addresses;
     for (const [row, address] of addresses.entries()) this.#rowOfAddress.set(address, row);
-    this.#ports = addresses.map((address) =>
-      PROTOCOLS.map((protocol) => new NatPorts(quarantineMs, this.#keys, scatter(address, protocol))),
+    this.#ports = addresses.map((_, n) =>
+      PROTOCOLS.map((protocol) => new NatPorts(quarantineMs, this.#keys, (n << 8) | protocol)),
     );
     this.#words = new Int32Array((capacity + 1) << ROW_SHIFT);
     this.#slab = new Slab(capacity);
@@ -209,6 +209,7 @@ export class NatTable {
     const at = row << ROW_SHIFT;
     if (--this.#words[at + REFERENCES] > 0) return;
     this.#byInside.remove(row);
+    addressBook.unpin(this.inside(row));
     this.#portsOf(this.outside(row), this.protocol(row)).release(this.outsidePort(row), nowMs);
     this.#slab.free(row);
   }
@@ -324,6 +325,7 @@ export class NatTable {
     this.#words[at + OUTSIDE] = outside;
     this.#words[at + OUTSIDE_PORT] = port;
     this.#words[at + REFERENCES] = 0;
+    addressBook.pin(inside.address);
     this.#portsOf(outside, inside.protocol).holder[port - NAT_PORT_FIRST] = row;
     return this.#byInside.insert(row);
   }

@@ -1194,7 +1194,10 @@ test("Source NAT is for routes that leave the fabric, to addresses that nobody e
   const wrong: [string, RegExp][] = [
     [route("source-nat: yes"), /write source-nat: interface|one of interface/],
     [route("source-nat-pool: []"), /the list is empty/],
-    [route('source-nat-pool: ["2001:db8::/120"]'), /source NAT is for IPv4/],
+    [
+      route('source-nat-pool: ["2001:db8::/120"]'),
+      /2001:db8::\/120 is not of the family of wan0 {2}write IPv4 addresses/,
+    ],
     [route("source-nat: interface, source-nat-pool: [192.0.2.7]"), /exclude each other/],
     [change("peer: east }", "peer: east, source-nat: interface }"), /a service-route toward a peer has no source-nat/],
     [route("source-nat: interface", "workers: 2\n"), /source-nat and 2 workers/],
@@ -1268,4 +1271,33 @@ test("more workers than processors are a warning, more than port pairs an error"
   t.regex(problems.join("\n"), /limits.waypoint-pairs-per-path {2}64 workers cannot share 32 waypoint pairs a path/);
   if (availableParallelism() < 64)
     t.regex(problems.join("\n"), /workers {2}warning: 64 workers, and this process may use \d+ processors/);
+});
+
+test("Source NAT out of an IPv6 interface has IPv6 addresses, one by one", (t) => {
+  const text = (keys: string, more = "") => `authority: a
+router: b
+interfaces:
+  - { name: lan0, device: lan0, addresses: ["2001:db8:1::1/64"], tenant: corp${more} }
+  - { name: out0, device: out0, addresses: ["2001:db8:9::1/64"], gateway: "2001:db8:9::fe" }
+tenants: [{ name: corp }]
+services: [{ name: app, addresses: ["::/0"], access: [corp] }]
+service-routes: [{ service: app, interface: out0, ${keys} }]
+`;
+  const told = (yaml: string) => print(parseConfig(yaml, "w.yaml").problems).map((line) => line.replace(/^\S+\s+/, ""));
+  t.is(good(t, text("source-nat: interface")).serviceRoutes[0].sourceNat, "interface");
+  const { sourceNat } = good(t, text('source-nat-pool: ["2001:db8:9::7", "2001:db8:5::7"]')).serviceRoutes[0];
+  t.is((sourceNat as readonly unknown[]).length, 2);
+  const wrong: [string, RegExp][] = [
+    [text("source-nat-pool: [192.0.2.7]"), /192\.0\.2\.7\/32 is not of the family of out0 {2}write IPv6 addresses/],
+    [text('source-nat-pool: ["2001:db8:9::/120"]'), /2001:db8:9::\/120 is too many {2}write IPv6 addresses one by one/],
+    [text('source-nat-pool: ["2001:db8:9::1"]'), /this router's own address on out0/],
+    [text('source-nat-pool: ["2001:db8:9::fe"]'), /has the gateway of out0 in it/],
+    [text('source-nat-pool: ["2001:db8:1::7"]'), /is on-link on lan0, where the route does not lead/],
+    [text("source-nat: interface", ', source-nat-pool: ["2001:db8:5::7"]'), /where sessions begin is for IPv4/],
+  ];
+  for (const [yaml, expected] of wrong) {
+    const all = told(yaml);
+    t.is(all.length, 1, all.join("\n"));
+    t.regex(all[0], expected);
+  }
 });

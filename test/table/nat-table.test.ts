@@ -4,6 +4,7 @@ import test from "ava";
 import fc from "fast-check";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { StateError, StateReader, StateWriter } from "../../lib/base/state.ts";
+import { addressBook } from "../../lib/table/address-book.ts";
 import {
   NAT_PORT_FIRST,
   NAT_PORTS,
@@ -113,6 +114,21 @@ test("when the ports of one parity are gone the others are given, and then none,
   t.is(table.add(host(1, { tenant: 9 }), OUTSIDE[0], 1000 + QUARANTINE_MS - 1), -1);
   const late = table.add(host(1, { tenant: 9 }), OUTSIDE[0], 1000 + QUARANTINE_MS);
   t.is(table.outsidePort(late), ports[0]);
+});
+
+test("the name of an IPv6 host is nobody else's while it has a mapping, whoever holds that", (t) => {
+  const table = fresh();
+  const name = addressBook.enter(1, 2, 3, 4, 0);
+  const before = addressBook.limit;
+  // Room for one more: whoever comes after that needs a name that is given away.
+  addressBook.limit = addressBook.count + 2;
+  t.teardown(() => (addressBook.limit = before));
+  const row = table.add(host(1, { address: name }), OUTSIDE[0], 0);
+  for (let n = 0; n < 4; n++) addressBook.enter(9, 9, 9, n, 20_000 * (n + 1));
+  t.is(addressBook.find(1, 2, 3, 4), name);
+  table.release(row, 0);
+  for (let n = 4; n < 8; n++) addressBook.enter(9, 9, 9, n, 20_000 * (n + 1));
+  t.is(addressBook.find(1, 2, 3, 4), 0);
 });
 
 test("a full table gives nothing, and takes no port for it", (t) => {
