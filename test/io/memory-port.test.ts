@@ -18,6 +18,18 @@ test("what one port of a pair sends, the other receives, both ways", (t) => {
   t.deepEqual(copies(batch), many(3).slice(1));
 });
 
+test("a mirror receives what it sends, in order", (t) => {
+  const mirror = MemoryPort.mirror(near);
+  const batch = emptyBatch(16);
+  t.is(mirror.tx(batchOf(many(3)), 0, 3), 3);
+  t.is(mirror.rx(batch), 3);
+  t.deepEqual(copies(batch), many(3));
+  t.is(mirror.tx(batch, 2, 3), 1);
+  t.is(mirror.rx(batch), 1);
+  t.deepEqual(copies(batch), many(3).slice(2));
+  t.is(mirror.rx(batch), 0);
+});
+
 test("a full queue refuses, counts txFull, and takes again after rx", (t) => {
   const [one, other] = MemoryPort.pair(near, { ...far, queueFrames: 4 });
   const frames = batchOf(many(6));

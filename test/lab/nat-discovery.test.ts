@@ -70,7 +70,7 @@ service-routes: [{ service: internet, interface: wan0, source-nat: interface }]
   }
 });
 
-discoveryTest("behind two routers coturn finds endpoint-independent mapping", async (t) => {
+discoveryTest("behind two routers coturn finds endpoint-independent mapping and hairpinning", async (t) => {
   const lab = await openLab("two-routers");
   try {
     const services = "services: [{ name: internet, addresses: [10.2.0.0/24], access: [corp] }]\n";
@@ -98,6 +98,8 @@ peers: [{ name: west, paths: [{ interface: wan0, address: 198.18.0.1 }] }]
     const mapping = await discover(lab, "-m", "10.2.0.2");
     t.regex(mapping, /NAT with Endpoint Independent Mapping/, mapping);
     t.regex(mapping, /UDP reflexive addr: 10\.2\.0\.1[6-9]:/);
+    const hairpinning = await discover(lab, "-H", "10.2.0.2");
+    t.regex(hairpinning, /Received a request \(maybe a successful hairpinning\)/, hairpinning);
     // The kernel of the host outside asks for pool addresses by ARP, and a stream goes as it does without NAT.
     const page = await lab.run(
       "client",

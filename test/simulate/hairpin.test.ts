@@ -24,8 +24,8 @@ import {
 } from "./nat-edges.ts";
 import { echoFrame, icmpError, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { AES_256, SIGNED } from "./protection.ts";
-import { CLIENT, dropsOf, sessionRows } from "./topologies.ts";
-import type { SimHost } from "./world.ts";
+import { CLIENT, dropsOf, packetsOn, sessionRows } from "./topologies.ts";
+import { type SimHost, World } from "./world.ts";
 
 /** Where a host is: which one, and its address. */
 interface Place {
@@ -322,4 +322,61 @@ for (const options of [{}, { security: SIGNED, payload: AES_256 }]) {
       t.is(mappings(net.edge), 0);
     }
   });
+}
+
+test("an inward session moves to another path of its peer, and to no other peer, when its own is down", (t) => {
+  const { world, edge, client, wans } = twoPaths();
+  const send = (source: string, destination: string, destinationPort: number) => {
+    world.send(client, udpFrame({ source, sourcePort: PORT, destination, destinationPort }, "hello"));
+    world.run(5);
+  };
+  send(CLIENT, FAR, 80);
+  send(NEIGHBOR, FAR, 80);
+  const { table, nat } = edge.sessions;
+  const [receiver] = [...edge.sessions.rows()].filter((row) => table.context[row * 4] === parseAddress(CLIENT));
+  const port = nat!.table.outsidePort(table.mappingOf(receiver));
+  send(NEIGHBOR, OUTSIDE, port);
+  const there = client.received.at(-1)!;
+  world.send(client, udpFrame(swapEnds(there), "answer"));
+  world.run(5);
+  t.is(client.received.at(-1)!.text, "answer");
+  const before = wans.map((link) => packetsOn(link).length);
+  for (const router of world.routers.values()) {
+    router.sessions.paths[0].up = false;
+    router.sessions.flows.nextGeneration();
+  }
+  for (let n = 0; n < 3; n++) send(NEIGHBOR, OUTSIDE, port);
+  t.is(client.received.filter(({ text }) => text === "hello").length, 4);
+  t.is(packetsOn(wans[0]).length, before[0]);
+  t.true(packetsOn(wans[1]).length > before[1]);
+});
+
+/** client ─ west ═ edge, over two paths. */
+function twoPaths() {
+  const world = new World(1);
+  const text = (name: string, peer: string, end: number, other: number, more: string, route: string) => `authority: acme
+router: ${name}
+sessions: { max: 256 }
+tenants: [{ name: corp }]
+services: [{ name: internet, addresses: [0.0.0.0/0], access: [corp] }]
+service-routes: [{ service: internet, ${route} }]
+interfaces:
+  - { name: wan0, device: wan0, addresses: [198.18.0.${end}/24] }
+  - { name: wan1, device: wan1, addresses: [198.18.1.${end}/24] }
+  - ${more}
+peers:
+  - name: ${peer}
+    paths: [{ interface: wan0, address: 198.18.0.${other} }, { interface: wan1, address: 198.18.1.${other} }]
+`;
+  const lan = "{ name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }";
+  const out = `{ name: out0, device: out0, addresses: [${OUTSIDE}/24], gateway: 192.0.2.254 }`;
+  world.addRouter("west", text("west", "edge", 1, 2, lan, "peer: edge"));
+  const edge = world.addRouter("edge", text("edge", "west", 2, 1, out, "interface: out0, source-nat: interface"));
+  const client = world.addHost("client", CLIENT, "10.1.0.1");
+  client.others = [NEIGHBOR];
+  world.addHost("outside", "192.0.2.254", OUTSIDE);
+  world.join("lan", "client", "west.lan0");
+  world.join("out", "edge.out0", "outside");
+  const wans = [world.join("wan0", "west.wan0", "edge.wan0"), world.join("wan1", "west.wan1", "edge.wan1")];
+  return { world, edge, client, wans };
 }
