@@ -75,6 +75,8 @@ const FIXED_MAX = 211;
 const FIXED_MORE_IPV6 = 48;
 /** What there is room for in front of a packet, less a cipher's padding, a UDP header and what a tunnel adds. */
 const CARRYING_MAX = HEADROOM - TAILROOM - 32 - 8 - 40;
+/** Type and length of an attribute. */
+const ATTRIBUTE_HEAD = 4;
 /** Six bits (RFC 2474). */
 const DSCP_MAX = 63;
 
@@ -121,10 +123,7 @@ export class SessionMetadata {
     writer.text(ATTRIBUTE_TENANT, this.#policy.tenants[table.tenant[session]].nameBytes);
     writer.text(ATTRIBUTE_SERVICE, this.#policy.services[table.service[session]].nameBytes);
     writer.text(ATTRIBUTE_SOURCE_ROUTER, this.names.bytes(table.sourceRouter[session]));
-    if (table.upstream.path[session] >= 0) {
-      const passed = this.passed.told(table.passed[session]);
-      writer.bytes(ATTRIBUTE_PASSED_ROUTERS, passed, 0, passed.length);
-    }
+    if (table.upstream.path[session] >= 0) this.#passedRouters(session);
     const policy = table.payloadPolicy[session];
     writer.text(ATTRIBUTE_SECURITY_POLICY, policy === 0 ? NO_POLICY : this.names.bytes(policy));
     this.#key(session, path);
@@ -254,7 +253,12 @@ export class SessionMetadata {
     if (!parsed.hasUnknown || upstream.path[session] < 0 || downstream.path[session] < 0) return true;
     const header = copyUnknown(bytes, parsed, "header", this.#header);
     const payload = copyUnknown(bytes, parsed, "payload", this.#payload);
-    if (header < 0 || payload < 0 || this.#lengthMax(session) + header + payload > CARRYING_MAX) return false;
+    if (
+      header < 0 ||
+      payload < 0 ||
+      this.#lengthMax(session) + this.#passedLength(session) + header + payload > CARRYING_MAX
+    )
+      return false;
     return carried.keep(session, direction, this.#header.subarray(0, header), this.#payload.subarray(0, payload));
   }
 
@@ -286,14 +290,21 @@ export class SessionMetadata {
       this.names.bytes(table.payloadPolicy[session]),
       this.names.bytes(0),
     ];
-    const passed = 4 + this.passed.told(table.passed[session]).length;
-    return (
-      FIXED_MAX +
-      FIXED_MORE_IPV6 +
-      table.keyLength(session) +
-      passed +
-      names.reduce((sum, name) => sum + name.length, 0)
-    );
+    return FIXED_MAX + FIXED_MORE_IPV6 + table.keyLength(session) + names.reduce((sum, name) => sum + name.length, 0);
+  }
+
+  #passedLength(session: number): number {
+    return ATTRIBUTE_HEAD + this.passed.told(this.#table.passed[session]).length;
+  }
+
+  /** The routers that the session has passed, as many of the latest as there is room for beside long names. */
+  #passedRouters(session: number): void {
+    const { passed, carried } = this.#table;
+    const told = this.passed.told(passed[session]);
+    const others = carried.header(session, FORWARD).length + carried.payload(session, FORWARD).length;
+    const room = (CARRYING_MAX - this.#lengthMax(session) - others - ATTRIBUTE_HEAD) & ~3;
+    const length = Math.min(told.length, room);
+    if (length > 0) this.#writer.bytes(ATTRIBUTE_PASSED_ROUTERS, told, told.length - length, length);
   }
 
   /** What packets in this direction have of a DSCP where they enter the fabric, where that is preserved. */
