@@ -538,6 +538,18 @@ for (const [how, security] of PROTECTIONS) {
   });
 }
 
+test("workers let tests and answers lie, for the thread that watches paths has them", (t) => {
+  const seen = packetsOn(tested(null).wan, "west").filter(({ protocol }) => protocol === 6);
+  t.is(seen.length, 24);
+  const net = twoRouters({ extra: BFD, path: AUTO });
+  const split = net.world.split("east", 2);
+  for (const { frame } of seen) net.world.inject(net.wan, "east", frame.slice());
+  net.world.run(5);
+  t.true(split.steered.every((frames) => frames > 0));
+  for (const worker of split.workers) t.deepEqual(dropsOf(worker), {});
+  t.is(packetsOn(net.wan, "east").filter(({ protocol }) => protocol === 6).length, 0);
+});
+
 test("over IPv6 paths a firewall is found, and a clean path stays TCP's", (t) => {
   for (const isBlocked of [true, false]) {
     const world = new World(1);
