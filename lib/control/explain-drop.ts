@@ -127,7 +127,7 @@ function decideNow(router: Router, sample: DropSample, frame: Uint8Array): DropS
     return { verdict: "of a session", steps };
   }
   const found = new Classification();
-  if (known !== null && known.path >= 0) {
+  if (known !== null && router.sessions.paths[known.path] !== undefined) {
     if (known.context === null || known.toldTenant === "")
       return unknown(steps, "what its metadata would have said is not known");
     const { source, destination, ports, protocol } = known.context;

@@ -10,6 +10,7 @@ import { SYN } from "../../lib/wire/tcp.ts";
 import { DROP_REASONS } from "../../lib/wire/verdict.ts";
 import { chainOf } from "./chain.ts";
 import { concat, echoFrame, pattern, protocolFrame, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { edgeBehindPeer, exhaust, FAR, OUTSIDE } from "./nat-edges.ts";
 import { ENDS } from "./peer.ts";
 import { ADAPTIVE, AES_256, fabricText, SIGNED } from "./protection.ts";
 import {
@@ -157,6 +158,56 @@ test("hosts of a tenant that is told nothing hear nothing, and the circle is ref
       t.deepEqual(net.client.received, []);
       for (const link of net.links) t.is(packetsOn(link).length, 3, net.world.diagram());
     }
+  }
+});
+
+test("what a router behind peers refuses for another reason is told to the host as well, with the code that goes with it", (t) => {
+  const sealed = { security: { fabric: SIGNED } };
+  const scenes: [string, number, boolean, () => { world: World; client: SimHost; refuser: Router }][] = [];
+  for (const tenant of [REJECT, ""]) {
+    const rejects = tenant !== "";
+    scenes.push([
+      "path-down",
+      1,
+      rejects,
+      () => {
+        const net = circle(3, { tail: true, tenant, ...sealed });
+        const b = net.world.routers.get("b")!;
+        for (const path of b.sessions.paths) path.up = path.peerName !== "c";
+        return { ...net, refuser: b };
+      },
+    ]);
+    scenes.push([
+      "access-denied",
+      13,
+      rejects,
+      () => {
+        const net = circle(3, { tenant, ...sealed });
+        const c = net.world.routers.get("c")!;
+        (c.policy.services[0].allowed as boolean[])[0] = false;
+        return { ...net, refuser: c };
+      },
+    ]);
+    scenes.push([
+      "nat-ports",
+      13,
+      rejects,
+      () => {
+        const net = edgeBehindPeer({ sessions: 50_000, tenant, security: SIGNED });
+        exhaust(net.edge, OUTSIDE, 0);
+        return { ...net, refuser: net.edge };
+      },
+    ]);
+  }
+  for (const [reason, code, rejects, make] of scenes) {
+    const net = make();
+    const sent = udpFrame({ ...ENDS, destination: reason === "nat-ports" ? FAR : SERVER }, "question");
+    net.world.send(net.client, sent.slice());
+    net.world.run(20);
+    t.deepEqual(dropsOf(net.refuser), { [reason]: 1 });
+    const errors = unreachableAt(net.client);
+    t.deepEqual(errors.map(({ frame }) => frame[35]), rejects ? [code] : [], `${reason} ${net.world.diagram()}`);
+    if (rejects) t.is(essence(quoteOf(errors[0]), 4), essence(sent, 4));
   }
 });
 
