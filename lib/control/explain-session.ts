@@ -257,17 +257,34 @@ class SessionWords {
     const pair = `${formatSocket(words[base + FLOW_DESTINATION], ports & 0xffff)} <> ${formatSocket(words[base + FLOW_SOURCE], ports >>> 16)}`;
     const picker = side.portRow[row] >= 0 ? "this router picked the pair" : `peer ${path.peerName} picked the pair`;
     const wire = side.wire[row];
-    const carried =
-      wire === this.#protocol
-        ? ""
-        : `; ${protocolName(this.#protocol)} goes as ${protocolName(wire)}${this.#protocol === PROTOCOL_TCP ? " (udp-transform)" : ""}`;
+    const carried = wire === this.#protocol ? "" : `; ${protocolName(this.#protocol)} goes as ${protocolName(wire)}`;
     const tunnel = sessions.isTunnelled(row, 1 - way) ? "; inside BFD's tuple, for the NAT between" : "";
     this.#say("waypoint", pair, `${SIDE_NAMES[way]}, ${this.#pathName(path)}: ${picker}${carried}${tunnel}`);
+    if (this.#protocol === PROTOCOL_TCP) this.#tellTransform(way, path);
     this.#tellHandshake(way, path);
     this.#say("protection", ...this.#protection(path));
     const second = sessions.secondPath(row, way);
     if (second >= 0)
       this.#say("second path", this.#pathName(sessions.paths[second]), "packets go over both, and are delivered once");
+  }
+
+  /** Whether TCP goes as UDP to that peer, and who decided it. */
+  #tellTransform(way: number, path: PeerPath): void {
+    const side = this.#router.sessions.table.sides[way];
+    const isTransformed = this.#router.sessions.isTransformed(this.#session, way);
+    const { mode } = path.udpTransform;
+    const ours = path.blocksTcp
+      ? `${mode}: a firewall on the path takes no TCP of ours`
+      : mode === "auto-detect"
+        ? "auto-detect: no firewall that takes no TCP of ours has been found on the path"
+        : mode;
+    const stays =
+      isTransformed === path.transformsTcp ? "" : `; it began ${isTransformed ? "as UDP" : "as TCP"}, before that`;
+    const reason =
+      side.portRow[this.#session] >= 0
+        ? `${ours}${stays}`
+        : `peer ${path.peerName} decides it, because it picked the pair`;
+    this.#say("udp-transform", isTransformed ? "TCP goes as UDP" : "TCP goes as TCP", reason);
   }
 
   #tellHandshake(way: number, path: PeerPath): void {
@@ -480,6 +497,7 @@ class SessionWords {
       if (upstream === null) this.#say("move", "never", "it goes to no peer");
       return;
     }
+    const isBlocked = current.blocksTcp && table.downstream.wire[row] === PROTOCOL_TCP;
     const next = sessions.choice.rechoose(route, current.row, table.upstream.path[row], this.#nowMs);
     const now = route.paths.find(({ path }) => path === current.row);
     const others =
@@ -493,9 +511,11 @@ class SessionWords {
     const outcome =
       next !== null && next.path !== current.row
         ? `to ${this.#pathName(sessions.paths[next.path])} with its next packet`
-        : moves === 0
-          ? "has not moved"
-          : `has moved ${times}`;
+        : isBlocked
+          ? "to UDP on the same path with its next packet"
+          : moves === 0
+            ? "has not moved"
+            : `has moved ${times}`;
     this.#say(
       "move",
       outcome,

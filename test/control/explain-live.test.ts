@@ -118,6 +118,36 @@ test.serial(
   },
 );
 
+test.serial("TCP says what carries it, and who decided that", async (t) => {
+  const scenes = [
+    ["", "TCP goes as TCP", "off"],
+    [", udp-transform: always", "TCP goes as UDP", "always"],
+  ] as const;
+  for (const [path, outcome, ours] of scenes) {
+    const net = twoRouters({ path });
+    const syn = () => {
+      net.world.send(net.client, tcpFrame(ENDS, { flags: SYN, sequence: 1, acknowledgment: 0 }));
+      net.world.run(20);
+    };
+    syn();
+    const [{ uuid }] = shown(net.west);
+    const theirs = "peer west decides it, because it picked the pair";
+    t.deepEqual(stepsOf((await ofSession(net.west, uuid)).steps, "udp-transform"), [`${outcome}: ${ours}`]);
+    t.deepEqual(stepsOf((await ofSession(net.east, uuid)).steps, "udp-transform"), [`${outcome}: ${theirs}`]);
+    if (path !== "") continue;
+    // As the detector of firewalls has it.
+    net.west.sessions.paths[0].blocksTcp = true;
+    net.west.sessions.flows.nextGeneration();
+    const { steps } = await ofSession(net.west, uuid);
+    t.deepEqual(stepsOf(steps, "udp-transform"), [
+      "TCP goes as TCP: off: a firewall on the path takes no TCP of ours; it began as TCP, before that",
+    ]);
+    t.regex(stepsOf(steps, "move")[0], /^to UDP on the same path with its next packet: /);
+    syn();
+    t.regex(stepsOf((await ofSession(net.west, uuid)).steps, "udp-transform")[0], /^TCP goes as UDP: /);
+  }
+});
+
 test.serial(
   "a session whose handshake goes on says so, and what each of its packets takes the slow path for",
   async (t) => {
