@@ -9,8 +9,8 @@ import { PassedRouters, routerWord } from "../../lib/session/passed-routers.ts";
 import { SYN } from "../../lib/wire/tcp.ts";
 import { DROP_REASONS } from "../../lib/wire/verdict.ts";
 import { chainOf } from "./chain.ts";
-import { concat, echoFrame, pattern, protocolFrame, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { edgeBehindPeer, exhaust, FAR, OUTSIDE } from "./nat-edges.ts";
+import { concat, echoFrame, pattern, protocolFrame, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { ENDS } from "./peer.ts";
 import { ADAPTIVE, AES_256, fabricText, SIGNED } from "./protection.ts";
 import {
@@ -206,7 +206,11 @@ test("what a router behind peers refuses for another reason is told to the host 
     net.world.run(20);
     t.deepEqual(dropsOf(net.refuser), { [reason]: 1 });
     const errors = unreachableAt(net.client);
-    t.deepEqual(errors.map(({ frame }) => frame[35]), rejects ? [code] : [], `${reason} ${net.world.diagram()}`);
+    t.deepEqual(
+      errors.map(({ frame }) => frame[35]),
+      rejects ? [code] : [],
+      `${reason} ${net.world.diagram()}`,
+    );
     if (rejects) t.is(essence(quoteOf(errors[0]), 4), essence(sent, 4));
   }
 });
