@@ -4,8 +4,9 @@
 // Where frames are counted. A sending host's own capture holds super-frames with partial checksums, so lengths are
 // never compared there. They are compared where every frame is one packet made by a router: on a wire, and on the
 // capture of the host that receives. A datagram on a wire must have the IP length of a packet that the host received;
-// metadata, which only the first packets may carry, is subtracted and reported apart. What a wire shows but no host
-// received was lost on the way and is counted, not hidden. The sender's side is compared by payload bytes.
+// metadata, which only the first packets may carry, is subtracted and reported apart. Where the families differ, it is
+// what is behind the IP header that must be as long. What a wire shows but no host received was lost on the way and is
+// counted, not hidden. The sender's side is compared by payload bytes.
 //
 // Every function that judges returns its complaints as sentences; an empty list means that all holds.
 
@@ -15,14 +16,18 @@ import { promisify } from "node:util";
 const COOKIE = "4c48dbc6ddf6670c";
 const COOKIE_FILTER = "4c:48:db:c6:dd:f6:67:0c";
 const FRAGMENT = 1;
-const FORWARD_CONTEXT = 2;
-const REVERSE_CONTEXT = 4;
+/** By version of IP. */
+const FORWARD_CONTEXTS = [2, 3];
+const REVERSE_CONTEXTS = [4, 5];
 const UUID = 6;
 const CONTROL = 24;
 
 export const ICMP = 1;
 export const TCP = 6;
 export const UDP = 17;
+export const ICMPV6 = 58;
+const NEIGHBOR_SOLICITATION = 135;
+const NEIGHBOR_ADVERTISEMENT = 136;
 
 /** Between routers ICMP travels behind a UDP header (protocol sheet 2.5). */
 export const ICMP_IN_UDP_BYTES = 8;
@@ -31,14 +36,16 @@ export const ICMP_IN_UDP_BYTES = 8;
 export interface Packet {
   readonly frame: number;
   readonly sourceMac: string;
-  /** IP protocol; 0 for ARP, -1 for anything else that is not IPv4. */
+  /** IP protocol, the first next header of IPv6; 0 for ARP and neighbor discovery, -1 for anything else. */
   readonly protocol: number;
   readonly sourceAddress: string;
   readonly destinationAddress: string;
-  /** `address:port`, the port being the identifier for an ICMP echo. */
+  /** `address:port` or `[address]:port`, the port being the identifier for an echo. */
   readonly source: string;
   readonly destination: string;
   readonly ipLength: number;
+  /** Of the IP header, options included; of IPv6 without extension headers. */
+  readonly ipHeader: number;
   /** Bytes behind the L4 header; behind the IP header for ICMP. */
   readonly payloadLength: number;
   readonly tcpFlags: number;
@@ -67,6 +74,7 @@ export interface Datagram {
   metadataBytes: number;
   /** IP length without metadata and fragmentation: what the LAN sees (for ICMP plus ICMP_IN_UDP_BYTES). */
   length: number;
+  readonly ipHeader: number;
   payloadLength: number;
   /** A message from router to router (attribute 24) that no host receives. */
   control: boolean;
@@ -94,6 +102,10 @@ const FIELDS = [
   "ip.len",
   "ip.hdr_len",
   "ip.checksum.status",
+  "ipv6.src",
+  "ipv6.dst",
+  "ipv6.nxt",
+  "ipv6.plen",
   "tcp.srcport",
   "tcp.dstport",
   "tcp.len",
@@ -107,8 +119,12 @@ const FIELDS = [
   "udp.checksum.status",
   "icmp.ident",
   "icmp.checksum.status",
+  "icmpv6.type",
+  "icmpv6.echo.identifier",
+  "icmpv6.checksum.status",
 ] as const;
 
+const IPV6_HEADER = 40;
 const CHECKSUM_GOOD = "1";
 const CHECKSUM_ABSENT = "3";
 
@@ -120,11 +136,15 @@ export async function readCapture(path: string): Promise<Packet[]> {
   const bytes = ["--disable-protocol", "tcp", "--disable-protocol", "udp"];
   const [packets, marked] = await Promise.all([
     tshark(path, FIELDS, []),
-    tshark(path, ["frame.number", "ip.proto", "data.data"], [...bytes, "-Y", `data.data contains ${COOKIE_FILTER}`]),
+    tshark(
+      path,
+      ["frame.number", "ip.proto", "ipv6.nxt", "data.data"],
+      [...bytes, "-Y", `data.data contains ${COOKIE_FILTER}`],
+    ),
   ]);
-  for (const [frame, protocol, hex] of marked) {
+  for (const [frame, protocol, nextHeader, hex] of marked) {
     const l4 = Buffer.from(hex, "hex");
-    const header = readMetadata(l4.subarray(Number(protocol) === TCP ? (l4[12] >> 4) * 4 : 8));
+    const header = readMetadata(l4.subarray(Number(protocol || nextHeader) === TCP ? (l4[12] >> 4) * 4 : 8));
     if (header) metadata.set(Number(frame), header);
   }
   return packets.map((row) => toPacket(row, metadata));
@@ -150,9 +170,21 @@ function toPacket(row: readonly string[], metadata: ReadonlyMap<number, Metadata
     string
   >;
   const frame = Number(field["frame.number"]);
-  const isIpv4 = Number(field["eth.type"]) === 0x0800;
-  const protocol = isIpv4 ? Number(field["ip.proto"]) : Number(field["eth.type"]) === 0x0806 ? 0 : -1;
-  const identifier = String(Number(field["icmp.ident"]));
+  const etherType = Number(field["eth.type"]);
+  const isIpv6 = etherType === 0x86dd;
+  const isNeighbor = [NEIGHBOR_SOLICITATION, NEIGHBOR_ADVERTISEMENT].includes(Number(field["icmpv6.type"]));
+  const protocol =
+    etherType === 0x0800
+      ? Number(field["ip.proto"])
+      : isIpv6 && !isNeighbor
+        ? Number(field["ipv6.nxt"])
+        : etherType === 0x0806 || isNeighbor
+          ? 0
+          : -1;
+  const [from, to] = isIpv6 ? [field["ipv6.src"], field["ipv6.dst"]] : [field["ip.src"], field["ip.dst"]];
+  const ipHeader = isIpv6 ? IPV6_HEADER : Number(field["ip.hdr_len"]);
+  const ipLength = isIpv6 ? IPV6_HEADER + Number(field["ipv6.plen"]) : Number(field["ip.len"]);
+  const identifier = String(Number(field["icmp.ident"] || field["icmpv6.echo.identifier"]));
   const [sourcePort, destinationPort, payload, l4Status] =
     protocol === TCP
       ? [field["tcp.srcport"], field["tcp.dstport"], Number(field["tcp.len"]), field["tcp.checksum.status"]]
@@ -161,25 +193,39 @@ function toPacket(row: readonly string[], metadata: ReadonlyMap<number, Metadata
         : [
             identifier,
             identifier,
-            Number(field["ip.len"]) - Number(field["ip.hdr_len"]),
-            field["icmp.checksum.status"],
+            ipLength - ipHeader,
+            isIpv6 ? field["icmpv6.checksum.status"] : field["icmp.checksum.status"],
           ];
-  const l4Good = l4Status === CHECKSUM_GOOD || (protocol === UDP && l4Status === CHECKSUM_ABSENT);
+  // IPv6 has no header checksum, and no UDP without one.
+  const ipGood = isIpv6 || field["ip.checksum.status"] === CHECKSUM_GOOD;
+  const l4Good = l4Status === CHECKSUM_GOOD || (protocol === UDP && !isIpv6 && l4Status === CHECKSUM_ABSENT);
   return {
     frame,
     sourceMac: field["eth.src"],
     protocol,
-    sourceAddress: field["ip.src"],
-    destinationAddress: field["ip.dst"],
-    source: `${field["ip.src"]}:${sourcePort}`,
-    destination: `${field["ip.dst"]}:${destinationPort}`,
-    ipLength: Number(field["ip.len"]),
+    sourceAddress: from,
+    destinationAddress: to,
+    source: ending(from, sourcePort),
+    destination: ending(to, destinationPort),
+    ipLength,
+    ipHeader,
     payloadLength: payload,
     tcpFlags: Number(field["tcp.flags"]),
-    checksumsGood: !isIpv4 || (field["ip.checksum.status"] === CHECKSUM_GOOD && l4Good),
+    checksumsGood: (etherType !== 0x0800 && !isIpv6) || (ipGood && l4Good),
     isMangled: isMangled(field),
     metadata: metadata.get(frame),
   };
+}
+
+/** An address and a port as one text. */
+export function ending(address: string, port: string | number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/** The two parts of such a text. */
+export function endingParts(text: string): { address: string; port: number } {
+  const colon = text.lastIndexOf(":");
+  return { address: text.slice(0, colon).replace(/[[\]]/g, ""), port: Number(text.slice(colon + 1)) };
 }
 
 /** The metadata header at the start of an L4 payload; undefined if there is none or it does not add up. */
@@ -211,7 +257,8 @@ export function wireSessions(packets: readonly Packet[]): { sessions: WireSessio
     const fragment = packet.metadata?.attributes.get(FRAGMENT);
     const metadata = fragment ? packet.metadata?.inner : packet.metadata;
     const uuid = metadata?.attributes.get(UUID)?.toString("hex");
-    const context = metadata?.attributes.get(FORWARD_CONTEXT);
+    const has = (types: readonly number[]) => types.find((type) => metadata?.attributes.has(type));
+    const context = metadata?.attributes.get(has(FORWARD_CONTEXTS) ?? -1);
     let session = current.get(key);
     if (uuid !== undefined && context !== undefined && session?.uuid !== uuid) {
       session = openSession(uuid, context, packet);
@@ -224,14 +271,16 @@ export function wireSessions(packets: readonly Packet[]): { sessions: WireSessio
     }
     const forward = packet.source === session.waypoint.initiator;
     if (uuid !== undefined && uuid !== session.uuid) complaints.push(`frame ${packet.frame}: another session's UUID`);
-    if (uuid !== undefined && !metadata?.attributes.has(forward ? FORWARD_CONTEXT : REVERSE_CONTEXT)) {
+    if (uuid !== undefined && has(forward ? FORWARD_CONTEXTS : REVERSE_CONTEXTS) === undefined) {
       complaints.push(`frame ${packet.frame}: ${forward ? "forward" : "reverse"} metadata without its context`);
     }
     const fragmentKey = fragment && `${key} ${packet.source} ${fragment.readUInt32BE(0)}`;
     let datagram = fragmentKey === undefined ? undefined : partial.get(fragmentKey);
     if (datagram === undefined) {
       const headers = packet.ipLength - packet.payloadLength;
-      datagram = { frames: [], wireBytes: 0, metadataBytes: 0, length: headers, payloadLength: 0, control: false };
+      const { ipHeader } = packet;
+      const empty = { wireBytes: 0, metadataBytes: 0, payloadLength: 0, control: false };
+      datagram = { frames: [], length: headers, ipHeader, ...empty };
       (forward ? session.forward : session.reverse).push(datagram);
       if (fragmentKey !== undefined) partial.set(fragmentKey, datagram);
     }
@@ -247,22 +296,31 @@ export function wireSessions(packets: readonly Packet[]): { sessions: WireSessio
 }
 
 function openSession(uuid: string, context: Buffer, lead: Packet): WireSession {
-  const address = (at: number) => context.subarray(at, at + 4).join(".");
+  const length = context.length > 32 ? 16 : 4;
+  const address = (at: number) => {
+    const bytes = context.subarray(at, at + length);
+    // The one form of text that an address has (RFC 5952) is how a URL writes it.
+    return length === 4
+      ? bytes.join(".")
+      : new URL(`http://[${bytes.toString("hex").match(/..../g)!.join(":")}]`).hostname.slice(1, -1);
+  };
+  const ports = 2 * length;
   return {
     uuid,
-    protocol: context[12],
-    source: `${address(0)}:${context.readUInt16BE(8)}`,
-    destination: `${address(4)}:${context.readUInt16BE(10)}`,
+    protocol: context[ports + 4],
+    source: ending(address(0), context.readUInt16BE(ports)),
+    destination: ending(address(length), context.readUInt16BE(ports + 2)),
     waypoint: { initiator: lead.source, responder: lead.destination },
     forward: [],
     reverse: [],
   };
 }
 
-/** Packets by the hosts' flow, `flowName` of it. */
+/** Packets by the hosts' flow, `flowName` of it, without the discovery of neighbors. */
 export function lanFlows(packets: readonly Packet[]): Map<string, Packet[]> {
   const flows = new Map<string, Packet[]>();
   for (const packet of packets) {
+    if (packet.protocol === 0) continue;
     const name = flowName(packet.protocol, packet.source, packet.destination);
     const flow = flows.get(name);
     if (flow) flow.push(packet);
@@ -287,13 +345,15 @@ export function checksumComplaints(packets: readonly Packet[], byKernel = false)
     .map((packet) => `frame ${packet.frame}: checksum of ${packet.source} > ${packet.destination}`);
 }
 
-/** Complaints about anything on a wire but ARP and IPv4 between its two waypoint addresses, by TCP or UDP. */
+/** Complaints about anything on a wire but its neighbors' discovery and, between its two waypoint addresses, TCP and UDP behind a bare IP header. */
 export function addressComplaints(packets: readonly Packet[], addresses: readonly [string, string]): string[] {
   const [left, right] = addresses;
   return packets
-    .filter(({ protocol, sourceAddress: from, destinationAddress: to }) => {
+    .filter(({ protocol, sourceAddress: from, destinationAddress: to, ipHeader }) => {
       const between = (from === left && to === right) || (from === right && to === left);
-      return protocol !== 0 && !(between && (protocol === TCP || protocol === UDP));
+      const isBare = ipHeader === (left.includes(":") ? IPV6_HEADER : 20);
+      const discovers = protocol === 0 && (from === "" || from === left || from === right);
+      return !discovers && !(between && isBare && (protocol === TCP || protocol === UDP));
     })
     .map((packet) => `frame ${packet.frame}: ${packet.protocol} ${packet.source} > ${packet.destination}`);
 }
@@ -302,7 +362,7 @@ export function addressComplaints(packets: readonly Packet[], addresses: readonl
 export function portComplaints(sessions: readonly WireSession[]): string[] {
   return sessions
     .filter(({ waypoint }) => {
-      const [local, remote] = [waypoint.initiator, waypoint.responder].map((end) => Number(end.split(":")[1]));
+      const [local, remote] = [waypoint.initiator, waypoint.responder].map((end) => endingParts(end).port);
       return local % 2 !== 0 || remote % 2 !== 1 || Math.min(local, remote) < 16384 || Math.max(local, remote) > 65534;
     })
     .map(({ uuid, waypoint }) => `session ${uuid}: ports of ${waypoint.initiator} and ${waypoint.responder}`);
@@ -340,19 +400,21 @@ export function lengthComplaints(
   let lost = 0;
   let lostBytes = 0;
   for (const session of sessions) {
-    const extra = session.protocol === ICMP ? ICMP_IN_UDP_BYTES : 0;
+    const extra = session.protocol === ICMP || session.protocol === ICMPV6 ? ICMP_IN_UDP_BYTES : 0;
+    const header = session.forward[0]?.ipHeader ?? session.reverse[0]?.ipHeader ?? 0;
     for (const direction of ["forward", "reverse"] as const) {
       const [from, to] = ends(session, direction);
-      const wire = count(session[direction].filter((one) => !one.control).map((one) => one.length - extra));
-      for (const { frame, ipLength } of received.get(flowName(session.protocol, from, to)) ?? []) {
-        const left = wire.get(ipLength) ?? 0;
+      const wire = count(session[direction].filter((one) => !one.control).map((one) => one.length - header - extra));
+      for (const { frame, ipLength, ipHeader } of received.get(flowName(session.protocol, from, to)) ?? []) {
+        const length = ipLength - ipHeader;
+        const left = wire.get(length) ?? 0;
         if (left === 0) complaints.push(`${from} > ${to}: LAN frame ${frame} of ${ipLength} bytes is not on the wire`);
-        wire.set(ipLength, left - 1);
+        wire.set(length, left - 1);
         compared++;
       }
       for (const [length, left] of wire) {
         lost += Math.max(left, 0);
-        lostBytes += Math.max(left, 0) * (length + extra);
+        lostBytes += Math.max(left, 0) * (length + header + extra);
       }
     }
   }

@@ -19,7 +19,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
+import { connect, isIPv6, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ANSWER_BYTES, GREETING, repeat } from "./host-talk.ts";
 
@@ -32,6 +32,8 @@ const PACE_MS = 5;
 const [command, address, portText, ...rest] = process.argv.slice(2);
 const port = Number(portText);
 const numbers = rest.map(Number);
+
+const udpSocket = () => createSocket(isIPv6(address) ? "udp6" : "udp4");
 
 async function open(): Promise<Socket> {
   const socket = connect({ host: address, port, allowHalfOpen: true });
@@ -61,7 +63,7 @@ async function parallel(count: number, bytes: number): Promise<object> {
 async function udp(sizes: number[]): Promise<object> {
   const answered: number[] = [];
   for (const size of sizes) {
-    const socket = createSocket("udp4");
+    const socket = udpSocket();
     for (let exchange = 0; exchange < 3; exchange++) {
       const data = randomBytes(size);
       socket.send(data, port, address);
@@ -77,7 +79,7 @@ async function udp(sizes: number[]): Promise<object> {
 /** Every datagram of every socket must come back, in order. */
 async function streams(count: number, datagrams: number): Promise<object> {
   const one = async () => {
-    const socket = createSocket("udp4");
+    const socket = udpSocket();
     let sent = 0;
     let received = 0;
     const send = () => {
@@ -101,7 +103,7 @@ async function streams(count: number, datagrams: number): Promise<object> {
 }
 
 async function datagrams(everyMs: number): Promise<object> {
-  const socket = createSocket("udp4");
+  const socket = udpSocket();
   const came: number[] = [];
   socket.on("message", (message) => came[Number(String(message))]++);
   let isOver = false;
@@ -210,7 +212,7 @@ async function paced(udpPort: number): Promise<object> {
   let tcp: number[] = [];
   let udp: number[] = [];
   const connection = await openSteady(0, 32, PACE_MS, (ms) => tcp.push(ms));
-  const socket = createSocket("udp4");
+  const socket = udpSocket();
   const seen = new Set<string>();
   let [sent, twice] = [0, 0];
   socket.on("message", (message) => {

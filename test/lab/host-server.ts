@@ -26,13 +26,15 @@ function tcp(port: number, serve: (socket: Socket) => void): Promise<unknown> {
   return once(server.listen(port), "listening");
 }
 
-const udp = createSocket("udp4");
-udp.on("message", (message, from) => udp.send(message, from.port, from.address));
-udp.bind(7002);
+const udp = [createSocket("udp4"), createSocket({ type: "udp6", ipv6Only: true })];
+for (const socket of udp) {
+  socket.on("message", (message, from) => socket.send(message, from.port, from.address));
+  socket.bind(7002);
+}
 
 await Promise.all([
   once(http.listen(8080), "listening"),
-  once(udp, "listening"),
+  ...udp.map((socket) => once(socket, "listening")),
   tcp(7000, (socket) => socket.pipe(socket)),
   tcp(7001, (socket) => {
     socket.write(GREETING);

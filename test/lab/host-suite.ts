@@ -1,10 +1,15 @@
 // What must hold for two hosts whatever the number of routers between them: the traffic first, with captures running,
-// then what the captures say about it. A test file declares the suite once and may add tests of its own behind it.
+// then what the captures say about it. A test file declares the suite, one after the other if several, each with a name
+// of its own, and may add tests about the last one behind it.
 
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
 import {
   addressComplaints,
   checksumComplaints,
+  ending,
+  flowName,
   handshakeComplaints,
   lengthComplaints,
   payloadComplaints,
@@ -12,13 +17,19 @@ import {
   sum,
   UDP,
 } from "./capture.ts";
-import { CLIENT, type Lab, type LabOptions, type Outcome, openLab, SERVER, type Shape } from "./lab.ts";
-import { labTest, missing } from "./lab-test.ts";
-import { converse, download, type Evidence, gatherEvidence, offerFile } from "./workload.ts";
+import { GREETING } from "./host-talk.ts";
+import { type Family, type Lab, type LabOptions, type Outcome, openLab, type Shape } from "./lab.ts";
+import { labTest } from "./lab-test.ts";
+import { converse, download, type Evidence, FILE_BYTES, gatherEvidence, offerFile } from "./workload.ts";
 
 const CONNECTIONS = 200;
 /** Connections, the download, three UDP sockets, two pings, and one each of the other conversations. */
 const SESSIONS_MIN = CONNECTIONS + 1 + 3 + 2 + 5;
+const MTU = 1500;
+const ICMP_OR_UDP_HEADER = 8;
+/** What keys may put to a packet: initialization vector and padding, and a digest. */
+const SEALED_BYTES_MAX = 32 + 16;
+const headerOf = (family: Family) => (family === 4 ? 20 : 40);
 /** Drops the first SYN toward port 7000 (60 bytes) and lets its repetition pass. */
 const DROP_FIRST_SYN = `table inet lab {
   chain input {
@@ -33,60 +44,98 @@ export interface Suite {
   evidence(): Promise<Evidence>;
 }
 
-export function hostSuite(shape: Shape, options: LabOptions = {}): Suite {
-  let lab: Lab;
+export interface SuiteOptions extends LabOptions {
+  /** Every device's offloads, which the lab leaves on otherwise. */
+  readonly offloads?: false;
+  /** Of the file that is downloaded; 50 MB where nothing is said. */
+  readonly fileBytes?: number;
+}
+
+/** The lab that is open. */
+let current: Lab | undefined;
+test.after.always(async () => {
+  await current?.close();
+});
+
+/** `name` stands in front of the titles. */
+export function hostSuite(shape: Shape, options: SuiteOptions = {}, name?: string): Suite {
+  const { fileBytes = FILE_BYTES, offloads, protection } = options;
+  const isSealed = protection !== undefined;
   let sha256: string;
+  let opening: Promise<Lab> | undefined;
+  let lab: Lab;
   let evidence: Promise<Evidence> | undefined;
   const gather = () => (evidence ??= gatherEvidence(lab));
 
-  test.before(async () => {
-    if (missing !== undefined) return;
-    lab = await openLab(shape, options);
-    sha256 = await offerFile(lab);
-    await lab.startCaptures();
-    await lab.startRouters();
-  });
-  test.after.always(async () => {
-    await lab?.close();
-  });
+  async function opened(): Promise<Lab> {
+    await current?.close();
+    current = undefined;
+    const made = await openLab(shape, options);
+    current = made;
+    if (offloads === false) await turnOffloadsOff(made);
+    if (isSealed) await made.waymark("west", "keys", "generate", "--file", "keys");
+    sha256 = await offerFile(made, fileBytes);
+    await made.startCaptures();
+    await made.startRouters();
+    return made;
+  }
 
-  labTest("ping loses nothing, with small packets and with full ones", async (t) => {
-    for (const size of ["56", "1472"]) {
+  const suiteTest = (title: string, body: (t: ExecutionContext) => Promise<void>) =>
+    labTest(name === undefined ? title : `${name}: ${title}`, async (t) => {
+      lab = await (opening ??= opened());
+      await body(t);
+    });
+  /** What only a wire can show that is in clear. */
+  const clearTest = isSealed ? () => {} : suiteTest;
+
+  const hosts = options.hosts ?? 4;
+  const wires = options.wires ?? [];
+  // A host with IPv6 is told of what does not fit, and cuts it: not here, where every packet is one on the wire.
+  const widest = headerOf(wires.includes(6) ? 6 : hosts);
+  const put = isSealed ? SEALED_BYTES_MAX : 0;
+  const fullDatagram = MTU - widest - ICMP_OR_UDP_HEADER - put;
+  const fullPing = hosts === 4 ? 1472 : fullDatagram - ICMP_OR_UDP_HEADER;
+
+  suiteTest("ping loses nothing, with small packets and with full ones", async (t) => {
+    for (const size of ["56", `${fullPing}`]) {
       // It may be fragmented, so that nobody need be told that it grows between the routers.
       const options = ["-M", "dont", "-c", "5", "-i", "0.2", "-W", "2", "-s", size];
-      const ping = await lab.run("client", "ping", ...options, SERVER);
+      const ping = await lab.run("client", "ping", ...options, lab.server);
       t.regex(ping.stdout, / 0% packet loss/, ping.stderr);
     }
   });
 
-  labTest("UDP requests of 1, 500 and 1,472 bytes are answered, the first of each socket too", async (t) => {
-    t.deepEqual(result(t, await converse(lab, "client", "udp", SERVER, 7002, 1, 500, 1472)), {
-      answered: [1, 500, 1472],
-    });
-  });
+  suiteTest(
+    `UDP requests of 1, 500 and ${fullDatagram} bytes are answered, the first of each socket too`,
+    async (t) => {
+      t.deepEqual(result(t, await converse(lab, "client", "udp", lab.server, 7002, 1, 500, fullDatagram)), {
+        answered: [1, 500, fullDatagram],
+      });
+    },
+  );
 
-  labTest("A 50 MB download over HTTP arrives byte for byte", async (t) => {
+  suiteTest(`A ${fileBytes >> 20} MB download over HTTP arrives byte for byte`, async (t) => {
     const done = await download(lab);
     t.is(done.code, 0, done.stderr);
     t.is(done.sha256, sha256);
   });
 
-  labTest("200 TCP connections at once carry 4,096 bytes both ways each", async (t) => {
-    const parallel = await converse(lab, "client", "parallel", SERVER, 7000, CONNECTIONS, 4096);
+  suiteTest("200 TCP connections at once carry 4,096 bytes both ways each", async (t) => {
+    const parallel = await converse(lab, "client", "parallel", lab.server, 7000, CONNECTIONS, 4096);
     t.deepEqual(result(t, parallel), { completed: CONNECTIONS });
   });
 
-  labTest("A server that speaks first is heard", async (t) => {
-    t.deepEqual(result(t, await converse(lab, "client", "greeting", SERVER, 7001)), { greeted: true });
+  suiteTest("A server that speaks first is heard", async (t) => {
+    t.deepEqual(result(t, await converse(lab, "client", "greeting", lab.server, 7001)), { greeted: true });
   });
 
-  labTest("A client that has shut down its half reads the answer to its end", async (t) => {
-    t.deepEqual(result(t, await converse(lab, "client", "half-close", SERVER, 7003, 100_000)), { read: 300_000 });
+  suiteTest("A client that has shut down its half reads the answer to its end", async (t) => {
+    t.deepEqual(result(t, await converse(lab, "client", "half-close", lab.server, 7003, 100_000)), { read: 300_000 });
   });
 
-  labTest("A SYN that was lost is sent again and connects", async (t) => {
+  suiteTest("A SYN that was lost is sent again and connects", async (t) => {
     t.is((await lab.run("server", "nft", DROP_FIRST_SYN)).code, 0);
-    const { connected, ms } = result(t, await converse(lab, "client", "connect", SERVER, 7000)) as {
+    const { connected, ms } = result(t, await converse(lab, "client", "connect", lab.server, 7000)) as {
       connected: boolean;
       ms: number;
     };
@@ -95,8 +144,8 @@ export function hostSuite(shape: Shape, options: LabOptions = {}): Suite {
     t.true(ms >= 900, `connected after ${ms} ms: no SYN was lost`);
   });
 
-  labTest("A port that refuses is refused at once", async (t) => {
-    const { code, ms } = result(t, await converse(lab, "client", "connect", SERVER, 7009)) as {
+  suiteTest("A port that refuses is refused at once", async (t) => {
+    const { code, ms } = result(t, await converse(lab, "client", "connect", lab.server, 7009)) as {
       code: string;
       ms: number;
     };
@@ -104,11 +153,11 @@ export function hostSuite(shape: Shape, options: LabOptions = {}): Suite {
     t.true(ms < 1_000, `refused after ${ms} ms`);
   });
 
-  labTest("The server's host opens a session the other way", async (t) => {
-    t.deepEqual(result(t, await converse(lab, "server", "greeting", CLIENT, 7001)), { greeted: true });
+  suiteTest("The server's host opens a session the other way", async (t) => {
+    t.deepEqual(result(t, await converse(lab, "server", "greeting", lab.client, 7001)), { greeted: true });
   });
 
-  labTest("show sessions lists the same UUID for a session on every router", async (t) => {
+  suiteTest("show sessions lists the same UUID for a session on every router", async (t) => {
     const uuids = new Set<string>();
     for (const router of lab.routers) {
       const shown = await lab.waymark(router.name, "show", "sessions", "--socket", router.socketPath, "--json");
@@ -116,65 +165,106 @@ export function hostSuite(shape: Shape, options: LabOptions = {}): Suite {
       const { sessions } = JSON.parse(shown.stdout) as {
         sessions: { uuid: string; protocol: string; destination: string }[];
       };
-      const udp = sessions.filter((session) => session.destination === `${SERVER}:7002`).map((session) => session.uuid);
+      const udp = sessions
+        .filter((session) => session.destination === ending(lab.server, 7002))
+        .map((session) => session.uuid);
       t.is(udp.length, 3);
       uuids.add(udp.sort().join());
     }
     t.is(uuids.size, 1);
   });
 
-  labTest("tshark finds every checksum good on the wires and in what the routers send to the hosts", async (t) => {
+  suiteTest("tshark finds every checksum good on the wires and in what the routers send to the hosts", async (t) => {
     const { wires, fromRouters } = await gather();
     for (const packets of [fromRouters, ...wires.map((wire) => wire.packets)]) {
-      t.true(packets.length > 10_000);
+      t.true(packets.length > fileBytes / 5_000);
       t.deepEqual(checksumComplaints(packets, options.plainWires).slice(0, 10), []);
     }
   });
 
-  labTest("The hosts send super-frames, as the lab leaves every offload on", async (t) => {
+  suiteTest(`The hosts send ${offloads === false ? "no " : ""}super-frames, as offloads are`, async (t) => {
     const { sent } = await gather();
-    t.true([...sent.values()].flat().some((packet) => packet.ipLength > 1500));
+    t.is(
+      [...sent.values()].flat().some((packet) => packet.ipLength > MTU),
+      offloads !== false,
+    );
   });
 
-  labTest("A wire shows only the waypoint addresses of its hop", async (t) => {
+  suiteTest("A wire shows only the waypoint addresses of its hop", async (t) => {
     for (const wire of (await gather()).wires)
       t.deepEqual(addressComplaints(wire.packets, wire.addresses).slice(0, 10), []);
   });
 
-  labTest("Every session begins with metadata both ways and continues without", async (t) => {
+  clearTest("Every session begins with metadata both ways and continues without", async (t) => {
     for (const { sessions, complaints } of (await gather()).wires) {
       t.true(sessions.length >= SESSIONS_MIN, `${sessions.length} sessions`);
       t.deepEqual([...complaints, ...handshakeComplaints(sessions)].slice(0, 10), []);
-      const download = sessions.find((session) => session.destination === `${SERVER}:8080`)!;
+      const download = sessions.find((session) => session.destination === ending(lab.server, 8080))!;
       t.true(download.reverse.filter((datagram) => datagram.metadataBytes === 0).length > 1_000);
     }
   });
 
-  labTest("The router that opens a session takes an even waypoint port and gives its peer an odd one", async (t) => {
+  clearTest("The router that opens a session takes an even waypoint port and gives its peer an odd one", async (t) => {
     for (const { sessions } of (await gather()).wires) t.deepEqual(portComplaints(sessions).slice(0, 10), []);
   });
 
-  labTest("A packet is as long on the wire as on the LAN, and 8 bytes longer if it is ICMP", async (t) => {
+  clearTest("A packet is as long on the wire as on the LAN, and 8 bytes longer if it is ICMP", async (t) => {
     const { wires, sent, received } = await gather();
     const onLan = sum([...received.values()].map((packets) => packets.length));
     for (const { name, sessions } of wires) {
       const { complaints, compared, lost } = lengthComplaints(sessions, received);
       t.deepEqual([...complaints, ...payloadComplaints(sessions, sent)].slice(0, 10), []);
-      t.is(compared, onLan, "every packet that a host received belongs to a session of the wire");
+      const known = new Set(
+        sessions.flatMap(({ protocol, source, destination }) => [
+          flowName(protocol, source, destination),
+          flowName(protocol, destination, source),
+        ]),
+      );
+      t.deepEqual(
+        [...received.keys()].filter((flow) => !known.has(flow)),
+        [],
+        "every packet that a host received belongs to a session of the wire",
+      );
+      t.is(compared, onLan);
       t.log(`${name}: ${compared} packets compared, ${lost} on the wire did not reach a host`);
     }
   });
 
-  labTest("A full first datagram, which its metadata makes too long, crosses in fabric fragments", async (t) => {
+  clearTest("A full first datagram, which its metadata makes too long, crosses in fabric fragments", async (t) => {
     for (const { sessions } of (await gather()).wires) {
-      const full = sessions.filter(({ protocol, forward }) => protocol === UDP && forward[0].length === 1500);
+      const full = sessions.filter(
+        ({ protocol, forward: [first] }) =>
+          protocol === UDP && first.length === first.ipHeader + ICMP_OR_UDP_HEADER + fullDatagram,
+      );
       t.is(full.length, 1);
       t.true(full[0].forward[0].frames.length > 1);
       t.true(full[0].forward[0].metadataBytes > 0);
     }
   });
 
+  if (isSealed)
+    suiteTest("The wires show nothing of what is sealed, and no packet is longer than they take", async (t) => {
+      const file = await readFile(join(lab.directory, "file.bin"));
+      for (const { name, packets } of (await gather()).wires) {
+        t.true(packets.every(({ ipLength }) => ipLength <= MTU));
+        const bytes = await readFile(lab.capturePath(name));
+        for (const text of ["GET /file.bin", "Content-Length", GREETING]) t.is(bytes.indexOf(text), -1, text);
+        for (let at = 0; at < file.length; at += file.length >> 4) t.is(bytes.indexOf(file.subarray(at, at + 24)), -1);
+      }
+    });
+
   return { lab: () => lab, evidence: gather };
+}
+
+async function turnOffloadsOff(lab: Lab): Promise<void> {
+  const script = `for path in /sys/class/net/*; do
+  device=\${path##*/}
+  [ $device = lo ] || ethtool -K $device tx off tso off gso off gro off >/dev/null
+done`;
+  for (const node of ["client", "server", ...[...lab.routers, ...lab.wires].map(({ name }) => name)]) {
+    const { code, stderr } = await lab.run(node, "sh", "-ec", script);
+    if (code !== 0) throw new Error(`${node}: ${stderr}`);
+  }
 }
 
 /** What a conversation of host-client.ts reported. */

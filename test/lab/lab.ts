@@ -29,9 +29,12 @@ import { fileURLToPath } from "node:url";
 
 export type Shape = "two-routers" | "three-routers" | "four-routers" | "two-paths" | "two-paths-twice";
 
+export type Family = 4 | 6;
+
 /** A wire between two routers and the only addresses that may be seen on it. */
 export interface Wire {
   readonly name: string;
+  readonly family: Family;
   readonly addresses: readonly [string, string];
   /** The place in the chain of the router at its left end; the next one is at its right. */
   readonly hop: number;
@@ -46,6 +49,10 @@ export interface Backends {
 export interface LabOptions {
   /** By the router's name. */
   readonly backends?: Readonly<Record<string, Backends>>;
+  /** The family of the hosts' addresses; 4 where nothing is said. */
+  readonly hosts?: Family;
+  /** The family of each wire, from left to right; 4 where nothing is said. */
+  readonly wires?: readonly Family[];
   /** Routers' devices finish checksums and super-frames before a frame leaves, so that a capture of the wire shows what real hardware would send. */
   readonly plainWires?: boolean;
   /** A router's name → how many workers it has; 1 where nothing is said. */
@@ -82,6 +89,20 @@ export interface Outcome {
 
 export const CLIENT = "10.1.0.2";
 export const SERVER = "10.2.0.2";
+/** Addresses of the networks at both ends: the router's, the host's, and the network. */
+const NETWORKS = {
+  4: [
+    { router: "10.1.0.1", host: CLIENT, network: "10.1.0.0/24" },
+    { router: "10.2.0.1", host: SERVER, network: "10.2.0.0/24" },
+  ],
+  6: [
+    { router: "2001:db8:1::1", host: "2001:db8:1::2", network: "2001:db8:1::/64" },
+    { router: "2001:db8:2::1", host: "2001:db8:2::2", network: "2001:db8:2::/64" },
+  ],
+} as const;
+const PREFIX = { 4: 24, 6: 64 } as const;
+const wireAddress = (n: number, end: number, family: Family) =>
+  family === 4 ? `198.18.${n}.${end}` : `2001:db8:ff${n}::${end}`;
 export const MAIN = fileURLToPath(new URL("../../lib/cli/main.js", import.meta.url));
 const HOST_SERVER = fileURLToPath(new URL("./host-server.js", import.meta.url));
 
@@ -128,6 +149,10 @@ for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do
   if [ -e "$file" ]; then echo 1 > "$file"; fi
 done
 ip link set lo up`;
+/** A host with IPv6: it tries its address before it uses it, and listens to no router's advertisements. */
+const HOST_WITH_IPV6 = `for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > "$file"; done
+for file in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 1 > "$file"; done
+for file in /proc/sys/net/ipv6/conf/*/accept_ra; do echo 0 > "$file"; done`;
 
 /** Why no lab can be opened here, or undefined when one can. */
 export function labUnavailable(): string | undefined {
@@ -153,6 +178,10 @@ export class Lab {
   readonly directory = join(DIRECTORY, this.prefix);
   readonly wires: readonly Wire[];
   readonly routers: readonly Router[];
+  /** Of the hosts' addresses. */
+  readonly family: Family;
+  readonly client: string;
+  readonly server: string;
   readonly #janitor: ChildProcess;
   readonly #children = new Set<ChildProcess>();
   readonly #running = new Map<string, { child: ChildProcess; stderr: string[] }>();
@@ -168,12 +197,14 @@ export class Lab {
       stdio: ["pipe", "ignore", "ignore"],
       detached: true,
     });
+    this.family = options.hosts ?? 4;
+    [this.client, this.server] = NETWORKS[this.family].map(({ host }) => host);
     const { routers: names, hops } = SHAPES[shape];
-    this.wires = hops.map((hop, n) => ({
-      name: `wire${n + 1}`,
-      addresses: [`198.18.${n}.1`, `198.18.${n}.2`],
-      hop,
-    }));
+    this.wires = hops.map((hop, n) => {
+      const family = options.wires?.[n] ?? 4;
+      const addresses = [wireAddress(n, 1, family), wireAddress(n, 2, family)] as const;
+      return { name: `wire${n + 1}`, family, addresses, hop };
+    });
     this.routers = names.map((name) => ({
       name,
       configPath: join(this.directory, `${name}.yaml`),
@@ -206,13 +237,19 @@ export class Lab {
           "for device in lan0 wan0 wan1 wan2 wan3; do [ ! -e /sys/class/net/$device ] || ethtool -K $device tx off tso off >/dev/null; done",
         );
     }
-    this.#shell("client", `ip address add ${CLIENT}/24 dev eth0; ip route add default via 10.1.0.1`);
-    this.#shell("server", `ip address add ${SERVER}/24 dev eth0; ip route add default via 10.2.0.1`);
+    for (const [end, node] of ["client", "server"].entries()) {
+      const { router, host } = NETWORKS[this.family][end];
+      const ip = this.family === 4 ? "ip" : "ip -6";
+      const address = `${ip} address add ${host}/${PREFIX[this.family]} dev eth0; ${ip} route add default via ${router}`;
+      this.#shell(node, this.family === 4 ? address : `${HOST_WITH_IPV6}\n${address}`);
+    }
     this.routers.forEach((router, at) => {
       writeFileSync(router.configPath, this.#configuration(at));
     });
     await this.#startHost("client");
     await this.#startHost("server");
+    for (const node of this.family === 6 ? ["client", "server"] : [])
+      this.#shell(node, "while ip -6 address show tentative | grep -q inet6; do sleep 0.1; done");
   }
 
   /** Put another machine on a wire, a namespace with an address of its own there. */
@@ -399,19 +436,20 @@ export class Lab {
     const { lan, wan } = this.#options.backends?.[this.routers[at].name] ?? { lan: "libpcap", wan: "libpcap" };
     const { protection } = this.#options;
     const [fabric, payload] = protection === undefined ? ["none", "none"] : ["fabric", "payload"];
+    const [left, right] = NETWORKS[this.family];
     const onLan = (address: string) =>
-      `  - { name: lan0, device: lan0, addresses: [${address}/24], tenant: corp, backend: ${lan} }`;
-    const onWire = (device: string, address: string) =>
-      `  - { name: ${device}, device: ${device}, addresses: [${address}/24], backend: ${wan} }`;
-    if (first) lines.push(onLan("10.1.0.1"));
-    if (last) lines.push(onLan("10.2.0.1"));
-    for (const { device, wire, end } of wires) lines.push(onWire(device, wire.addresses[end]));
+      `  - { name: lan0, device: lan0, addresses: ["${address}/${PREFIX[this.family]}"], tenant: corp, backend: ${lan} }`;
+    const onWire = (device: string, address: string, family: Family) =>
+      `  - { name: ${device}, device: ${device}, addresses: ["${address}/${PREFIX[family]}"], backend: ${wan} }`;
+    if (first) lines.push(onLan(left.router));
+    if (last) lines.push(onLan(right.router));
+    for (const { device, wire, end } of wires) lines.push(onWire(device, wire.addresses[end], wire.family));
     const { service = "", path = "", transports = "tcp, udp, icmp" } = this.#options;
     lines.push(
       "tenants: [{ name: corp }]",
       "services:",
-      `  - { name: app, addresses: [10.2.0.0/24], transports: [${transports}], access: [corp], security: ${payload}${service} }`,
-      `  - { name: branch, addresses: [10.1.0.0/24], transports: [${transports}], access: [corp], security: ${payload}${service} }`,
+      `  - { name: app, addresses: ["${right.network}"], transports: [${transports}], access: [corp], security: ${payload}${service} }`,
+      `  - { name: branch, addresses: ["${left.network}"], transports: [${transports}], access: [corp], security: ${payload}${service} }`,
       "service-routes:",
       `  - { service: app, ${last ? "interface: lan0" : `peer: ${this.routers[at + 1].name}`} }`,
       `  - { service: branch, ${first ? "interface: lan0" : `peer: ${this.routers[at - 1].name}`} }`,
@@ -420,7 +458,7 @@ export class Lab {
     for (const name of new Set(wires.map(({ peer }) => peer))) {
       const paths = wires
         .filter(({ peer }) => peer === name)
-        .map(({ device, wire, end }) => `{ interface: ${device}, address: ${wire.addresses[1 - end]}${path} }`);
+        .map(({ device, wire, end }) => `{ interface: ${device}, address: "${wire.addresses[1 - end]}"${path} }`);
       lines.push(`  - { name: ${name}, paths: [${paths.join(", ")}], security: ${fabric} }`);
     }
     if (protection !== undefined) {

@@ -6,7 +6,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { type Lab, SERVER } from "./lab.ts";
+import type { Lab } from "./lab.ts";
 
 const HOST_CLIENT = fileURLToPath(new URL("./host-client.js", import.meta.url));
 const WAIT_MS_MAX = 60_000;
@@ -74,14 +74,14 @@ export class Talk {
 
   private constructor(lab: Lab, connections: number) {
     const { udp, icmp, tcp } = this.#arrivals;
-    this.#paced = new Conversation(lab, ["paced", SERVER, "7000", "7002"], (line) => {
+    this.#paced = new Conversation(lab, ["paced", lab.server, "7000", "7002"], (line) => {
       tcp.push(...(line.tcp ?? []));
       udp.push(...(line.udp ?? []));
     });
-    this.#steady = new Conversation(lab, ["steady", SERVER, "7000", String(connections), "500"], ({ latest }) => {
+    this.#steady = new Conversation(lab, ["steady", lab.server, "7000", String(connections), "500"], ({ latest }) => {
       this.#latest = latest ?? this.#latest;
     });
-    this.#ping = lab.spawn("client", "stdbuf", ["-oL", "ping", "-D", "-i", "0.005", SERVER]);
+    this.#ping = lab.spawn("client", "stdbuf", ["-oL", "ping", "-D", "-i", "0.005", lab.server]);
     onLines(this.#ping, (line) => {
       const [, seconds] = /^\[([\d.]+)\] \d+ bytes from/.exec(line) ?? [];
       if (seconds !== undefined) icmp.push(Number(seconds) * 1000);
@@ -92,7 +92,12 @@ export class Talk {
   static async start(lab: Lab, connections: number): Promise<Talk> {
     // TCP's own timer waits 200 ms at least and doubles from there: that would be measured, and not the routers.
     for (const host of ["client", "server"])
-      await lab.run(host, "sh", "-c", "ip route change $(ip route show default) rto_min 20ms");
+      await lab.run(
+        host,
+        "sh",
+        "-c",
+        `ip -${lab.family} route change $(ip -${lab.family} route show default) rto_min 20ms`,
+      );
     const talk = new Talk(lab, connections);
     const begun = Date.now();
     await talk.#until("the hosts talk", () => {

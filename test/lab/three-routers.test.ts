@@ -1,3 +1,4 @@
+import { endingParts } from "./capture.ts";
 import { hostSuite } from "./host-suite.ts";
 import { labTest } from "./lab-test.ts";
 
@@ -15,7 +16,7 @@ labTest("Each hop of a session has a waypoint pair of its own", async (t) => {
   const { wires } = await suite.evidence();
   for (const { sessions, addresses } of wires) {
     const pairs = sessions.map(({ waypoint }) =>
-      [waypoint.initiator, waypoint.responder].map((end) => end.split(":")[0]),
+      [waypoint.initiator, waypoint.responder].map((end) => endingParts(end).address),
     );
     for (const pair of pairs) t.deepEqual(pair.sort(), [...addresses].sort());
   }

@@ -5,7 +5,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { lanFlows, type Packet, readCapture, type WireSession, wireSessions } from "./capture.ts";
-import { CLIENT, type Lab, type Outcome, SERVER, type Wire } from "./lab.ts";
+import type { Lab, Outcome, Wire } from "./lab.ts";
 
 export const FILE_BYTES = 50 << 20;
 const HOST_CLIENT = fileURLToPath(new URL("./host-client.js", import.meta.url));
@@ -36,8 +36,8 @@ export async function gatherEvidence(lab: Lab): Promise<Evidence> {
     const packets = await readCapture(lab.capturePath(wire.name));
     wires.push({ ...wire, packets, ...wireSessions(packets) });
   }
-  const fromRouters = [...client.filter(goesTo(CLIENT)), ...server.filter(goesTo(SERVER))];
-  const fromHosts = [...client.filter(goesTo(SERVER)), ...server.filter(goesTo(CLIENT))];
+  const fromRouters = [...client.filter(goesTo(lab.client)), ...server.filter(goesTo(lab.server))];
+  const fromHosts = [...client.filter(goesTo(lab.server)), ...server.filter(goesTo(lab.client))];
   return { wires, sent: lanFlows(fromHosts), received: lanFlows(fromRouters), fromRouters };
 }
 
@@ -46,15 +46,15 @@ function goesTo(address: string): (packet: Packet) => boolean {
 }
 
 /** Put a random file where the hosts' HTTP servers offer it. Returns its SHA-256. */
-export async function offerFile(lab: Lab): Promise<string> {
-  const bytes = randomBytes(FILE_BYTES);
+export async function offerFile(lab: Lab, length = FILE_BYTES): Promise<string> {
+  const bytes = randomBytes(length);
   await writeFile(join(lab.directory, "file.bin"), bytes);
   return createHash("sha256").update(bytes).digest("hex");
 }
 
 /** Download the offered file with curl from client to server. Returns curl's outcome and the SHA-256 of what arrived. */
 export async function download(lab: Lab): Promise<Outcome & { sha256: string }> {
-  const url = `http://${SERVER}:8080/file.bin`;
+  const url = `http://${lab.family === 4 ? lab.server : `[${lab.server}]`}:8080/file.bin`;
   const done = await lab.run(
     "client",
     "curl",
