@@ -6,15 +6,15 @@
 import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { CountersAnswer } from "../../lib/control/show.ts";
-import { type Lab, type LabOptions, openLab, SERVER } from "./lab.ts";
+import { type Lab, type LabOptions, openLab } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
 import { bfdText, eventsOf, FAST, pathsOf, pathsUp, shown, until } from "./watched.ts";
 
 const NEAR = "wire1";
 const BEYOND = "beyond";
 /** Made by the routers themselves, so it leaves by their output. */
-const SILENT = `table ip silent {
-  chain out { type filter hook output priority 0; icmp type destination-unreachable icmp code 4 drop; }
+const SILENT = `table inet silent {
+  chain out { type filter hook output priority 0; icmp type destination-unreachable icmp code 4 drop; icmpv6 type packet-too-big drop; }
 }`;
 
 const ip = (words: string) => execFileSync("ip", words.split(" "));
@@ -29,36 +29,49 @@ function setLink(lab: Lab, mtu: number): void {
 async function opened(mtu: number, options: LabOptions, isSilent = true): Promise<Lab> {
   const lab = await openLab("two-routers", { extra: bfdText(FAST), ...options });
   const [near, beyond] = [NEAR, BEYOND].map((node) => lab.namespace(node));
-  const [{ addresses }] = lab.wires;
+  const [{ addresses, family }] = lab.wires;
+  const isSix = family === 6;
   ip(`netns add ${beyond}`);
   ip(`-n ${near} link del bridge`);
   ip(`-n ${near} link set right netns ${beyond}`);
   ip(`-n ${near} link add m0 type veth peer name m1 netns ${beyond}`);
-  for (const [at, inner, outer, own, ours, theirs] of [
-    [near, "m0", "left", "198.18.0.253", addresses[0], addresses[1]],
-    [beyond, "m1", "right", "198.18.0.254", addresses[1], addresses[0]],
-  ]) {
-    for (const words of [
-      "link set lo up",
-      `link set ${inner} up`,
-      `link set ${outer} up`,
-      `address add ${own}/32 dev ${outer}`,
-      `route add ${ours}/32 dev ${outer}`,
-    ])
-      ip(`-n ${at} ${words}`);
-    ip(`-n ${at} route add ${theirs}/32 dev ${inner}`);
-  }
+  // Between them link-local addresses do for IPv6; each answers on its router's side for the router at the other.
+  const enable = isSix
+    ? "for file in conf/*/disable_ipv6; do echo 0 > $file; done; echo 0 > conf/default/accept_dad"
+    : "";
+  const forward = isSix ? "echo 1 > conf/all/forwarding" : "echo 1 > ip_forward";
   const silence = isSilent ? [`nft -f - <<'END'\n${SILENT}\nEND`] : [];
-  for (const [node, device, inner] of [
-    [NEAR, "left", "m0"],
-    [BEYOND, "right", "m1"],
+  for (const [node, inner, outer, own, ours, theirs] of [
+    [NEAR, "m0", "left", isSix ? "2001:db8:ff0::fd" : "198.18.0.253", addresses[0], addresses[1]],
+    [BEYOND, "m1", "right", isSix ? "2001:db8:ff0::fe" : "198.18.0.254", addresses[1], addresses[0]],
   ]) {
-    const settings = [`${device}/proxy_arp`, `${inner}/proxy_arp`].map(
-      (file) => `echo 1 > /proc/sys/net/ipv4/conf/${file}`,
-    );
-    const script = ["echo 1 > /proc/sys/net/ipv4/ip_forward", ...settings, ...silence].join("\n");
+    const between = (at: string) => `fd00::${at.slice(1)}`;
+    const v = `ip -${family}`;
+    const script = [
+      `cd /proc/sys/net/ipv${family}`,
+      enable,
+      "ip link set lo up",
+      `ip link set ${inner} up`,
+      `ip link set ${outer} up`,
+      `${v} address add ${own} dev ${outer}${isSix ? " nodad" : ""}`,
+      `${v} route add ${ours} dev ${outer}`,
+      ...(isSix
+        ? [
+            `${v} address add ${between(inner)}/64 dev ${inner} nodad`,
+            `${v} route add ${theirs} via ${between(inner === "m0" ? "m1" : "m0")}`,
+            `${v} neigh add proxy ${theirs} dev ${outer}`,
+            `echo 1 > conf/${outer}/proxy_ndp`,
+          ]
+        : [
+            `${v} route add ${theirs} dev ${inner}`,
+            `echo 1 > conf/${outer}/proxy_arp`,
+            `echo 1 > conf/${inner}/proxy_arp`,
+          ]),
+      forward,
+      ...silence,
+    ].join("\n");
     const { code, stderr } = await lab.run(node, "sh", "-ec", script);
-    if (code !== 0) throw new Error(stderr);
+    if (code !== 0) throw new Error(`${node}: ${stderr}`);
   }
   setLink(lab, mtu);
   if (options.protection !== undefined) await lab.waymark("west", "keys", "generate", "--file", "keys");
@@ -79,7 +92,7 @@ async function known(lab: Lab, mtu: number): Promise<void> {
 /** The client downloads so many pieces of 20,000 bytes, 50 a second. What was sent, what came, and the longest pause in it. */
 async function download(lab: Lab, pieces: number): Promise<{ sent: string; got: string; stallMs: number }> {
   const serve = `import hashlib, os, socket, time
-s = socket.create_server(("0.0.0.0", 9002))
+s = socket.create_server(("${lab.server}", 9002), family=socket.AF_INET${lab.family === 6 ? "6" : ""})
 print("ready", flush=True)
 c, _ = s.accept()
 h = hashlib.sha256()
@@ -92,7 +105,7 @@ c.close()
 print(h.hexdigest(), flush=True)
 `;
   const fetch = `import hashlib, socket, time
-s = socket.create_connection(("${SERVER}", 9002), 10)
+s = socket.create_connection(("${lab.server}", 9002), 10)
 h, last, stall = hashlib.sha256(), time.monotonic(), 0
 while True:
     data = s.recv(65536)
@@ -116,6 +129,9 @@ print(h.hexdigest(), round(stall * 1000))
 for (const [kind, options, put] of [
   ["in clear", {}, 0],
   ["signed and encrypted", { protection: { sign: "every-packet", adaptive: false } }, 48],
+  ["of IPv6 over IPv6", { hosts: 6, wires: [6] }, 0],
+  // The header is 20 bytes longer there.
+  ["of IPv4 over IPv6", { wires: [6] }, 20],
 ] as const) {
   labTest(
     `packets ${kind}: what a path takes is found where nobody says it; downloads and tracepath fit it`,
@@ -128,7 +144,7 @@ for (const [kind, options, put] of [
         t.is(got, sent);
         t.log(`longest pause ${stallMs} ms`);
         t.true(stallMs < 1000);
-        const path = await lab.run("client", "tracepath", "-n", SERVER);
+        const path = await lab.run("client", "tracepath", `-${lab.family}`, "-n", lab.server);
         t.regex(path.stdout, new RegExp(`Resume: pmtu ${1387 - put} `), path.stdout);
       } finally {
         await lab.close();
@@ -167,26 +183,31 @@ labTest(
   },
 );
 
-labTest("the same where it is said: at once, and probes agree", async (t) => {
-  t.timeout(90_000);
-  const lab = await opened(1500, {}, false);
-  try {
-    await known(lab, 1500);
-    const downloading = download(lab, 300);
-    await sleep(1000);
-    setLink(lab, 1387);
-    const { sent, got, stallMs } = await downloading;
-    t.is(got, sent);
-    t.log(`longest pause ${stallMs} ms`);
-    t.true(stallMs < 2000);
-    await known(lab, 1387);
-    for (const { name } of lab.routers) {
-      const counters = await shown<CountersAnswer>(lab, name, "counters");
-      t.is(counters["drop.icmp-error"], 0);
+for (const [over, options] of [
+  ["", {}],
+  [" (IPv6)", { hosts: 6, wires: [6] }],
+] as const) {
+  labTest(`the same where it is said: at once, and probes agree${over}`, async (t) => {
+    t.timeout(90_000);
+    const lab = await opened(1500, options, false);
+    try {
+      await known(lab, 1500);
+      const downloading = download(lab, 300);
+      await sleep(1000);
+      setLink(lab, 1387);
+      const { sent, got, stallMs } = await downloading;
+      t.is(got, sent);
+      t.log(`longest pause ${stallMs} ms`);
+      t.true(stallMs < 2000);
+      await known(lab, 1387);
+      for (const { name } of lab.routers) {
+        const counters = await shown<CountersAnswer>(lab, name, "counters");
+        t.is(counters["drop.icmp-error"], 0);
+      }
+      const [latest] = (await eventsOf(lab, "east")).filter(({ kind }) => kind === "path-mtu");
+      t.regex(latest.why, /1387 bytes/);
+    } finally {
+      await lab.close();
     }
-    const [latest] = (await eventsOf(lab, "east")).filter(({ kind }) => kind === "path-mtu");
-    t.regex(latest.why, /1387 bytes/);
-  } finally {
-    await lab.close();
-  }
-});
+  });
+}

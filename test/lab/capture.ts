@@ -153,7 +153,12 @@ export async function readCapture(path: string): Promise<Packet[]> {
 async function tshark(path: string, fields: readonly string[], options: string[]): Promise<string[][]> {
   const preferences = ["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"].map((name) => `${name}:TRUE`);
   // Only headers are wanted: nothing above the transport is guessed at, nothing is put together.
-  preferences.push("tcp.analyze_sequence_numbers:FALSE", "tcp.desegment_tcp_streams:FALSE", "ip.defragment:FALSE");
+  preferences.push(
+    "tcp.analyze_sequence_numbers:FALSE",
+    "tcp.desegment_tcp_streams:FALSE",
+    "ip.defragment:FALSE",
+    "ipv6.defragment:FALSE",
+  );
   const args = ["-n", "-r", path, "-T", "fields", "-E", "occurrence=f", ...options];
   for (const preference of preferences) args.push("-o", preference);
   for (const field of fields) args.push("-e", field);

@@ -114,6 +114,7 @@ const OWN_KEYS: LabOptions = { protection: { sign: "metadata", adaptive: false, 
 for (const [kind, shape, options] of [
   ["in clear", "two-paths", {}],
   ["encrypted and signed", "two-paths", PROTECTED],
+  ["of IPv6, over a path of IPv6 and one of IPv4", "two-paths", { hosts: 6, wires: [6, 4] }],
   ["in clear, through a mid waypoint", "two-paths-twice", {}],
   ["encrypted with keys of their own, through a mid waypoint", "two-paths-twice", OWN_KEYS],
 ] as const) {

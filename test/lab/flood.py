@@ -4,7 +4,7 @@
     flood.py DEVICE DESTINATION_MAC FIRST_SOURCE LAST_SOURCE DESTINATION COUNT SECONDS_MAX
 
 Half are SYNs to port 7009, which refuses, half datagrams to port 9. Prints how many were sent. Raw frames from one
-socket; nothing listens for answers.
+socket; nothing listens for answers. Addresses may be IPv6.
 """
 
 import socket
@@ -13,7 +13,10 @@ import sys
 import time
 
 device, mac, first, last, destination, count, seconds = sys.argv[1:]
-first, last = (struct.unpack("!I", socket.inet_aton(text))[0] for text in (first, last))
+family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+size = 16 if family == socket.AF_INET6 else 4
+to = socket.inet_pton(family, destination)
+first, last = (int.from_bytes(socket.inet_pton(family, text), "big") for text in (first, last))
 count = min(int(count), 500_000)
 
 
@@ -24,7 +27,7 @@ def folded(data):
 
 
 def frame(number):
-    source = struct.pack("!I", first + number % (last - first + 1)) + socket.inet_aton(destination)
+    ends = (first + number % (last - first + 1)).to_bytes(size, "big") + to
     port = 1024 + number // 256 % 60000
     if number % 2 == 0:
         protocol = 6
@@ -32,15 +35,17 @@ def frame(number):
     else:
         protocol = 17
         l4 = bytearray(struct.pack("!HHHH", port, 9, 12, 0) + b"lead")
-    struct.pack_into("!H", l4, 16 if protocol == 6 else 6, folded(source + struct.pack("!HH", protocol, len(l4)) + l4))
-    ip = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(l4), 0, 0x4000, 64, protocol, 0) + source)
+    struct.pack_into("!H", l4, 16 if protocol == 6 else 6, folded(ends + struct.pack("!HH", protocol, len(l4)) + l4))
+    if size == 16:
+        return header + struct.pack("!IHBB", 0x60000000, len(l4), protocol, 64) + ends + bytes(l4)
+    ip = bytearray(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(l4), 0, 0x4000, 64, protocol, 0) + ends)
     struct.pack_into("!H", ip, 10, folded(ip))
     return header + bytes(ip) + bytes(l4)
 
 
 out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 out.bind((device, 0))
-header = bytes.fromhex(mac.replace(":", "")) + out.getsockname()[4] + b"\x08\x00"
+header = bytes.fromhex(mac.replace(":", "")) + out.getsockname()[4] + (b"\x08\x00" if size == 4 else b"\x86\xdd")
 end = time.monotonic() + min(float(seconds), 30)
 sent = 0
 while sent < count and time.monotonic() < end:

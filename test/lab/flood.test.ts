@@ -5,10 +5,10 @@ import { createHash } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import test from "ava";
+import type { ExecutionContext } from "ava";
 import type { CountersAnswer, TenantsAnswer } from "../../lib/control/show.ts";
-import { type Lab, openLab, outcome, SERVER } from "./lab.ts";
-import { labTest, missing } from "./lab-test.ts";
+import { type Lab, openLab, outcome } from "./lab.ts";
+import { labTest } from "./lab-test.ts";
 import { converse, offerFile } from "./workload.ts";
 
 const FLOOD = fileURLToPath(new URL("../../../test/lab/flood.py", import.meta.url));
@@ -16,16 +16,24 @@ const FRAMES = 100_000;
 const SECONDS_MAX = 10;
 const HALF_OPEN_MAX = 500;
 
-let lab: Lab;
-let sha256: string;
+/** Of each family: the network of the untrusted host's addresses, and those it sends from. */
+const FLOODS = {
+  4: { members: "10.1.0.128/25", first: "10.1.0.130", last: "10.1.0.250" },
+  6: { members: "2001:db8:1::80/121", first: "2001:db8:1::82", last: "2001:db8:1::fa" },
+} as const;
 
-test.before(async () => {
-  if (missing !== undefined) return;
-  lab = await openLab("two-routers");
-  sha256 = await offerFile(lab);
+async function show<T>(lab: Lab, resource: string): Promise<T> {
+  const west = lab.routers[0];
+  const shown = await lab.waymark("west", "show", resource, "--socket", west.socketPath, "--json");
+  return JSON.parse(shown.stdout) as T;
+}
+
+async function through(t: ExecutionContext, lab: Lab): Promise<void> {
+  const flood = FLOODS[lab.family];
+  const sha256 = await offerFile(lab);
   for (const { name, configPath } of lab.routers) {
     const yaml = await readFile(configPath, "utf8");
-    const members = name === "west" ? ", members: [{ interface: lan0, prefixes: [10.1.0.128/25] }]" : "";
+    const members = name === "west" ? `, members: [{ interface: lan0, prefixes: ["${flood.members}"] }]` : "";
     await writeFile(
       configPath,
       yaml
@@ -37,34 +45,22 @@ test.before(async () => {
     );
   }
   await lab.startRouters();
-});
-test.after.always(async () => {
-  await lab?.close();
-});
-
-async function show<T>(resource: string): Promise<T> {
-  const west = lab.routers[0];
-  const shown = await lab.waymark("west", "show", resource, "--socket", west.socketPath, "--json");
-  return JSON.parse(shown.stdout) as T;
-}
-
-labTest("a download goes on to its end through a flood of new sessions, and what is refused has a name", async (t) => {
   const curl = lab.spawn("client", "curl", [
     ...["--silent", "--show-error", "--max-time", "90", "--limit-rate", "12M", "--output", "download.bin"],
-    `http://${SERVER}:8080/file.bin`,
+    `http://${lab.family === 4 ? lab.server : `[${lab.server}]`}:8080/file.bin`,
   ]);
   const downloaded = outcome(curl);
-  const ready = async () => (await show<TenantsAnswer>("tenants")).tenants[0].sessions > 0;
+  const ready = async () => (await show<TenantsAnswer>(lab, "tenants")).tenants[0].sessions > 0;
   for (let n = 0; n < 50 && !(await ready()); n++);
   const mac = (await lab.run("west", "cat", "/sys/class/net/lan0/address")).stdout.trim();
-  const args = ["eth0", mac, "10.1.0.130", "10.1.0.250", SERVER, String(FRAMES), String(SECONDS_MAX)];
-  const flood = outcome(lab.spawn("client", "/usr/bin/python3", [FLOOD, ...args]));
+  const args = ["eth0", mac, flood.first, flood.last, lab.server, String(FRAMES), String(SECONDS_MAX)];
+  const flooding = outcome(lab.spawn("client", "/usr/bin/python3", [FLOOD, ...args]));
   // Another host's connection is let in meanwhile: the flood's limits are its own tenant's.
-  const met = await converse(lab, "client", "greeting", SERVER, 7001);
-  const { tenants } = await show<TenantsAnswer>("tenants");
-  const sent = Number((await flood).stdout);
+  const met = await converse(lab, "client", "greeting", lab.server, 7001);
+  const { tenants } = await show<TenantsAnswer>(lab, "tenants");
+  const sent = Number((await flooding).stdout);
   const { code, stderr } = await downloaded;
-  const counters = await show<CountersAnswer>("counters");
+  const counters = await show<CountersAnswer>(lab, "counters");
 
   t.is(met.code, 0, met.stderr);
   t.is(code, 0, stderr);
@@ -87,4 +83,21 @@ labTest("a download goes on to its end through a flood of new sessions, and what
   t.log(
     `${sent} frames sent, ${refused} refused, ${lost} not fetched in time, ${counters["sessions.opened"]} sessions opened`,
   );
-});
+}
+
+for (const [title, options] of [
+  ["", {}],
+  [" (IPv6 over IPv6)", { hosts: 6, wires: [6] }],
+] as const) {
+  labTest(
+    `a download goes on to its end through a flood of new sessions, and what is refused has a name${title}`,
+    async (t) => {
+      const lab = await openLab("two-routers", options);
+      try {
+        await through(t, lab);
+      } finally {
+        await lab.close();
+      }
+    },
+  );
+}

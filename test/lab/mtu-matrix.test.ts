@@ -1,29 +1,32 @@
 // Links of unlike MTUs in the shape of the kernel's nft_flowtable self-test: the client's network, what is between the routers, the
-// server's network; 2 MiB each way over TCP at once, byte for byte, with path MTU discovery on the hosts and without it, with
-// offloads and without them, in clear and encrypted, over one hop and over three. DSCP arrives as it was sent.
+// server's network; 2 MiB each way over TCP at once, byte for byte, IPv4 and IPv6 over either, with path MTU discovery on the hosts
+// and without it, with offloads and without them, in clear and encrypted, over one hop and over three. DSCP arrives as it was sent.
 //
-// 16 cases of 512: every two levels of two factors meet in one of them (an orthogonal array of strength 2).
+// 16 cases of 4096: every two levels of two factors meet in one of them.
 
 import { once } from "node:events";
 import test, { type ExecutionContext } from "ava";
 import type { CountersAnswer } from "../../lib/control/show.ts";
-import { CLIENT, type Lab, openLab, outcome, SERVER } from "./lab.ts";
+import { type Family, type Lab, openLab, outcome } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
 import { shown } from "./watched.ts";
 
 interface Case {
+  /** Of the hosts' addresses, and of those between routers. */
+  readonly families: "IPv4 over IPv4" | "IPv6 over IPv6" | "IPv4 over IPv6" | "IPv6 over IPv4";
   readonly hops: 1 | 3;
   readonly encrypted: boolean;
   /** Bytes: of the client's network, of the link between routers, of the server's network. */
   readonly client: number;
   readonly between: number;
   readonly server: number;
-  /** Path MTU discovery on the hosts. */
+  /** Path MTU discovery on the hosts. With IPv6 they have it always: they do not hear then what they are told. */
   readonly discovery: boolean;
   readonly offloads: boolean;
 }
 
 const MTUS = [9000, 1500, 2000, 1280];
+const FAMILIES: readonly Case["families"][] = ["IPv4 over IPv4", "IPv6 over IPv6", "IPv4 over IPv6", "IPv6 over IPv4"];
 const PORT = 9100;
 const BYTES = 2 << 20;
 /** DSCP of what the client sends and of what the server sends, set by their firewalls: some of what a kernel answers has no socket's mark. */
@@ -37,34 +40,40 @@ function times(a: number, b: number): number {
   return product & 4 ? product ^ 7 : product;
 }
 
-/** Columns i, j, i + j, i + 2j and i + 3j in that field: in any two of them each pair stands once. */
+/** A bit for each family and number of hops, so that few labs are built: one of 8 ways in which it meets all other factors. */
+const ENCRYPTED = 0b01010110;
+
+/**
+ * Columns i, j, i + j, i + 2j and i + 3j in that field: in any two of them each pair stands once (an orthogonal array of strength
+ * 2). The last makes three factors of two levels.
+ */
 const CASES: readonly Case[] = Array.from({ length: 16 }, (_, n) => {
   const [i, j] = [n >> 2, n & 3];
   const column = (k: number) => i ^ times(k, j);
+  const [one, other] = [column(3) & 1, column(3) >> 1];
   return {
+    families: FAMILIES[i],
     client: MTUS[j],
     between: MTUS[column(1)],
     server: MTUS[column(2)],
-    discovery: (column(3) & 1) === 0,
-    offloads: (column(3) & 2) === 0,
-    hops: i & 1 ? 3 : 1,
-    encrypted: (i & 2) !== 0,
+    hops: one === 0 ? 1 : 3,
+    discovery: other === 0,
+    offloads: one === other,
+    encrypted: ((ENCRYPTED >> (2 * i + one)) & 1) === 1,
   };
 });
 
-/** Both sides of a transfer, and what arrived at each: its argument is "server" or "client". */
+/** Both sides of a transfer, and what arrived at each. Arguments: "server" or "client", and the server's address. */
 const TRANSFER = `
 import hashlib, os, socket, sys, threading
-side = sys.argv[1]
+side, address = sys.argv[1:]
 if side == "server":
-    s = socket.create_server(("0.0.0.0", ${PORT}))
+    s = socket.create_server((address, ${PORT}), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     s.settimeout(60)
     print("ready", flush=True)
     c, _ = s.accept()
 else:
-    c = socket.socket()
-    c.settimeout(10)
-    c.connect(("${SERVER}", ${PORT}))
+    c = socket.create_connection((address, ${PORT}), 10)
 c.settimeout(20)
 data = os.urandom(${BYTES})
 def send():
@@ -82,24 +91,28 @@ print(hashlib.sha256(data).hexdigest(), hashlib.sha256(got).hexdigest(), len(got
 `;
 
 /** Mark at a host everything of the transfer that leaves, and count what comes with the other's mark, and what comes without it. */
-const marking = (own: number, from: string, mark: number) => `table ip dscp {
+const marking = (ip: "ip" | "ip6", own: number, from: string, mark: number) => `table inet dscp {
   counter marked {}
   counter others {}
   chain output {
     type filter hook output priority mangle
-    ip daddr ${from} tcp sport ${PORT} ip dscp set ${own}
-    ip daddr ${from} tcp dport ${PORT} ip dscp set ${own}
+    ${ip} daddr ${from} tcp sport ${PORT} ${ip} dscp set ${own}
+    ${ip} daddr ${from} tcp dport ${PORT} ${ip} dscp set ${own}
   }
   chain input {
     type filter hook input priority 0
-    ip saddr ${from} tcp sport ${PORT} jump count
-    ip saddr ${from} tcp dport ${PORT} jump count
+    ${ip} saddr ${from} tcp sport ${PORT} jump count
+    ${ip} saddr ${from} tcp dport ${PORT} jump count
   }
   chain count {
-    ip dscp ${mark} counter name marked accept
+    ${ip} dscp ${mark} counter name marked accept
     counter name others
   }
 }`;
+
+/** A host does not hear that packets were too big. */
+const DEAF =
+  "nft 'table ip6 deaf { chain input { type filter hook input priority 0; icmpv6 type packet-too-big drop; }; }'";
 
 async function script(lab: Lab, node: string, ...lines: string[]): Promise<void> {
   const { code, stderr } = await lab.run(node, "sh", "-ec", lines.join("\n"));
@@ -122,7 +135,9 @@ async function prepare(lab: Lab, { client, between, server, discovery, offloads 
       setMtu("eth0", mtu),
       setOffloads("eth0"),
       `echo ${discovery ? 0 : 1} > /proc/sys/net/ipv4/ip_no_pmtu_disc`,
-      "ip route flush cache",
+      "nft delete table ip6 deaf 2>/dev/null || true",
+      ...(discovery ? [] : [DEAF]),
+      "ip route flush cache; ip -6 route flush cache",
       "ip tcp_metrics flush",
     );
   }
@@ -139,7 +154,7 @@ async function prepare(lab: Lab, { client, between, server, discovery, offloads 
 }
 
 async function marksAt(lab: Lab, host: string): Promise<{ marked: number; others: number }> {
-  const { stdout } = await lab.run(host, "nft", "-j", "list", "counters", "table", "ip", "dscp");
+  const { stdout } = await lab.run(host, "nft", "-j", "list", "counters", "table", "inet", "dscp");
   const { nftables } = JSON.parse(stdout) as { nftables: { counter?: { name: string; packets: number } }[] };
   const packets = (name: string) => nftables.find(({ counter }) => counter?.name === name)!.counter!.packets;
   return { marked: packets("marked"), others: packets("others") };
@@ -147,19 +162,19 @@ async function marksAt(lab: Lab, host: string): Promise<{ marked: number; others
 
 /** One case on a lab whose routers do not run. Returns a line of the table. */
 async function carry(t: ExecutionContext, lab: Lab, one: Case): Promise<string> {
-  const title = `${one.client} ${one.between} ${one.server}, discovery ${one.discovery}, offloads ${one.offloads}`;
+  const title = `${one.families}, ${one.client} ${one.between} ${one.server}, discovery ${one.discovery}, offloads ${one.offloads}`;
   await prepare(lab, one);
   for (const [host, own, from, mark] of [
-    ["server", MARKS.server, CLIENT, MARKS.client],
-    ["client", MARKS.client, SERVER, MARKS.server],
+    ["server", MARKS.server, lab.client, MARKS.client],
+    ["client", MARKS.client, lab.server, MARKS.server],
   ] as const)
-    t.is((await lab.run(host, "nft", marking(own, from, mark))).code, 0);
+    t.is((await lab.run(host, "nft", marking(lab.family === 4 ? "ip" : "ip6", own, from, mark))).code, 0);
   await lab.startRouters();
-  const serving = lab.spawn("server", "python3", ["-c", TRANSFER, "server"]);
+  const serving = lab.spawn("server", "python3", ["-c", TRANSFER, "server", lab.server]);
   const served = outcome(serving);
   await once(serving.stdout!, "data");
   const started = performance.now();
-  const sent = await lab.run("client", "python3", "-c", TRANSFER, "client");
+  const sent = await lab.run("client", "python3", "-c", TRANSFER, "client", lab.server);
   const got = await served;
   const ms = Math.round(performance.now() - started);
   const [up, down, bytes] = sent.stdout.trim().split(" ");
@@ -172,7 +187,7 @@ async function carry(t: ExecutionContext, lab: Lab, one: Case): Promise<string> 
     t.true(marked > 10, `${title}: ${marked} marked packets at the ${host}`);
     t.is(others, 0, `${title}: lost their mark on the way to the ${host}`);
     marks.push(marked);
-    await lab.run(host, "nft", "delete", "table", "ip", "dscp");
+    await lab.run(host, "nft", "delete", "table", "inet", "dscp");
   }
   const drops: string[] = [];
   for (const { name } of lab.routers) {
@@ -200,20 +215,26 @@ test("every two levels of two factors meet in a case", (t) => {
             CASES.some((row) => row[one] === a && row[other] === b),
             `${one} ${a}, ${other} ${b}`,
           );
-  t.deepEqual(names.map((name) => levels(name).length).sort(), [2, 2, 2, 2, 4, 4, 4]);
+  t.deepEqual(names.map((name) => levels(name).length).sort(), [2, 2, 2, 2, 4, 4, 4, 4]);
 });
 
 for (const hops of [1, 3] as const) {
-  for (const encrypted of [false, true]) {
-    const cases = CASES.filter((one) => one.hops === hops && one.encrypted === encrypted);
-    const title = `${hops === 1 ? "one hop" : "three hops"}, ${encrypted ? "signed and encrypted" : "in clear"}`;
+  for (const families of FAMILIES) {
+    const cases = CASES.filter((one) => one.hops === hops && one.families === families);
+    const [{ encrypted }] = cases;
+    const title = `${hops === 1 ? "one hop" : "three hops"}, ${families}, ${encrypted ? "signed and encrypted" : "in clear"}`;
     labTest(`${title}: 2 MiB each way arrive over links of unlike MTUs, and so does DSCP`, async (t) => {
       t.timeout(300_000);
       const protection = { sign: "every-packet", adaptive: false } as const;
-      const lab = await openLab(hops === 1 ? "two-routers" : "four-routers", encrypted ? { protection } : {});
+      const [hosts, between] = families.split(" over ").map((name) => Number(name.slice(3)) as Family);
+      const lab = await openLab(hops === 1 ? "two-routers" : "four-routers", {
+        hosts,
+        wires: Array<Family>(hops).fill(between),
+        ...(encrypted ? { protection } : {}),
+      });
       try {
         if (encrypted) await lab.waymark("west", "keys", "generate", "--file", "keys");
-        t.is(cases.length, 4);
+        t.is(cases.length, 2);
         for (const one of cases) t.log(await carry(t, lab, one));
       } finally {
         await lab.close();

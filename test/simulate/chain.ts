@@ -5,6 +5,20 @@ import type { Router } from "../../lib/router.ts";
 import { type Protection, routerYaml } from "./topologies.ts";
 import { type Link, World } from "./world.ts";
 
+export type Family = 4 | 6;
+
+/** The addresses of both ends by family: the router's, and the gateway that everything is behind. */
+const ENDS = {
+  4: [
+    ["198.19.1.1", "198.19.1.2"],
+    ["198.19.2.1", "198.19.2.2"],
+  ],
+  6: [
+    ["2001:db8:a1::1", "2001:db8:a1::2"],
+    ["2001:db8:a2::1", "2001:db8:a2::2"],
+  ],
+} as const;
+
 export interface Chain {
   world: World;
   /** From the initiators' end to the servers'. */
@@ -17,17 +31,22 @@ export interface Chain {
   hops: readonly Link[];
 }
 
-/** client ─lan─ r0 ─hop1─ r1 ... ─far─ server, `hops` links between routers. Ports take super-frames, as a capture may have them. */
-export function chainOf(hops: number, security: Protection): Chain {
+/**
+ * client ─lan─ r0 ─hop1─ r1 ... ─far─ server, `hops` links between routers. Ports take super-frames, as a capture may have them.
+ * `hosts` is the family at both ends, `paths` the one between routers.
+ */
+export function chainOf(hops: number, security: Protection, hosts: Family = 4, paths: Family = 4): Chain {
   const world = new World(1, true, 128);
   const names = Array.from({ length: hops + 1 }, (_, n) => `r${n}`);
+  const [near, far] = ENDS[hosts];
   for (const [n, name] of names.entries()) {
     const wans: Record<string, [string, string, string]> = {};
-    if (n > 0) wans.left = [`198.18.${n - 1}.2`, names[n - 1], `198.18.${n - 1}.1`];
-    if (n < hops) wans.right = [`198.18.${n}.1`, names[n + 1], `198.18.${n}.2`];
+    const between = (hop: number, end: number) => (paths === 4 ? `198.18.${hop}.${end}` : `2001:db8:b${hop}::${end}`);
+    if (n > 0) wans.left = [between(n - 1, 2), names[n - 1], between(n - 1, 1)];
+    if (n < hops) wans.right = [between(n, 1), names[n + 1], between(n, 2)];
     const ends: Record<number, { address: string; tenant?: string; gateway: string }> = {
-      0: { address: "198.19.1.1", tenant: "corp", gateway: "198.19.1.2" },
-      [hops]: { address: "198.19.2.1", gateway: "198.19.2.2" },
+      0: { address: near[0], tenant: "corp", gateway: near[1] },
+      [hops]: { address: far[0], gateway: far[1] },
     };
     world.addRouter(
       name,
@@ -36,7 +55,7 @@ export function chainOf(hops: number, security: Protection): Chain {
         wans,
         security,
         ...(ends[n] === undefined ? {} : { lan: ends[n] }),
-        destinations: "0.0.0.0/0",
+        destinations: hosts === 4 ? "0.0.0.0/0" : "::/0",
         // All of a corpus: none makes room for another.
         limits: { sessions: 8192, waypointPairs: 8192 },
         route: n < hops ? `peer: ${names[n + 1]}` : "interface: lan0",
@@ -45,8 +64,8 @@ export function chainOf(hops: number, security: Protection): Chain {
       }),
     );
   }
-  world.addHost("client", "198.19.1.2", "198.19.1.1");
-  world.addHost("server", "198.19.2.2", "198.19.2.1");
+  world.addHost("client", near[1], near[0]);
+  world.addHost("server", far[1], far[0]);
   return {
     world,
     names,

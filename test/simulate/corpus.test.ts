@@ -1,17 +1,20 @@
-// Captures of others (../shared/corpus) as traffic of sessions through one hop and through three. What leaves is compared with
-// what came, and tshark judges both: nothing is malformed that was not, no good checksum becomes bad, no bad one good.
+// Captures of others (../shared/corpus) as traffic of sessions through one hop and through three, IPv4 and IPv6 over either. What
+// leaves is compared with what came, and tshark judges both: nothing is malformed that was not, no good checksum becomes bad, no
+// bad one good. Hosts with IPv6 send the corpus's own frames of it, a twin of each of IPv4 that has one, and twins with damage.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test from "ava";
+import { getU16 } from "../../lib/base/bytes.ts";
+import { SeededRandom } from "../../lib/base/random.ts";
 import { FRAME_LENGTH_MAX } from "../../lib/io/wire-frames.ts";
 import { DROP_REASONS } from "../../lib/wire/verdict.ts";
 import { noProgram } from "../io/skip.ts";
-import { captures, corpusMissing, Sides } from "./captures.ts";
-import { type Chain, chainOf } from "./chain.ts";
+import { type Captured, captures, corpusMissing, Sides } from "./captures.ts";
+import { type Chain, chainOf, type Family } from "./chain.ts";
+import { inIpv4Form, ipv6Twin, isIpv6 } from "./ipv6-twin.ts";
 import { swapEnds, udpFrame } from "./packets.ts";
-import { ENDS } from "./peer.ts";
 import { SEALED } from "./protection.ts";
 import { type Judgement, judge, writeFrames } from "./referee.ts";
 import { difference, isFragment, isIpv4, isUnfinished, Pieces } from "./same.ts";
@@ -58,27 +61,52 @@ function dropsBetween(chain: Chain, before: readonly number[], after: readonly n
   return names.flatMap((name, n) => Array<string>(after[n] - before[n]).fill(name));
 }
 
-/** The IPv4 packets that routers have sent on a link since it was looked at last. `host` is who else sends there. */
+/** Neighbors find each other by it. */
+const isNeighbor = (frame: Uint8Array) => isIpv6(frame) && frame[20] === 58 && (frame[54] === 135 || frame[54] === 136);
+const isIp = (frame: Uint8Array) => isIpv4(frame) || (isIpv6(frame) && !isNeighbor(frame));
+const isPiece = (frame: Uint8Array) => isIp(frame) && isFragment(inIpv4Form(frame));
+
+/** Of every so many twins one comes again with a byte of its headers changed. */
+const DAMAGED_EACH = 8;
+
+/** What hosts of a family send of a capture. */
+function framesFor(family: Family, frames: readonly Captured[], random: SeededRandom): Captured[] {
+  if (family === 4) return [...frames];
+  return frames.flatMap((captured) => {
+    if (getU16(captured.frame, 12) === 0x86dd) return [captured];
+    const twin = ipv6Twin(captured.frame);
+    if (twin === undefined) return [];
+    const { flags } = captured;
+    if (random.below(DAMAGED_EACH) > 0) return [{ frame: twin, flags }];
+    const damaged = twin.slice();
+    damaged[14 + random.below(Math.min(60, twin.length - 14))] ^= 1 << random.below(8);
+    return [twin, damaged].map((frame) => ({ frame, flags }));
+  });
+}
+
+/** The IP packets that routers have sent on a link since it was looked at last. `host` is who else sends there. */
 function sentOn(link: Link, host = ""): Uint8Array[] {
-  const sent = link.seen.splice(0).filter(({ from, frame }) => from !== host && isIpv4(frame));
+  const sent = link.seen.splice(0).filter(({ from, frame }) => from !== host && isIp(frame));
   return sent.map(({ frame }) => frame);
 }
 
 /** Every frame of the corpus through a chain. Returns each one's fate, and what was dropped after its frame. */
-function through(chain: Chain): { fates: Fate[]; late: string[] } {
+function through(chain: Chain, hosts: Family): { fates: Fate[]; late: string[] } {
   const { world } = chain;
   const [client, server] = ["client", "server"].map((name) => world.hosts.get(name)!);
   // Every neighbor is known, so that a frame's fate is known before the next one comes.
-  world.send(client, udpFrame(ENDS, "ask"));
+  const ends = { source: client.address, destination: server.address, sourcePort: 40_000, destinationPort: 4000 };
+  world.send(client, udpFrame(ends, "ask"));
   world.run(2);
-  world.send(server, udpFrame(swapEnds(ENDS), "answer"));
+  world.send(server, udpFrame(swapEnds(ends), "answer"));
   world.run(2);
   const links = [chain.lan, chain.far, ...chain.hops];
   const fates: Fate[] = [];
   const late: string[] = [];
   const sides = new Sides();
+  const random = new SeededRandom(1);
   for (const { name, frames } of captures()) {
-    for (const { frame, flags } of frames) {
+    for (const { frame, flags } of framesFor(hosts, frames, random)) {
       const fate: Fate = { capture: name, frame, arrived: [], onTheWay: [], drops: [], consumed: false };
       fates.push(fate);
       if (frame.length > FRAME_LENGTH_MAX) {
@@ -89,7 +117,7 @@ function through(chain: Chain): { fates: Fate[]; late: string[] } {
         { link: chain.lan, host: "client", router: chain.names[0] },
         { link: chain.far, host: "server", router: chain.names.at(-1)! },
       ];
-      const [here, there] = sides.isForward(frame) ? ends : ends.reverse();
+      const [here, there] = sides.isForward(inIpv4Form(frame)) ? ends : ends.reverse();
       for (const link of links) link.seen.length = 0;
       const before = counted(chain);
       world.inject(here.link, here.router, frame.slice(), flags);
@@ -112,7 +140,7 @@ function fateOf({ frame, arrived, drops, consumed }: Fate): string | undefined {
   const reasons = [...new Set(drops)].join(", ");
   if (arrived.length > 0) return drops.length === 0 ? "forwarded" : undefined;
   if (reasons !== "" || !consumed) return reasons || undefined;
-  return isIpv4(frame) && isFragment(frame) ? "kept until the packet is whole" : "taken in: ARP";
+  return isPiece(frame) ? "kept until the packet is whole" : "taken in: ARP";
 }
 
 function countEach(names: readonly string[]): Record<string, number> {
@@ -121,11 +149,14 @@ function countEach(names: readonly string[]): Record<string, number> {
   return counts;
 }
 
-/** The same frames come in every test. */
-let cameJudged: Promise<Judgement[]> | undefined;
+/** The same frames come in every test of a family. */
+const cameJudged: Partial<Record<Family, Promise<Judgement[]>>> = {};
 
 /** What tshark says of everything that came, that arrived, and that was sent beside that. */
-async function judged(fates: readonly Fate[]): Promise<{ came: Judgement[]; left: Judgement[][]; way: Judgement[][] }> {
+async function judged(
+  fates: readonly Fate[],
+  hosts: Family,
+): Promise<{ came: Judgement[]; left: Judgement[][]; way: Judgement[][] }> {
   const [came, left, way] = ["came", "left", "way"].map((name) => join(directory, `${name}.pcap`));
   writeFrames(
     came,
@@ -139,8 +170,8 @@ async function judged(fates: readonly Fate[]): Promise<{ came: Judgement[]; left
     way,
     fates.flatMap(({ onTheWay }) => onTheWay),
   );
-  cameJudged ??= judge(came, false);
-  const all = await Promise.all([cameJudged, judge(left, false), judge(way, true)]);
+  cameJudged[hosts] ??= judge(came, false);
+  const all = await Promise.all([cameJudged[hosts], judge(left, false), judge(way, true)]);
   const share = (of: Judgement[], counts: number[]) => counts.map((count) => of.splice(0, count));
   return {
     came: all[0],
@@ -155,20 +186,23 @@ async function judged(fates: readonly Fate[]): Promise<{ came: Judgement[]; left
   };
 }
 
-/** What a frame became that it must not become, by tshark's word on it, on what arrived and on what was sent on the way. */
+/**
+ * What a frame became that it must not become, by tshark's word on it, on what arrived and on what was sent on the way. `isCompleted`:
+ * a datagram without a checksum is given one, for it was encrypted, or IPv6 has none without.
+ */
 function complaints(
   fate: Fate,
   came: Judgement,
   left: readonly Judgement[],
   way: readonly Judgement[],
-  isEncrypted: boolean,
+  isCompleted: boolean,
 ): string[] {
   const found: string[] = [];
-  const finished = isUnfinished(fate.frame);
+  const finished = isUnfinished(inIpv4Form(fate.frame));
   for (const { malformed, ip, l4 } of left) {
     if (malformed && !came.malformed) found.push("arrived malformed");
     if (ip !== came.ip) found.push(`IPv4 checksum ${came.ip}, arrived ${ip}`);
-    const mayBeMade = finished || (isEncrypted && came.l4 === "none");
+    const mayBeMade = finished || (isCompleted && came.l4 === "none");
     if (l4 !== came.l4 && !(mayBeMade && l4 === "good")) found.push(`L4 checksum ${came.l4}, arrived ${l4}`);
   }
   for (const { malformed, ip, l4 } of way) {
@@ -179,45 +213,58 @@ function complaints(
   return found;
 }
 
-for (const hops of [1, 3]) {
-  for (const [protection, security] of [
-    ["in clear", {}],
-    ["signed and encrypted", SEALED],
-  ] as const) {
-    const title = `${hops === 1 ? "one hop" : "three hops"}, ${protection}`;
-    differential(
-      `${title}: what leaves of the corpus is what came, well formed, no checksum spoilt and none repaired${why}`,
-      async (t) => {
-        t.timeout(180_000);
-        const { fates, late } = through(chainOf(hops, security));
-        const { came, left, way } = await judged(fates);
-        t.is(came.length, fates.length);
-        const [before, after] = [new Pieces(), new Pieces()];
-        const wrong: string[] = [];
-        for (const [n, fate] of fates.entries()) {
-          const { capture, frame, arrived } = fate;
-          const found = complaints(fate, came[n], left[n], way[n], security === SEALED);
-          if (fateOf(fate) === undefined) found.push(`nobody says what became of it; ${fate.drops.join(", ")}`);
-          if (isIpv4(frame) && isFragment(frame)) {
-            before.add(frame);
-            for (const each of arrived) after.add(each);
-          }
-          const other = arrived.length === 0 ? undefined : difference(frame, arrived, hops + 1);
-          if (other !== undefined) found.push(other);
-          wrong.push(...found.map((what) => `${capture}, frame ${n}: ${what}`));
+const CHAINS: readonly [hosts: Family, paths: Family, hops: 1 | 3, isSealed: boolean][] = [
+  [4, 4, 1, false],
+  [4, 4, 1, true],
+  [4, 4, 3, false],
+  [4, 4, 3, true],
+  [6, 6, 1, true],
+  [6, 6, 3, false],
+  [4, 6, 1, false],
+  [4, 6, 3, true],
+  [6, 4, 1, false],
+  [6, 4, 3, true],
+];
+
+for (const [hosts, paths, hops, isSealed] of CHAINS) {
+  const title = `IPv${hosts} over IPv${paths}, ${hops === 1 ? "one hop" : "three hops"}, ${isSealed ? "signed and encrypted" : "in clear"}`;
+  differential(
+    `${title}: what leaves of the corpus is what came, well formed, no checksum spoilt and none repaired${why}`,
+    async (t) => {
+      t.timeout(180_000);
+      const { fates, late } = through(chainOf(hops, isSealed ? SEALED : {}, hosts, paths), hosts);
+      const { came, left, way } = await judged(fates, hosts);
+      t.is(came.length, fates.length);
+      const [before, after] = [new Pieces(), new Pieces()];
+      const wrong: string[] = [];
+      for (const [n, fate] of fates.entries()) {
+        const { capture, frame, arrived } = fate;
+        const found = complaints(fate, came[n], left[n], way[n], isSealed || paths === 6);
+        if (fateOf(fate) === undefined) found.push(`nobody says what became of it; ${fate.drops.join(", ")}`);
+        if (isPiece(frame)) {
+          before.add(inIpv4Form(frame));
+          for (const each of arrived) after.add(inIpv4Form(each));
         }
-        t.deepEqual(wrong, []);
-        t.deepEqual(after.unlike(before), []);
-        t.log(`${fates.length} frames`, countEach(fates.map((fate) => fateOf(fate) ?? "?")));
-        const arrived = fates.flatMap((fate, n) => (fate.arrived.length === 0 ? [] : [came[n]]));
-        t.log(countEach(arrived.map(({ ip, l4 }) => `arrived with IPv4 checksum ${ip}, L4 checksum ${l4}`)));
-        t.true(arrived.filter(({ l4 }) => l4 === "good").length > 1000, "and not because nothing arrived");
-        t.true(arrived.some(({ l4 }) => l4 === "bad"));
-        // No packet of a wrong header checksum opens a session, and none here has one.
-        t.true(came.every(({ ip }, n) => ip !== "bad" || fates[n].arrived.length === 0));
-        // Pieces whose others never came, of packets put together nowhere.
-        t.true(late.every((reason) => reason === "r0: ip-fragment-timeout"));
-      },
-    );
-  }
+        const other =
+          arrived.length === 0 ? undefined : difference(inIpv4Form(frame), arrived.map(inIpv4Form), hops + 1);
+        if (other !== undefined) found.push(other);
+        wrong.push(...found.map((what) => `${capture}, frame ${n}: ${what}`));
+      }
+      t.deepEqual(wrong, []);
+      t.deepEqual(after.unlike(before), []);
+      t.log(`${fates.length} frames`, countEach(fates.map((fate) => fateOf(fate) ?? "?")));
+      const arrived = fates.flatMap((fate, n) => (fate.arrived.length === 0 ? [] : [came[n]]));
+      t.log(countEach(arrived.map(({ ip, l4 }) => `arrived with IPv4 checksum ${ip}, L4 checksum ${l4}`)));
+      t.true(arrived.filter(({ l4 }) => l4 === "good").length > 1000, "and not because nothing arrived");
+      t.true(arrived.some(({ l4 }) => l4 === "bad"));
+      // No packet of a wrong header checksum opens a session, and none here has one.
+      t.true(came.every(({ ip }, n) => ip !== "bad" || fates[n].arrived.length === 0));
+      // Pieces whose others never came, of packets put together nowhere.
+      t.true(late.every((reason) => reason === "r0: ip-fragment-timeout"));
+      t.true(
+        fates.some(({ onTheWay }) => onTheWay.some((frame) => isIpv6(frame) === (paths === 6))),
+        "paths are of their family",
+      );
+    },
+  );
 }

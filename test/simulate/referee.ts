@@ -18,7 +18,11 @@ const STATUS: Readonly<Record<string, string>> = {
   6: "tcp.checksum.status",
   17: "udp.checksum.status",
   1: "icmp.checksum.status",
+  58: "icmpv6.checksum.status",
 };
+/** Columns of what is next in IPv6: behind its own header, then behind its extension headers. */
+const NEXT = ["ipv6.nxt", "ipv6.hopopts.nxt", "ipv6.dstopts.nxt", "ipv6.routing.nxt", "ipv6.fraghdr.nxt"];
+const EXTENSION_HEADERS = ["0", "43", "44", "60"];
 const MALFORMED_GROUP = "117440512";
 const SPREAD_MS = 1;
 
@@ -36,24 +40,30 @@ export function writeFrames(path: string, frames: readonly Uint8Array[]): void {
 export async function judge(path: string, transportOnly: boolean): Promise<Judgement[]> {
   const checked = ["ip.check_checksum", "tcp.check_checksum", "udp.check_checksum"].map((name) => `${name}:TRUE`);
   // Each frame by itself: what came before it is not the same in two captures.
-  const alone = ["tcp.analyze_sequence_numbers", "tcp.desegment_tcp_streams", "ip.defragment"].map(
+  const alone = ["tcp.analyze_sequence_numbers", "tcp.desegment_tcp_streams", "ip.defragment", "ipv6.defragment"].map(
     (name) => `${name}:FALSE`,
   );
   const args = ["-n", "-r", path, "-T", "fields", "-E", "occurrence=a", "-E", "aggregator=,"];
   for (const preference of [...checked, ...alone]) args.push("-o", preference);
   if (transportOnly) args.push("-d", "tcp.port==1-65535,data", "-d", "udp.port==1-65535,data");
   const protocols = Object.keys(STATUS);
-  const fields = ["ip.proto", "_ws.malformed", "_ws.expert.group", "ip.checksum.status", ...Object.values(STATUS)];
+  const ours = ["frame.protocols", "ip.proto", "_ws.malformed", "_ws.expert.group", "ip.checksum.status"];
+  const fields = [...ours, ...NEXT, ...Object.values(STATUS)];
   for (const field of fields) args.push("-e", field);
   const { stdout } = await promisify(execFile)("tshark", args, { maxBuffer: 1 << 28 });
   return stdout
     .split("\n")
     .slice(0, -1)
     .map((line) => {
-      const [protocol, malformed, groups, ip, ...behind] = line.split("\t");
+      const [stack, proto, malformed, groups, ip, ...rest] = line.split("\t");
+      const behind = rest.slice(NEXT.length);
+      const next = rest.slice(0, NEXT.length).map((column) => column.split(",")[0]);
+      // Whichever is outside: one may travel in the other.
+      const isIpv6 = /^eth:ethertype:ipv6/.test(stack);
+      const protocol = isIpv6 ? (next.find((one) => one !== "" && !EXTENSION_HEADERS.includes(one)) ?? "") : proto;
       return {
         malformed: malformed !== "" || groups.split(",").includes(MALFORMED_GROUP),
-        ip: outermost(ip),
+        ip: isIpv6 ? "none" : outermost(ip),
         l4: outermost(behind[protocols.indexOf(protocol.split(",")[0])] ?? ""),
       };
     });

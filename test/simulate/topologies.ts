@@ -46,6 +46,9 @@ export interface Protection {
   payload?: string;
 }
 
+/** An address of an interface, with the length of its prefix. */
+const onLink = (address: string) => (address.includes(":") ? `"${address}/64"` : `${address}/24`);
+
 export function routerYaml({
   name,
   lan,
@@ -63,11 +66,11 @@ export function routerYaml({
   const interfaces = [
     ...(lan
       ? [
-          `  - { name: lan0, device: lan0, addresses: [${lan.address}/24]${lan.tenant ? `, tenant: ${lan.tenant}` : ""}${lan.mtu ? `, mtu: ${lan.mtu}` : ""}${lan.gateway ? `, gateway: ${lan.gateway}` : ""} }`,
+          `  - { name: lan0, device: lan0, addresses: [${onLink(lan.address)}]${lan.tenant ? `, tenant: ${lan.tenant}` : ""}${lan.mtu ? `, mtu: ${lan.mtu}` : ""}${lan.gateway ? `, gateway: "${lan.gateway}"` : ""} }`,
         ]
       : []),
     ...Object.entries(wans).map(
-      ([wan, [own]]) => `  - { name: ${wan}, device: ${wan}, addresses: [${own}/24], mtu: ${wanMtu} }`,
+      ([wan, [own]]) => `  - { name: ${wan}, device: ${wan}, addresses: [${onLink(own)}], mtu: ${wanMtu} }`,
     ),
   ];
   const policies: [name: string, text: string][] = [];
@@ -78,7 +81,7 @@ export function routerYaml({
   const peers = [...new Set(Object.values(wans).map(([, peer]) => peer))].map((peer) => {
     const paths = Object.entries(wans).flatMap(([wan, [, name, address]]) =>
       name === peer
-        ? [`{ interface: ${wan}, address: ${address}${typeof path === "string" ? path : (path[wan] ?? "")} }`]
+        ? [`{ interface: ${wan}, address: "${address}"${typeof path === "string" ? path : (path[wan] ?? "")} }`]
         : [],
     );
     return `  - { name: ${peer}, paths: [${paths.join(", ")}], security: ${policyOf(peer)} }`;
@@ -91,7 +94,7 @@ interfaces:
 ${interfaces.join("\n")}
 tenants: [{ name: corp${tenant} }]
 services:
-  - { name: app, addresses: [${destinations}], access: [corp]${payload ? ", security: payload" : ""}${service} }
+  - { name: app, addresses: ["${destinations}"], access: [corp]${payload ? ", security: payload" : ""}${service} }
 service-routes:
   - { service: app, ${route} }
 peers:
