@@ -6,6 +6,7 @@ import type { Log } from "../base/log.ts";
 import type { StateReader, StateWriter } from "../base/state.ts";
 import { WINDOW_MS } from "../engine/packet-security.ts";
 import type { Retrigger } from "../engine/retrigger.ts";
+import { HEADER_GROWTH } from "../ipv6/icmp-codes.ts";
 import { type PathReport, readReport, writeReport } from "../monitor/path-report.ts";
 import { isFailed } from "../peer/firewall-detector.ts";
 import { TEST_NAMES } from "../peer/firewall-tests.ts";
@@ -14,6 +15,7 @@ import type { FirewallView, MtuSource, PathQualityView } from "../peer/path-sett
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Reroute } from "../session/reroute.ts";
+import { isName } from "../table/address-book.ts";
 import type { Events } from "./events.ts";
 
 /** A router that has just started waits at most so long for a peer to be there and give its sessions back, */
@@ -102,7 +104,8 @@ export class PathReports {
     path.probedMtu(mtu, nowMs - mtuAgeMs, nowMs);
     const now = path.mtu(nowMs);
     if (now === before) return;
-    const fields = { peer: path.peerName, path: path.row, mtu: now, before, source: path.mtuSource };
+    const [is, was] = [now, before].map((mtu) => mtuOnWire(path, mtu));
+    const fields = { peer: path.peerName, path: path.row, mtu: is, before: was, source: path.mtuSource };
     if (now < before) log?.warn(fields, "path MTU is smaller");
     else log?.info(fields, "path MTU is larger");
   }
@@ -178,9 +181,11 @@ export class PathReports {
   }
 }
 
+/** A path MTU as its wire has it: inside the router a packet is shorter by what IPv6's header is longer. */
+export const mtuOnWire = (path: PeerPath, mtu: number): number => (isName(path.local) ? mtu + HEADER_GROWTH : mtu);
+
 function mtuText(path: PeerPath, nowMs: number): string {
-  const mtu = path.mtu(nowMs);
-  return `packets of up to ${mtu} bytes, ${MTU_SOURCES[path.mtuSource]}`;
+  return `packets of up to ${mtuOnWire(path, path.mtu(nowMs))} bytes, ${MTU_SOURCES[path.mtuSource]}`;
 }
 
 /** Why TCP goes as what it goes. */

@@ -1,6 +1,7 @@
 // A running router as plain JSON: what the control socket answers to `show`. The shapes are in show.ts; they are a
 // contract, so a field is added here only together with its line there.
 
+import { HEADER_GROWTH } from "../ipv6/icmp-codes.ts";
 import type { BfdView } from "../monitor/path-report.ts";
 import { TEST_NAMES } from "../peer/firewall-tests.ts";
 import { MAC_SHIFT } from "../peer/neighbor.ts";
@@ -30,6 +31,7 @@ import type { ServiceRouteConfig, Transport } from "./config.ts";
 import { readCounters } from "./metrics.ts";
 import { pathText, peerAddressText, uuidText } from "./names.ts";
 import { describeFrame } from "./packet-text.ts";
+import { mtuOnWire } from "./path-reports.ts";
 import type { Router } from "./router-parts.ts";
 import type {
   DropsAnswer,
@@ -263,7 +265,7 @@ function paths(router: Router): PathsAnswer {
 }
 
 function mtuOf(path: PeerPath, nowMs: number): PathsAnswer["paths"][number]["mtu"] {
-  const bytes = path.mtu(nowMs);
+  const bytes = mtuOnWire(path, path.mtu(nowMs));
   const { mtuSource: source, mtuSinceMs } = path;
   return { bytes, source, sinceMs: mtuSinceMs === null ? null : nowMs - mtuSinceMs };
 }
@@ -401,7 +403,7 @@ function interfaces(router: Router): InterfacesAnswer {
         name: item.name,
         device: item.device,
         mac: macText(info.mac),
-        mtu: router.interfaces[row].mtu,
+        mtu: router.interfaces[row].mtu + (router.interfaces[row].isIpv6 ? HEADER_GROWTH : 0),
         linkUp: info.linkUp,
         addresses: item.addresses.map(formatPrefix),
         tenant: item.tenant,

@@ -61,7 +61,7 @@ import {
 } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FabricFragments } from "./fabric-fragments.ts";
-import { canCut, hidesCookie, isPartial, segmentSizeOf } from "./fast-path.ts";
+import { canCut, hidesCookie, isPartial, mtuOfSegments, segmentSizeOf } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
 import type { IcmpErrors } from "./icmp-errors.ts";
 import { fragmentPacket } from "./ip-fragments.ts";
@@ -152,7 +152,8 @@ export class Departure {
     const plan = flows.words[base + FLOW_PLAN];
     const { bytes } = batch;
     if (batch.segmentSize[i] !== 0) {
-      const mtu = this.#mtuToward(session, 1 - direction, nowMs);
+      const most = this.#mtuToward(session, 1 - direction, nowMs);
+      const mtu = mtuOfSegments(batch, i, key, 0, most, this.#interfaces);
       const fits = canCut(batch, i, key, 0, mtu);
       const size = fits ? segmentSizeOf(batch, i, key, 0, mtu, table, session, direction) : batch.segmentSize[i];
       batch.segmentSize[i] = size;
@@ -436,7 +437,8 @@ export class Departure {
   /** Payload bytes of each segment of a super-frame, so that what is added to them still fits where the egress takes it: a stream's alone can be chosen. */
   secureSize(batch: FrameBatch, i: number, key: Int32Array, session: number, direction: number, nowMs: number): number {
     const { table, paths } = this.#sessions;
-    const mtu = this.#mtuToward(session, 1 - direction, nowMs);
+    const most = this.#mtuToward(session, 1 - direction, nowMs);
+    const mtu = mtuOfSegments(batch, i, key, 0, most, this.#interfaces);
     const size = segmentSizeOf(batch, i, key, 0, mtu, table, session, direction);
     if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP) return size;
     const path = table.sides[1 - direction].path[session];

@@ -310,6 +310,7 @@ export class FastPath {
       if (path >= 0) mtu = this.#paths[path].mtu(nowMs);
       if (batch.segmentSize[i] === 0 && keys[key + AT_END] - keys[key + AT_L3] <= mtu) return 0;
     }
+    mtu = mtuOfSegments(batch, i, keys, key, mtu, this.#interfaces);
     if (!canCut(batch, i, keys, key, mtu)) return -1;
     const size = segmentSizeOf(
       batch,
@@ -351,6 +352,24 @@ export function canCut(batch: FrameBatch, i: number, keys: Int32Array, at: numbe
   const protocol = keys[at + KEY_PROTOCOL] & 0xff;
   if (protocol === PROTOCOL_TCP) return size !== 0;
   return protocol === PROTOCOL_UDP && size !== 0 && size <= segmentSizeMax(batch.bytes, batch.offset[i], mtu);
+}
+
+/**
+ * How long the segments of super-frame `i` may be: as the egress takes them. Of one that came as IPv6, and whose segments' size
+ * nobody tells, they were no longer than what it came by takes, which is 20 bytes less than what IPv4 has over the same links;
+ * as long as that they would not fit where they leave as IPv6 again.
+ */
+export function mtuOfSegments(
+  batch: FrameBatch,
+  i: number,
+  keys: Int32Array,
+  at: number,
+  mtu: number,
+  interfaces: readonly RouterInterface[],
+): number {
+  if (batch.segmentSize[i] !== SEGMENT_SIZE_UNKNOWN) return mtu;
+  const from = interfaces[keys[at + KEY_PROTOCOL] >>> 8];
+  return from.isIpv6 ? Math.min(mtu, from.mtu) : mtu;
 }
 
 /**

@@ -68,7 +68,7 @@ import { getUdpLength } from "../wire/udp.ts";
 import { DROP_FRAME_TOO_LONG, DROP_PAYLOAD_CIPHER, OK, PUNT_SESSION } from "../wire/verdict.ts";
 import { FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_SPLIT, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
-import { canCut, hidesCookie, segmentSizeOf } from "./fast-path.ts";
+import { canCut, hidesCookie, mtuOfSegments, segmentSizeOf } from "./fast-path.ts";
 import { endSuperFrame, joinSegment } from "./join-segments.ts";
 import type { Outcomes } from "./outcomes.ts";
 import type { PacketSecurity } from "./packet-security.ts";
@@ -265,7 +265,7 @@ export class SecurePath {
     const base = flow << FLOW_SHIFT;
     const plan = words[base + FLOW_PLAN];
     const session = words[base + FLOW_SESSION];
-    const { mtu } = this.#interfaces[planEgress(plan)];
+    const mtu = mtuOfSegments(batch, i, keys, at, this.#interfaces[planEgress(plan)].mtu, this.#interfaces);
     if (!canCut(batch, i, keys, at, mtu)) return 0;
     if (!this.#isPartial(batch, i, keys, at) && !this.#hasRightSum(batch, keys, at)) return 0;
     // What came from a peer is cut to the packets that the peer sent.

@@ -13,11 +13,16 @@ const NETS: [string, Shape, LabOptions, string[]][] = [
   ["two routers", "two-routers", {}, ["10.1.0.1", "198.18.0.2"]],
   ["three routers", "three-routers", {}, ["10.1.0.1", "198.18.0.2", "198.18.1.2"]],
   ["two routers, signed and encrypted", "two-routers", ENCRYPTED, ["10.1.0.1", "198.18.0.2"]],
-  ["two routers, IPv6", "two-routers", { hosts: 6, wires: [6] }, ["2001:db8:1::1", "2001:db8:ff0::2"]],
   [
-    "three routers, IPv6 over IPv4 and IPv6, signed and encrypted",
+    "two routers, IPv6, signed and encrypted",
+    "two-routers",
+    { ...ENCRYPTED, hosts: 6, wires: [6] },
+    ["2001:db8:1::1", "2001:db8:ff0::2"],
+  ],
+  [
+    "three routers, IPv6 over IPv4 and IPv6",
     "three-routers",
-    { ...ENCRYPTED, hosts: 6, wires: [4, 6] },
+    { hosts: 6, wires: [4, 6] },
     // A device that has only an address of IPv4 is shown so to a host with IPv6 (RFC 6052).
     ["2001:db8:1::1", "64:ff9b::c612:2", "2001:db8:ff1::2"],
   ],

@@ -13,12 +13,12 @@ import { DROP_REASONS } from "../../lib/wire/verdict.ts";
 import { noProgram } from "../io/skip.ts";
 import { type Captured, captures, corpusMissing, Sides } from "./captures.ts";
 import { type Chain, chainOf, type Family } from "./chain.ts";
-import { inIpv4Form, ipv6Twin, isIpv6 } from "./ipv6-twin.ts";
+import { inIpv4Form, ipv6Twin, isIpv6, isUnfinishedIpv6, withoutOptions } from "./ipv6-twin.ts";
 import { swapEnds, udpFrame } from "./packets.ts";
 import { SEALED } from "./protection.ts";
 import { type Judgement, judge, writeFrames } from "./referee.ts";
-import { difference, isFragment, isIpv4, isUnfinished, Pieces } from "./same.ts";
-import { countOf } from "./topologies.ts";
+import { difference, FRAME_MAX, isFragment, isIpv4, isUnfinished, Pieces } from "./same.ts";
+import { countOf, type Protection } from "./topologies.ts";
 import type { Link } from "./world.ts";
 
 const missing = corpusMissing ?? noProgram("tshark");
@@ -77,7 +77,8 @@ function framesFor(family: Family, frames: readonly Captured[], random: SeededRa
     const twin = ipv6Twin(captured.frame);
     if (twin === undefined) return [];
     const { flags } = captured;
-    if (random.below(DAMAGED_EACH) > 0) return [{ frame: twin, flags }];
+    // Of pieces one spoils its whole packet, and cannot be judged alone.
+    if (isPiece(twin) || random.below(DAMAGED_EACH) > 0) return [{ frame: twin, flags }];
     const damaged = twin.slice();
     damaged[14 + random.below(Math.min(60, twin.length - 14))] ^= 1 << random.below(8);
     return [twin, damaged].map((frame) => ({ frame, flags }));
@@ -198,9 +199,10 @@ function complaints(
   isCompleted: boolean,
 ): string[] {
   const found: string[] = [];
-  const finished = isUnfinished(inIpv4Form(fate.frame));
+  const finished = isUnfinished(fate.frame) || isUnfinishedIpv6(fate.frame);
   for (const { malformed, ip, l4 } of left) {
-    if (malformed && !came.malformed) found.push("arrived malformed");
+    // What is in the payload of segments that were cut otherwise looks otherwise.
+    if (malformed && !came.malformed && left.length === 1) found.push("arrived malformed");
     if (ip !== came.ip) found.push(`IPv4 checksum ${came.ip}, arrived ${ip}`);
     const mayBeMade = finished || (isCompleted && came.l4 === "none");
     if (l4 !== came.l4 && !(mayBeMade && l4 === "good")) found.push(`L4 checksum ${came.l4}, arrived ${l4}`);
@@ -245,8 +247,11 @@ for (const [hosts, paths, hops, isSealed] of CHAINS) {
           before.add(inIpv4Form(frame));
           for (const each of arrived) after.add(inIpv4Form(each));
         }
+        const sent = paths === 6 && isIpv4(frame) && !isFragment(frame) ? withoutOptions(frame) : inIpv4Form(frame);
         const other =
-          arrived.length === 0 ? undefined : difference(inIpv4Form(frame), arrived.map(inIpv4Form), hops + 1);
+          arrived.length === 0
+            ? undefined
+            : difference(sent, arrived.map(inIpv4Form), hops + 1, frame.length > FRAME_MAX);
         if (other !== undefined) found.push(other);
         wrong.push(...found.map((what) => `${capture}, frame ${n}: ${what}`));
       }

@@ -10,6 +10,8 @@ const IPV6_HEADER = 40;
 const ICMP = 1;
 const ICMPV6 = 58;
 const FRAGMENT = 44;
+/** Hop-by-hop options, a routing header, a fragment, destination options. */
+const EXTENSION_HEADERS = [0, 43, FRAGMENT, 60];
 /** 2001:db8:d246::/96: 0x2001 + 0x0db8 + 0xd246 = 0xffff. */
 const PREFIX = Uint8Array.of(0x20, 0x01, 0x0d, 0xb8, 0xd2, 0x46, 0, 0, 0, 0, 0, 0);
 /** Types of ICMP that are ICMPv6's by another number. */
@@ -69,22 +71,44 @@ export function ipv6Twin(frame: Uint8Array): Uint8Array | undefined {
   return twin;
 }
 
+/** Where the headers of an IPv6 frame end that routers take off or look through, what is behind them, and where a fragment header is (0 = none). */
+function walk(frame: Uint8Array): { l4: number; protocol: number; fragment: number } {
+  let [l4, protocol, fragment] = [L3 + IPV6_HEADER, frame[L3 + 6], 0];
+  while (EXTENSION_HEADERS.includes(protocol) && l4 + 8 <= frame.length) {
+    if (protocol === FRAGMENT) fragment = l4;
+    const length = protocol === FRAGMENT ? 8 : (frame[l4 + 1] + 1) * 8;
+    if (l4 + length > frame.length) break;
+    protocol = frame[l4];
+    l4 += length;
+  }
+  return { l4, protocol, fragment };
+}
+
+/** Whether the checksum of a TCP or UDP packet is the bare sum of its pseudo header: left to hardware, a router finishes it. */
+export function isUnfinishedIpv6(frame: Uint8Array): boolean {
+  if (!isIpv6(frame)) return false;
+  const { l4, protocol, fragment } = walk(frame);
+  const at = l4 + (protocol === 6 ? 16 : 6);
+  if (fragment > 0 || (protocol !== 6 && protocol !== 17) || at + 2 > frame.length) return false;
+  const length = protocol === 17 ? getU16(frame, l4 + 4) : L3 + IPV6_HEADER + getU16(frame, L3 + 4) - l4;
+  let sum = protocol + length;
+  for (let word = L3 + 8; word < L3 + IPV6_HEADER; word += 2) sum += getU16(frame, word);
+  return fold(sum) === getU16(frame, at);
+}
+
 /**
  * An IPv6 frame in IPv4's form, for comparison with another in it: each address is a word of its own, checksums are those that
- * IPv6 has, but for a twin's echoes. Of extension headers only fragments' is looked through. Other frames are returned as they are.
+ * IPv6 has, but for a twin's echoes. Extension headers are left out. Other frames are returned as they are.
  */
 export function inIpv4Form(frame: Uint8Array): Uint8Array {
   if (!isIpv6(frame)) return frame;
-  const next = frame[L3 + 6];
-  const isPiece = next === FRAGMENT && frame.length >= L3 + IPV6_HEADER + 8;
-  const from = L3 + IPV6_HEADER + (isPiece ? 8 : 0);
-  const piece = from - 8;
-  const protocol = isPiece ? frame[piece] : next;
+  const { l4: from, protocol, fragment } = walk(frame);
+  const isPiece = fragment > 0;
   const made = new Uint8Array(L3 + IPV4_HEADER + frame.length - from);
   made.set(frame.subarray(0, 12));
-  const length = getU16(frame, L3 + 4) - (isPiece ? 8 : 0) + IPV4_HEADER;
-  const id = isPiece ? getU16(frame, piece + 6) : getU16(frame, L3 + 2);
-  const offset = isPiece ? getU16(frame, piece + 2) : 0;
+  const length = getU16(frame, L3 + 4) - (from - L3 - IPV6_HEADER) + IPV4_HEADER;
+  const id = isPiece ? getU16(frame, fragment + 6) : getU16(frame, L3 + 2);
+  const offset = isPiece ? getU16(frame, fragment + 2) : 0;
   const field = isPiece ? ((offset & 1) << 13) | (offset >>> 3) : 0x4000;
   const tos = ((frame[L3] & 15) << 4) | (frame[L3 + 1] >>> 4);
   made.set(
@@ -99,10 +123,22 @@ export function inIpv4Form(frame: Uint8Array): Uint8Array {
     made[to] = FROM_ECHOES[made[to]];
     let ends = 0;
     for (let at = L3 + 8; at < L3 + 40; at += 2) ends += getU16(frame, at);
-    const payload = getU16(frame, L3 + 4);
+    const payload = length - IPV4_HEADER;
     adjust(made, to + 2, getU16(frame, from) + ends + ICMPV6 + payload, getU16(made, to));
   }
   return made;
+}
+
+/** An IPv4 frame without its options: IPv6 has none. */
+export function withoutOptions(frame: Uint8Array): Uint8Array {
+  const more = (frame[L3] & 15) * 4 - IPV4_HEADER;
+  if (more <= 0) return frame;
+  const bare = new Uint8Array(frame.length - more);
+  bare.set(frame.subarray(0, L3 + IPV4_HEADER));
+  bare.set(frame.subarray(L3 + IPV4_HEADER + more), L3 + IPV4_HEADER);
+  bare[L3] = 0x45;
+  setU16(bare, L3 + 2, getU16(frame, L3 + 2) - more);
+  return bare;
 }
 
 /** The four bytes of an address that stand for it: a twin's are IPv4's. */

@@ -2,9 +2,11 @@
 
 import test, { type ExecutionContext } from "ava";
 import { parsePacket } from "../../lib/control/packet-text.ts";
+import type { InterfacesAnswer, PathsAnswer } from "../../lib/control/show.ts";
+import { snapshot } from "../../lib/control/snapshot.ts";
 import { explainPacket, type Router } from "../../lib/router.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
-import { echoFrame, type SeenPacket, udpFrame } from "./packets.ts";
+import { echoFrame, type SeenPacket, tcpFrame, udpFrame } from "./packets.ts";
 import { AES_256, fabricText } from "./protection.ts";
 import { dropsOf } from "./topologies.ts";
 import { type Link, type SimHost, World } from "./world.ts";
@@ -28,8 +30,8 @@ interface Chain {
 }
 
 /** client ─ r0 ─ r1 ... ─ server; `wires` has the family of each hop. */
-function chain(hosts: Family, wires: readonly Family[], sealed = false, path = ""): Chain {
-  const world = new World();
+function chain(hosts: Family, wires: readonly Family[], sealed = false, path = "", superFrames = false): Chain {
+  const world = new World(1, superFrames);
   const fabric = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
   const routers = Array.from({ length: wires.length + 1 }, (_, n) => {
     const last = n === wires.length;
@@ -80,6 +82,35 @@ test("explain tells the way of an IPv6 packet in its own words", (t) => {
   const said = steps.map(({ outcome, reason }) => `${outcome}: ${reason}`).join("\n");
   t.true(said.includes("lan0: tcp [2001:db8:1::2]:40000 > [2001:db8:2::2]:443 [S]"), said);
   t.true(said.includes("forward-context-ipv6 tcp [2001:db8:1::2]:40000 > [2001:db8:2::2]:443"), said);
+});
+
+test("a path and an interface with IPv6 show the MTU that their wire has", (t) => {
+  const [west] = chain(4, [6]).routers;
+  t.is((snapshot(west, "paths") as PathsAnswer).paths[0].mtu.bytes, 1500);
+  t.deepEqual(
+    (snapshot(west, "interfaces") as InterfacesAnswer).interfaces.map(({ mtu }) => mtu),
+    [1500, 1500],
+  );
+});
+
+test("segments of a super-frame whose size nobody tells are no longer than what they came by takes", (t) => {
+  for (const hosts of [6, 4] as const) {
+    const { world, client, server, routers } = chain(hosts, [4], false, "", true);
+    const [source, destination] = [LAN[hosts][1], FAR[hosts][1]];
+    const ends = { source, destination, sourcePort: 40_000, destinationPort: 7 };
+    world.send(client, tcpFrame(ends, { flags: 2, sequence: 0, acknowledgment: 0 }));
+    world.run(5);
+    const long = tcpFrame(ends, { flags: 16, sequence: 1, acknowledgment: 1 }, "x".repeat(5000));
+    world.send(client, long);
+    world.run(20);
+    const got = server.received.filter(({ protocol }) => protocol === 6).map(({ text }) => text.length);
+    t.is(
+      got.reduce((sum, one) => sum + one, 0),
+      5000,
+      world.diagram(),
+    );
+    for (const router of routers) t.deepEqual(dropsOf(router), {});
+  }
 });
 
 test("TCP of an IPv6 session goes as UDP over an IPv6 path", (t) => {
@@ -183,5 +214,48 @@ for (const [hosts, wires] of SHAPES) {
       );
       right(t, net, wires, hosts);
     });
+  }
+}
+
+const WAYS: [hosts: Family, wires: Family[], said: string[]][] = [
+  [4, [4, 4], ["10.1.0.1", "198.18.0.2", "198.18.1.2"]],
+  [6, [4, 6], ["2001:db8:1::1", "64:ff9b::c612:2", "2001:db8:ff1::2"]],
+  [4, [6, 4], ["10.1.0.1", "10.1.0.1", "198.18.1.2"]],
+  [6, [6, 6], ["2001:db8:1::1", "2001:db8:ff0::2", "2001:db8:ff1::2"]],
+];
+for (const [hosts, wires, said] of WAYS) {
+  for (const sealed of [false, true]) {
+    const title = `IPv${hosts} over ${wires.map((wire) => `IPv${wire}`).join(" and ")}${sealed ? ", sealed" : ""}`;
+    for (const kind of ["pings", "datagrams"]) {
+      test(`${title}: each router tells of ${kind} whose hop limit ends there, all sent at once`, (t) => {
+        const { world, client, server, routers } = chain(hosts, wires, sealed);
+        const [source, destination] = [LAN[hosts][1], FAR[hosts][1]];
+        const told: string[] = [];
+        const answered: string[] = [];
+        client.onPacket = (packet) => {
+          if (packet.icmpType === 11) told.push(packet.source);
+          else answered.push(packet.source);
+        };
+        server.onPacket = (packet) => {
+          if (kind === "pings") world.send(server, echoFrame(destination, source, 77, packet.payload[3], "x", true));
+        };
+        for (let n = 0; n < 10; n++) {
+          const hopLimit = 1 + (n >> 1);
+          const ends = { source, destination, sourcePort: 40_000 + n, destinationPort: 33_434 + n };
+          world.send(
+            client,
+            kind === "pings"
+              ? echoFrame(source, destination, 77, n, "traceroute", false, hopLimit)
+              : udpFrame(ends, "traceroute", hopLimit),
+          );
+        }
+        world.run(500);
+        t.deepEqual(
+          told.sort(),
+          said.flatMap((router) => [router, router]).sort(),
+          `${JSON.stringify(routers.map(dropsOf))}\n${world.diagram()}`,
+        );
+      });
+    }
   }
 }

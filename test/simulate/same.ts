@@ -7,7 +7,7 @@ const L3 = 14;
 const SYN = 2;
 const EMPTY = new Uint8Array(0);
 const MSS_OPTION = Uint8Array.of(2, 4);
-const FRAME_MAX = 1514;
+export const FRAME_MAX = 1514;
 
 export const isIpv4 = (frame: Uint8Array) => frame.length >= L3 + 20 && getU16(frame, 12) === 0x0800;
 export const isFragment = (frame: Uint8Array) => (getU16(frame, L3 + 6) & 0x3fff) !== 0;
@@ -44,11 +44,16 @@ export class Pieces {
 
 /**
  * What is not the same in what `arrived` of a frame behind `routers`; undefined when all is. Packets in pieces are none of its
- * business: they may be cut otherwise.
+ * business: they may be cut otherwise. `isLong`: it is a super-frame.
  */
-export function difference(frame: Uint8Array, arrived: readonly Uint8Array[], routers: number): string | undefined {
+export function difference(
+  frame: Uint8Array,
+  arrived: readonly Uint8Array[],
+  routers: number,
+  isLong = frame.length > FRAME_MAX,
+): string | undefined {
   if (isFragment(frame)) return undefined;
-  if (frame.length > FRAME_MAX) return streamDifference(frame, arrived);
+  if (isLong) return streamDifference(frame, arrived);
   if (arrived.length !== 1) return `arrived ${arrived.length} times`;
   const compared = isIcmpError(frame) ? errorOf : packetOf;
   const [came, left] = [compared(frame, 0), compared(arrived[0], routers)];
