@@ -12,7 +12,7 @@ import {
   type PortInfo,
   SEGMENT_SIZE_UNKNOWN,
 } from "../../lib/io/port.ts";
-import { buildRouter, macOf, type Router } from "../../lib/router.ts";
+import { buildRouter, inOwnForm, macOf, type Router } from "../../lib/router.ts";
 
 /** Room behind the longest frame, so that a read past its end finds the filling. */
 const BEHIND = 4096;
@@ -119,7 +119,8 @@ export function fuzzed(
     (item) => new FilledPort({ name: item.name, mac: macOf(of.config, item), mtu: 1500, linkUp: true }, filling),
   );
   const random = new SeededRandom(1);
-  const seen = answers ? ports.map((port) => new AnsweringPort(port)) : ports;
+  const formed = inOwnForm(of.config, ports);
+  const seen = answers ? formed.map((port) => new AnsweringPort(port)) : formed;
   const wallMs = () => of.wallMs + clock.nowMs();
   const router = buildRouter(of.config, seen, { clock, random, acceptAnyMac: true, wallMs });
   return {

@@ -30,6 +30,11 @@ export const TARGETS: Readonly<Record<string, Entry>> = {
     promise: "no frames from a peer's address make a router throw or lose a session, nor a stranger's touch one",
     load: async () => (await import("./engine.ts")).fromPeer,
   },
+  ipv6: {
+    promise:
+      "no frames of IPv6 make a router throw, lose a frame or a session, make more names than there are addresses, or send what is no IPv6",
+    load: async () => (await import("./ipv6.ts")).target,
+  },
   keys: {
     promise: "nothing sent without the keys touches a session, and nothing with them makes a router throw",
     load: async () => (await import("./keys.ts")).target,
