@@ -7,13 +7,16 @@ import { AnsweringPort } from "../lib/io/answering-port.ts";
 import { MemoryPort } from "../lib/io/memory-port.ts";
 import { native } from "../lib/io/native.ts";
 import type { FrameBatch } from "../lib/io/port.ts";
+import { Ipv6Port } from "../lib/ipv6/ipv6-port.ts";
 import type { Router } from "../lib/router.ts";
+import { addressBook } from "../lib/table/address-book.ts";
 import { ETHERNET_HEADER } from "../lib/wire/flow-key.ts";
 import { IPV4_HEADER } from "../lib/wire/ipv4.ts";
 import { UDP_HEADER } from "../lib/wire/udp.ts";
 import { BenchPort } from "./bench-port.ts";
 import { routerOver } from "./bench-router.ts";
 import { processorNs } from "./harness.ts";
+import { Ipv6BenchPort } from "./ipv6-bench-port.ts";
 import type { Traffic } from "./traffic.ts";
 
 export const WEST = 0;
@@ -35,6 +38,9 @@ export interface TwoRoutersOptions {
   readonly keys?: Keys;
   /** The configuration of BFD on every wire; left out = none. Then each router has a monitor. */
   readonly bfd?: string;
+  /** The family of the hosts, and of the wires; IPv4 where nothing is said. Traffic is IPv4 in either case (ipv6-bench-port.ts). */
+  readonly hosts?: 4 | 6;
+  readonly paths?: 4 | 6;
 }
 
 const KEY = "0123456789abcdef".repeat(4);
@@ -43,21 +49,27 @@ const CIPHER = `encryption: aes-cbc-256, encryption-key: "${KEY}"`;
 const HEADERS = ETHERNET_HEADER + IPV4_HEADER + UDP_HEADER;
 const NAMES = ["west", "east"];
 
-function configuration(at: 0 | 1, { sessions, wires = 1, keys = "none", bfd }: TwoRoutersOptions): string {
+function configuration(at: 0 | 1, options: TwoRoutersOptions): string {
+  const { sessions, wires = 1, keys = "none", bfd, hosts = 4, paths: family = 4 } = options;
   const numbers = [...Array(wires).keys()];
-  const address = (wire: number, end: number) => `198.18.${wire}.${end + 1}`;
+  const address = (wire: number, end: number) =>
+    family === 4 ? `198.18.${wire}.${end + 1}` : `2001:db8:ff${wire}::${end + 1}`;
+  const lan =
+    hosts === 4
+      ? `addresses: [192.0.2.${at * 4 + 5}/30], gateway: 192.0.2.${at * 4 + 6}`
+      : `addresses: ["2001:db8:a${at}::1/64"], gateway: "2001:db8:a${at}::2"`;
   const hex = (byte: number) => byte.toString(16).padStart(2, "0");
-  const paths = numbers.map((wire) => `{ interface: wan${wire}, address: ${address(wire, 1 - at)} }`);
+  const paths = numbers.map((wire) => `{ interface: wan${wire}, address: "${address(wire, 1 - at)}" }`);
   const sign = keys === "everything" ? "every-packet" : "metadata";
   return `authority: bench
 router: ${NAMES[at]}
 sessions: { max: ${sessions} }
 limits: { waypoint-pairs-per-path: ${Math.max(16, sessions * 2)} }
 interfaces:
-  - { name: lan0, device: lan0, addresses: [192.0.2.${at * 4 + 5}/30], gateway: 192.0.2.${at * 4 + 6}, tenant: corp }
-${numbers.map((wire) => `  - { name: wan${wire}, device: wan${wire}, addresses: [${address(wire, at)}/24], mac: "02:57:4d:01:${hex(wire)}:0${at + 1}" }`).join("\n")}
+  - { name: lan0, device: lan0, ${lan}, tenant: corp }
+${numbers.map((wire) => `  - { name: wan${wire}, device: wan${wire}, addresses: ["${address(wire, at)}/${family === 4 ? 24 : 64}"], mac: "02:57:4d:01:${hex(wire)}:0${at + 1}" }`).join("\n")}
 tenants: [{ name: corp }]
-services: [{ name: app, addresses: [10.128.0.0/9], access: [corp], security: ${keys === "everything" ? "payload" : "none"} }]
+services: [{ name: app, addresses: ["${hosts === 4 ? "10.128.0.0/9" : "2001:db8:d246::a80:0/105"}"], access: [corp], security: ${keys === "everything" ? "payload" : "none"} }]
 service-routes: [{ service: app, ${at === WEST ? "peer: east" : "interface: lan0"} }]
 peers: [{ name: ${NAMES[1 - at]}, security: ${keys === "none" ? "none" : "fabric"}, paths: [${paths.join(", ")}] }]
 ${keys === "none" ? "" : `security-policies:\n  - { name: fabric, ${CIPHER}, hmac: sha256-128, hmac-key: "${KEY}", sign: ${sign} }\n`}${keys === "everything" ? `  - { name: payload, ${CIPHER}, adaptive: false }\n` : ""}${bfd === undefined ? "" : `bfd: ${bfd}\n`}`;
@@ -92,10 +104,14 @@ export class TwoRouters {
       routerOver(
         configuration(at, options),
         (name, lanMac) => {
-          if (name !== "lan0") return this.wires[at][Number(name.slice("wan".length))];
-          const lan = options.keys === "everything" ? new ZeroingPort(name, lanMac) : new BenchPort(name, lanMac);
+          if (name !== "lan0") {
+            const wire = this.wires[at][Number(name.slice("wan".length))];
+            return options.paths === 6 ? new Ipv6Port(wire, addressBook, true) : wire;
+          }
+          const plain = options.keys === "everything" ? ZeroingPort : BenchPort;
+          const lan = options.hosts === 6 ? new Ipv6BenchPort(name, lanMac) : new plain(name, lanMac);
           this.#lans.push(lan);
-          return new AnsweringPort(lan);
+          return new AnsweringPort(options.hosts === 6 ? new Ipv6Port(lan, addressBook) : lan);
         },
         undefined,
         { crypto: nativeCrypto(native()), monitoring: options.bfd === undefined ? "none" : "inside" },
