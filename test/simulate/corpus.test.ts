@@ -18,7 +18,7 @@ import { swapEnds, udpFrame } from "./packets.ts";
 import { SEALED } from "./protection.ts";
 import { type Judgement, judge, writeFrames } from "./referee.ts";
 import { difference, FRAME_MAX, isFragment, isIpv4, isUnfinished, Pieces } from "./same.ts";
-import { countOf, type Protection } from "./topologies.ts";
+import { countOf } from "./topologies.ts";
 import type { Link } from "./world.ts";
 
 const missing = corpusMissing ?? noProgram("tshark");
