@@ -34,7 +34,7 @@ import {
   OP_TO_PEER,
   planDirection,
 } from "../table/flow-table.ts";
-import type { SessionTable } from "../table/session-table.ts";
+import { SEGMENT_SIZE_MIN, type SessionTable } from "../table/session-table.ts";
 import { pseudoSum } from "../wire/checksum.ts";
 import {
   ANY_MAC,
@@ -54,13 +54,14 @@ import {
   TRAITS,
 } from "../wire/flow-key.ts";
 import { isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
+import { TCP_HEADER } from "../wire/tcp.ts";
 import { DROP_TRUNCATED, OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
 import { rewrite, writeMacs } from "./rewrite.ts";
 import type { SecurePath } from "./secure-path.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
-/** A receiver that asks for less gets what the path takes all the same: one frame must not become tens of thousands. */
-const MSS_MIN = 216;
+/** Bytes of a frame in front of TCP's options: Ethernet, IPv4, TCP. */
+const HEADERS = 14 + 20 + TCP_HEADER;
 
 // A module's own constants are folded into its code; an imported one is loaded at each use (README.md).
 const ROW = KEY_SHIFT;
@@ -162,6 +163,27 @@ export class FastPath {
     this.#flows.findBatch(keys, ROW, from, to, this.found);
     this.#removals = this.#flows.removals;
     if (from === 0) this.#insertions = this.#flows.insertions;
+    const least = this.#sessions.segmentSizeLeast + HEADERS;
+    for (let i = from; i < to; i++) if (length[i] > least) this.#findSegments(batch, i);
+  }
+
+  /**
+   * A frame that its link takes whole may be a super-frame all the same, where a later link is narrower: it carries more than its
+   * receiver asked for. Ports that know of super-frames have said so.
+   */
+  #findSegments(batch: FrameBatch, i: number): void {
+    const flow = this.flowOf(i);
+    if (flow < 0 || batch.segmentSize[i] !== 0 || (batch.flags[i] & FRAME_CHECKSUM_KNOWN) !== 0) return;
+    const key = i << KEY_SHIFT;
+    const { keys } = this;
+    const words = this.#words;
+    const base = flow << FLOW_SHIFT;
+    const plan = words[base + FLOW_PLAN];
+    if ((keys[key + KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP || (plan & OP_FROM_PEER) !== 0) return;
+    const maximum = this.#sessions.segmentSize[words[base + FLOW_SESSION] * 2 + planDirection(plan)];
+    // The options count as payload (RFC 6691).
+    const carried = keys[key + AT_END] - keys[key + AT_L4] - TCP_HEADER;
+    if (maximum >= SEGMENT_SIZE_MIN && carried > maximum) batch.segmentSize[i] = SEGMENT_SIZE_UNKNOWN;
   }
 
   /** The flow that was found for frame `i`; -1 = none, also of a frame that was not read to its end. */
@@ -391,7 +413,7 @@ export function segmentSizeOf(
   let size = batch.segmentSize[i];
   if (size === SEGMENT_SIZE_UNKNOWN) {
     const maximum = sessions.segmentSize[session * 2 + direction];
-    if (maximum >= MSS_MIN) size = maximum - (keys[at + AT_PAYLOAD] - keys[at + AT_L4]) + 20;
+    if (maximum >= SEGMENT_SIZE_MIN) size = maximum - (keys[at + AT_PAYLOAD] - keys[at + AT_L4]) + 20;
   }
   return size > largest || size < 1 ? largest : size;
 }

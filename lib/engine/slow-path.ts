@@ -622,7 +622,7 @@ export class SlowPath {
     if (table.tcpNumbers[at] === 0 || ((next - table.tcpNumbers[at]) | 0) > 0) table.tcpNumbers[at] = next;
     table.tcpNumbers[at + 1] = getTcpAcknowledgment(bytes, l4);
     // What one end can receive is what the other may send.
-    if ((flags & SYN) !== 0) table.segmentSize[session * 2 + 1 - direction] = findMss(bytes, l4);
+    if ((flags & SYN) !== 0) table.setSegmentSize(session, 1 - direction, findMss(bytes, l4));
   }
 
   /** Whether a super-frame can be taken apart here: its segments are known, or are those of a stream, and none is too long. */

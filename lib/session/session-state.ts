@@ -152,8 +152,7 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   from.words(table.tcpNumbers, session * 4, session * 4 + 4);
   table.healthCheck[session] = from.code(3);
   table.moves[session] = from.u8();
-  table.segmentSize[session * 2] = from.i32();
-  table.segmentSize[session * 2 + 1] = from.i32();
+  for (const direction of [FORWARD, REVERSE]) table.setSegmentSize(session, direction, from.i32());
   for (const way of [FORWARD, REVERSE]) table.dscp[session * 2 + way] = from.u8();
   table.payload[session] = from.code(PAYLOAD_WATCHED);
   table.payloadPolicy[session] = nameRow(from, here);

@@ -33,6 +33,9 @@ export const DSCP_AWAITED = 0x40;
 /** It is known: the other bits are it. */
 export const DSCP_KNOWN = 0x80;
 
+/** A receiver that asks for less gets what the path takes all the same: one frame must not become tens of thousands. */
+export const SEGMENT_SIZE_MIN = 216;
+
 /** The unit of the column that says when a session was opened. */
 const OPENED_MS = 10;
 
@@ -126,6 +129,8 @@ export class SessionTable {
   readonly moves: Uint8Array;
   /** TCP payload bytes per segment that may go in each direction: forward in [2r], reverse in [2r+1]; 0 = unknown. */
   readonly segmentSize: Uint16Array;
+  /** The least that any receiver has asked for since the start, of what is believed: nothing shorter is a super-frame. */
+  segmentSizeLeast = 0xffff;
   /** DSCP_*: of forward packets in [2r], of reverse ones in [2r+1]. */
   readonly dscp: Uint8Array;
   /** PAYLOAD_*. */
@@ -185,6 +190,12 @@ export class SessionTable {
 
   get count(): number {
     return this.#slab.live;
+  }
+
+  /** Segments of the session that go in this direction may carry `size` bytes; 0 = unknown. */
+  setSegmentSize(row: number, direction: number, size: number): void {
+    this.segmentSize[row * 2 + direction] = size;
+    if (size >= SEGMENT_SIZE_MIN && size < this.segmentSizeLeast) this.segmentSizeLeast = size;
   }
 
   /** A fresh row, or -1 when full. */

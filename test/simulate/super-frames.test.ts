@@ -82,6 +82,37 @@ for (const [name, mss, size] of [
   }
 }
 
+test("a frame that its link takes whole is a super-frame if it carries more than its receiver asked for", (t) => {
+  const net = established(600);
+  const before = net.server.received.length;
+  net.world.send(net.client, partial(tcpFrame(ENDS, DATA, pattern(1300))));
+  net.world.run(2);
+  assertSegments(t, net.server.received.slice(before), pattern(1300), 600);
+  // As long as was asked for, it is one packet; so is what comes from a peer, and what goes where more was asked for.
+  for (const [end, frame] of [
+    ["client", tcpFrame(ENDS, { ...DATA, sequence: 2301 }, pattern(600))],
+    ["server", tcpFrame(REPLY, { flags: ACK | PSH, sequence: 5001, acknowledgment: 2901 }, pattern(1400))],
+  ] as const) {
+    const far = end === "client" ? net.server : net.client;
+    const had = far.received.length;
+    net.world.send(net[end], frame);
+    net.world.run(2);
+    t.is(far.received.length, had + 1);
+  }
+  assertWire(t, net);
+});
+
+test("a port that knows of super-frames is believed: a frame with more than its receiver asked for stays one", (t) => {
+  const net = established(600);
+  const before = net.server.received.length;
+  net.world.inject(net.lan, "west", tcpFrame(ENDS, DATA, pattern(1300)), FRAME_CHECKSUM_KNOWN);
+  net.world.run(2);
+  t.deepEqual(
+    net.server.received.slice(before).map(({ payload }) => payload.length),
+    [1300],
+  );
+});
+
 test("a super-frame with a wrong checksum becomes segments with wrong checksums", (t) => {
   const net = established(1460);
   const before = net.server.received.length;
