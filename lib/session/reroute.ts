@@ -87,16 +87,16 @@ export class Reroute {
     const free = second >= 0 && paths[second].up ? choice.second(route, second, current, from) : next;
     const to = next === current || free < 0 ? current : free;
     if (
-      (to !== current || this.#isBlocked(session, paths[current])) &&
+      (to !== current || this.#isBlocked(session, REVERSE, paths[current])) &&
       this.#choose(session, REVERSE, paths[to], nowMs) === OK
     )
       this.#countAt(session, paths[to]);
   }
 
   /** Whether it goes as TCP over a path on which a firewall takes none. */
-  #isBlocked(session: number, path: PeerPath): boolean {
-    const { downstream } = this.#sessions.table;
-    return path.up && path.blocksTcp && downstream.wire[session] === PROTOCOL_TCP;
+  #isBlocked(session: number, way: number, path: PeerPath): boolean {
+    const side = this.#sessions.table.sides[way];
+    return path.up && path.blocksTcp && side.wire[session] === PROTOCOL_TCP;
   }
 
   #goesBySecond(session: number, way: number): boolean {
@@ -114,11 +114,14 @@ export class Reroute {
     table.servicePath[session] = at.row;
   }
 
-  /** Only when the path on that side can be used no longer another one of the same peer is taken. */
+  /** Only when the path on that side can be used no longer another one of the same peer is taken, and UDP where a firewall takes no TCP. */
   #stayWithPeer(session: number, way: number, nowMs: number): void {
     const { table, paths } = this.#sessions;
     const current = paths[table.sides[way].path[session]];
-    if (current === undefined || current.up || this.#goesBySecond(session, way)) return;
+    if (current === undefined) return;
+    // Whoever begins may have nothing to send, and wait for what cannot come.
+    if (this.#isBlocked(session, way, current)) this.#choose(session, way, current, nowMs);
+    if (current.up || this.#goesBySecond(session, way)) return;
     const next = paths.find(({ peer, up }) => peer === current.peer && up);
     if (next !== undefined) this.#choose(session, way, next, nowMs);
   }

@@ -336,6 +336,21 @@ for (const [how, security] of PROTECTIONS) {
   });
 }
 
+test("a download that stands moves to UDP too, though its client has nothing to say: by the server's router", (t) => {
+  const net = tested(null, { path: `${AUTO}, udp-transform-interval: 10s` });
+  segment(net, false, SYN, 1000, 0);
+  segment(net, true, SYN | ACK, 5000, 1001);
+  segment(net, false, ACK, 1001, 5001);
+  net.wan.tamper = refuses(() => true);
+  t.deepEqual(segment(net, true, ACK, 5001, 1001, "data"), []);
+  t.true(net.world.runUntil(() => [net.west, net.east].every((router) => shown(router).carrier === "udp"), 15_000));
+  for (let n = 0; n < 20; n++) {
+    t.deepEqual(segment(net, true, ACK, 5001 + 4 * n, 1001, "data"), ["data"]);
+    t.deepEqual(segment(net, false, ACK, 1001, 5005 + 4 * n), [""]);
+  }
+  for (const router of [net.west, net.east]) t.deepEqual([dropsOf(router), sessionRows(router).length], [{}, 1]);
+});
+
 test("a session whose SYN the firewall has swallowed gets through as soon as that is known", (t) => {
   const net = twoRouters({ extra: BFD, path: AUTO });
   net.wan.tamper = refuses((seen) => isSyn(seen) && seen.payload.length > 0);
