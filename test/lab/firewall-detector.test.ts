@@ -187,7 +187,9 @@ labTest(
         return udpTransform.carrier === "udp" ? undefined : JSON.stringify(udpTransform);
       });
       const moved = async () =>
-        (await eventsOf(lab, "west")).filter(({ kind, why }) => kind === "session-moved" && why === "firewall");
+        (await Promise.all([eventsOf(lab, "west"), eventsOf(lab, "east")]))
+          .flat()
+          .filter(({ kind, why }) => kind === "session-moved" && why === "firewall");
       await until("the connection has moved", async () => ((await moved()).length > 0 ? undefined : "it has not"));
       const ended = await slow;
       t.is(ended.code, 0, ended.stderr);
