@@ -20,11 +20,7 @@ interface Case {
   readonly client: number;
   readonly between: number;
   readonly server: number;
-  /**
-   * Path MTU discovery on the hosts. Hosts with IPv6 have it always: where offloads are off they do not hear what they are told. Where
-   * they are on, a super-frame that is no longer than the hosts' links looks like one packet; through libpcap nobody knows better, and
-   * of IPv6 a router cuts none.
-   */
+  /** Path MTU discovery on the hosts. Hosts with IPv6 have it always: without it they do not hear what they are told. */
   readonly discovery: boolean;
   readonly offloads: boolean;
 }
@@ -140,7 +136,7 @@ async function prepare(lab: Lab, { client, between, server, discovery, offloads 
       setOffloads("eth0"),
       `echo ${discovery ? 0 : 1} > /proc/sys/net/ipv4/ip_no_pmtu_disc`,
       "nft delete table ip6 deaf 2>/dev/null || true",
-      ...(discovery || offloads ? [] : [DEAF]),
+      ...(discovery ? [] : [DEAF]),
       "ip route flush cache; ip -6 route flush cache",
       "ip tcp_metrics flush",
     );
