@@ -13,7 +13,7 @@ import { createLog, type Log } from "./base/log.ts";
 import { type RandomSource, SeededRandom, SystemRandom } from "./base/random.ts";
 import { StateReader, StateWriter } from "./base/state.ts";
 import { AdminSocket, type Answer } from "./control/admin-socket.ts";
-import { compileInterfaces, compileMirror, compilePaths, compilePolicy } from "./control/compile.ts";
+import { compileInterfaces, compileMirror, compilePaths, compilePolicy, natAddressesOn } from "./control/compile.ts";
 import {
   compileSecurity,
   type KeyRotation,
@@ -458,7 +458,7 @@ export async function startRouter(
     let monitor = before === null ? null : await watchPaths(true);
     await before?.open();
     const ports = config.interfaces.map((item) => {
-      const port = openLivePort(item, log);
+      const port = openLivePort(config, item, log);
       undo.push(() => (isOurs ? port.close() : port.leave()));
       return port;
     });
@@ -597,7 +597,7 @@ export function runWorker(): void {
   let stopWatching = () => {};
   const open = async (groups: readonly number[] | null): Promise<number[]> => {
     await warmUp(buildRouter, wiredPorts(config), new NativeClock());
-    for (const item of config.interfaces) ports.push(openLivePort(item, log));
+    for (const item of config.interfaces) ports.push(openLivePort(config, item, log));
     const clock = new NativeClock();
     const share = {
       worker,
@@ -813,12 +813,13 @@ function wiredPorts(config: Config): DevicePort[] {
   });
 }
 
-function openLivePort(item: InterfaceConfig, log: Log): DevicePort {
+function openLivePort(config: Config, item: InterfaceConfig, log: Log): DevicePort {
   const { name, device, promiscuous } = item;
   const ipv6 = isIpv6(item);
   try {
     const mac = item.routerAdvertisements ? macOfDevice(device) : null;
-    const groups = ipv6 ? groupsOf(item.addresses, addressBook, mac) : undefined;
+    const own = [...item.addresses.map(({ address }) => address), ...natAddressesOn(config, item)];
+    const groups = ipv6 ? groupsOf(own, addressBook, mac) : undefined;
     const options = { name, device, promiscuous, mtu: item.mtu ?? undefined, ipv6, groups };
     if (item.backend === "af-packet") {
       const port = openAfPacketPort(options, log);

@@ -93,8 +93,8 @@ export function compileMirror(config: Config, interfaces: readonly RouterInterfa
 /** No configured interface can have this name. */
 const MIRROR_NAME = "(mirror)";
 
-/** Of the pools of routes that leave by `item`, those that are on-link there. */
-function natAddressesOn(config: Config, item: InterfaceConfig): number[] {
+/** Of the pools of routes that leave by `item`, those that are on-link there: neighbors ask for them. */
+export function natAddressesOn(config: Config, item: InterfaceConfig): number[] {
   const pools = config.serviceRoutes.flatMap(({ interface: out, sourceNat }) =>
     out !== item.name || sourceNat === null || sourceNat === "interface" ? [] : addressesOf(sourceNat),
   );

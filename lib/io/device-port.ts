@@ -20,7 +20,7 @@ export interface DevicePortOptions {
   readonly filter?: string;
   /** Instead of "arp or ip" in that. */
   readonly frames?: string;
-  /** IPv6 instead, with what is sent to its groups. */
+  /** IPv6 instead, with what is sent to `groups`, or to any where these are not given. */
   readonly ipv6?: boolean;
   readonly promiscuous?: boolean;
   /** MAC addresses of groups whose frames the card is to take, 6 bytes each. */
@@ -243,16 +243,25 @@ export abstract class NativePort implements DevicePort {
 function readFacts(options: DevicePortOptions): DeviceFacts {
   const mac = new Uint8Array(6);
   const deviceMtu = native().interfaceInfo(options.device, mac).mtu;
-  const text = Buffer.from(mac)
-    .toString("hex")
-    .replace(/..(?!$)/g, "$&:");
   const frames = options.frames ?? (options.ipv6 ? "ip6" : "arp or ip");
-  // 33:33: RFC 2464, 7.
-  const groups = options.ipv6 ? "ether[0:2] = 0x3333" : "ether broadcast";
   return {
     mac,
     deviceMtu,
     mtu: Math.min(options.mtu ?? deviceMtu, deviceMtu),
-    filter: options.filter ?? `(${frames}) and (ether dst ${text} or ${groups})`,
+    filter: options.filter ?? `(${frames}) and (ether dst ${macText(mac)} or ${groupsFilter(options)})`,
   };
+}
+
+/** Broadcasts, or of IPv6 what is sent to groups: to the given ones, or to any (33:33, RFC 2464, 7). */
+function groupsFilter({ ipv6, groups }: DevicePortOptions): string {
+  if (!ipv6) return "ether broadcast";
+  if (groups === undefined) return "ether[0:2] = 0x3333";
+  const macs = Array.from({ length: groups.length / 6 }, (_, n) => macText(groups.subarray(6 * n, 6 * n + 6)));
+  return macs.map((mac) => `ether dst ${mac}`).join(" or ");
+}
+
+function macText(mac: Uint8Array): string {
+  return Buffer.from(mac)
+    .toString("hex")
+    .replace(/..(?!$)/g, "$&:");
 }

@@ -217,7 +217,9 @@ test("whatever comes is taken or not, and nothing is sent that is not whole", (t
 });
 
 test("the groups of a router that advertises have its link-local address's", (t) => {
-  const { book, addresses } = new Link();
+  const link = new Link();
+  const { book } = link;
+  const addresses = link.addresses.map(({ address }) => address);
   const groups = Buffer.from(groupsOf(addresses, book, MAC))
     .toString("hex")
     .match(/.{12}/g);

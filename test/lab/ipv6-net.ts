@@ -13,6 +13,8 @@ export interface Ipv6NetOptions extends LabOptions {
   /** More keys of every interface of this family; all where only text is given. */
   readonly ipv6Keys?: string;
   readonly ipv4Keys?: string;
+  /** Outside addresses of what goes to the LAN of the first router. */
+  readonly sourceNatPool?: string;
   /** Lines behind every configuration. */
   readonly lines?: string;
   /** The hosts have no addresses and routes of their own: they take what is advertised. */
@@ -25,6 +27,7 @@ function configuration(lab: Lab, at: number, options: Ipv6NetOptions): string {
   const { ipv6Keys = "", ipv4Keys = "", lines = "" } = options;
   const side = at + 1;
   const peer = lab.routers[1 - at].name;
+  const pool = at === 0 && options.sourceNatPool !== undefined ? `, source-nat-pool: ["${options.sourceNatPool}"]` : "";
   const [here, there] = at === 0 ? ["branch", "app"] : ["app", "branch"];
   const service = (service: string, prefix: string) =>
     `  - { name: ${service}, addresses: ["${prefix}"], transports: [tcp, udp, icmp], access: [corp] }`;
@@ -46,7 +49,7 @@ service-routes:
   - { service: ${there}, peer: ${peer} }
   - { service: ${there}6, peer: ${peer} }
   - { service: ${here}, interface: lan0 }
-  - { service: ${here}6, interface: lan0-6 }
+  - { service: ${here}6, interface: lan0-6${pool} }
 peers: [{ name: ${peer}, paths: [{ interface: wan0, address: "${WIRE_6}${3 - side}" }] }]
 ${lines}
 `;

@@ -175,7 +175,7 @@ labTest(
 labTest(
   "A device that filters groups gives the router's own, without promiscuous; stopped or killed, it is in none",
   async (t) => {
-    const lab = await openIpv6Net();
+    const lab = await openIpv6Net({ sourceNatPool: "2001:db8:1::aa" });
     const groups = async (): Promise<string[]> => {
       const shown = await must(lab, "west", "ip maddr show dev lan0");
       return [...(shown.match(/33:33(:[0-9a-f]{2}){4}/g) ?? [])].sort();
@@ -192,10 +192,18 @@ labTest(
       await lab.startRouters();
       t.deepEqual(
         await groups(),
-        [...new Set([...before, "33:33:00:00:00:01", "33:33:00:00:00:02", "33:33:ff:00:00:01"])].sort(),
+        [
+          ...new Set([
+            ...before,
+            ...["00:00:00:01", "00:00:00:02", "ff:00:00:01", "ff:00:00:aa"].map((group) => `33:33:${group}`),
+          ]),
+        ].sort(),
       );
       const ping = await lab.run("client", "ping", "-c", "3", "-i", "0.2", "-W", "2", SERVER_6);
       t.regex(ping.stdout, /3 received/, "the client has found its router");
+      // The outside address of another is asked for by a group of its own.
+      await lab.run("client", "ping", "-c", "1", "-W", "1", "2001:db8:1::aa");
+      t.regex(await must(lab, "client", "ip -6 neigh show 2001:db8:1::aa"), /lladdr/);
       await lab.killRouter(lab.router("west"));
       t.deepEqual(await groups(), before);
       await lab.startRouters([lab.router("west")]);
