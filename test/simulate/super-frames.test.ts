@@ -10,6 +10,7 @@ import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { unaccounted } from "../fuzz/fuzzed.ts";
 import { COOKIE, concat, metadataOf, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { ENDS, forwardMetadata, TO_EAST } from "./peer.ts";
+import { takeOver } from "./successor.ts";
 import { CLIENT, countOf, dropsOf, packetsOn, SERVER, type TwoRouters, twoRouters } from "./topologies.ts";
 import { World } from "./world.ts";
 
@@ -99,6 +100,12 @@ test("a frame that its link takes whole is a super-frame if it carries more than
     net.world.run(2);
     t.is(far.received.length, had + 1);
   }
+  // Whoever goes on with the session knows what its receiver asked for.
+  takeOver(net, "west");
+  const had = net.server.received.length;
+  net.world.send(net.client, partial(tcpFrame(ENDS, { ...DATA, sequence: 2901 }, pattern(1300))));
+  net.world.run(2);
+  assertSegments(t, net.server.received.slice(had), pattern(1300), 600, 2901);
   assertWire(t, net);
 });
 
