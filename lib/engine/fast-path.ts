@@ -169,7 +169,7 @@ export class FastPath {
 
   /**
    * A frame that its link takes whole may be a super-frame all the same, where a later link is narrower: it carries more than its
-   * receiver asked for. Ports that know of super-frames have said so.
+   * receiver asked for, and its checksum is unfinished, as is that of every super-frame. Ports that know of them have said so.
    */
   #findSegments(batch: FrameBatch, i: number): void {
     const flow = this.flowOf(i);
@@ -183,7 +183,8 @@ export class FastPath {
     const maximum = this.#sessions.segmentSize[words[base + FLOW_SESSION] * 2 + planDirection(plan)];
     // The options count as payload (RFC 6691).
     const carried = keys[key + AT_END] - keys[key + AT_L4] - TCP_HEADER;
-    if (maximum >= SEGMENT_SIZE_MIN && carried > maximum) batch.segmentSize[i] = SEGMENT_SIZE_UNKNOWN;
+    if (maximum < SEGMENT_SIZE_MIN || carried <= maximum) return;
+    if (hasPartialChecksum(batch.view, keys, key, keys[key + AT_L4])) batch.segmentSize[i] = SEGMENT_SIZE_UNKNOWN;
   }
 
   /** The flow that was found for frame `i`; -1 = none, also of a frame that was not read to its end. */
