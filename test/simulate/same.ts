@@ -1,7 +1,8 @@
 // Whether what left a chain of routers is what entered it, byte for byte but for what a router has to change.
 
-import { getU16, setU16 } from "../../lib/base/bytes.ts";
+import { getI32, getU16, setU16 } from "../../lib/base/bytes.ts";
 import { isChecksumPartial } from "../../lib/wire/offload.ts";
+import { findMss, getTcpFlags, TCP_HEADER } from "../../lib/wire/tcp.ts";
 
 const L3 = 14;
 const SYN = 2;
@@ -106,4 +107,32 @@ function streamDifference(frame: Uint8Array, arrived: readonly Uint8Array[]): st
       }),
     );
   return payloads([frame]).equals(payloads(arrived)) ? undefined : "another payload in its segments";
+}
+
+/** What hosts have heard that they may send, by the SYNs that arrived: of IPv4. */
+export class Asked {
+  readonly #sizes = new Map<string, number>();
+
+  hear(arrived: Uint8Array): void {
+    const l4 = tcpOf(arrived);
+    if (l4 >= 0 && (getTcpFlags(arrived, l4) & SYN) !== 0)
+      this.#sizes.set(tupleOf(arrived, l4 + 2, l4, 30, 26), findMss(arrived, l4));
+  }
+
+  /** A super-frame although its link takes it whole: its checksum is unfinished, and it carries more than its receiver asked for. */
+  isExceededBy(frame: Uint8Array): boolean {
+    const l4 = tcpOf(frame);
+    if (l4 < 0 || !isUnfinished(frame)) return false;
+    const size = this.#sizes.get(tupleOf(frame, l4, l4 + 2, 26, 30)) ?? 0;
+    return size > 0 && endOf(frame) - l4 - TCP_HEADER > size;
+  }
+}
+
+/** Where the TCP header of an IPv4 packet in one piece is; -1 = it is none. */
+function tcpOf(frame: Uint8Array): number {
+  return isIpv4(frame) && !isFragment(frame) && protocolOf(frame) === 6 ? l4Of(frame) : -1;
+}
+
+function tupleOf(frame: Uint8Array, from: number, to: number, source: number, destination: number): string {
+  return [getU16(frame, from), getU16(frame, to), getI32(frame, source), getI32(frame, destination)].join();
 }
