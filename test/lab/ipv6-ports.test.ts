@@ -1,6 +1,5 @@
 // What interfaces with IPv6 can have, under real kernels: backend af-packet, where super-frames cross whole; devices that
-// the kernel has too; cards that filter groups;
-// hosts that take what a router advertises.
+// the kernel has too; cards that filter groups; hosts that take what a router advertises.
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";

@@ -26,9 +26,15 @@ export interface Net {
 export const LAN = { 4: ["10.1.0.1", "10.1.0.2", 24], 6: ["2001:db8:1::1", "2001:db8:1::2", 64] } as const;
 export const FAR = { 4: ["10.2.0.1", "10.2.0.2", 24], 6: ["2001:db8:2::1", "2001:db8:2::2", 64] } as const;
 const SERVED = { 4: "10.2.0.0/24", 6: "2001:db8:2::/64" } as const;
-/** client ─ r0 ─ r1 ... ─ server. `path`: more of every path. */
-export function netOf(hosts: Family, wires: readonly Wire[], { fabric, payload }: Sealing, path = ""): Net {
-  const world = new World(1, false, 256);
+/** client ─ r0 ─ r1 ... ─ server. `path`: more of every path; `superFrames`: links carry them. */
+export function netOf(
+  hosts: Family,
+  wires: readonly Wire[],
+  { fabric, payload }: Omit<Sealing, "name">,
+  path = "",
+  superFrames = false,
+): Net {
+  const world = new World(1, superFrames, 256);
   const security = fabric === undefined ? "" : ", security: fabric";
   const addressOf = (hop: number, end: number) =>
     wires[hop].family === 4 ? `198.18.${hop}.${end}` : `2001:db8:ff${hop}::${end}`;

@@ -27,7 +27,7 @@ const heard = ({ server }: Net): string[] => server.received.map(({ text }) => t
 
 for (const family of [6, 4] as const) {
   test(`what an IPv6 host puts in front of UDP ends at the first router, and its datagrams arrive, over IPv${family}`, (t) => {
-    const net = netOf(6, [{ family, mtu: 1500 }], { name: "in clear" });
+    const net = netOf(6, [{ family, mtu: 1500 }], {});
     say(net, "bare", UDP);
     say(net, "router alert", HOP_BY_HOP, UDP, 0, 5, 2, 0, 0, 0, 0);
     say(net, "tunnel limit", DESTINATION_OPTIONS, UDP, 0, 4, 1, 3, 1, 1, 0);
@@ -42,7 +42,7 @@ for (const family of [6, 4] as const) {
 }
 
 test("an option that its receiver must know, and a source route, go no further, each by its name, and nobody is answered", (t) => {
-  const net = netOf(6, [{ family: 6, mtu: 1500 }], { name: "in clear" });
+  const net = netOf(6, [{ family: 6, mtu: 1500 }], {});
   say(net, "bare", UDP);
   say(net, "home address", DESTINATION_OPTIONS, UDP, 2, 1, 2, 0, 0, 0xc9, 16, ...Array<number>(16).fill(0x20));
   say(net, "drop me", HOP_BY_HOP, UDP, 0, 0x5e, 4, 0, 0, 0, 0);

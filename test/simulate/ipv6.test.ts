@@ -4,74 +4,18 @@ import test, { type ExecutionContext } from "ava";
 import { parsePacket } from "../../lib/control/packet-text.ts";
 import type { InterfacesAnswer, PathsAnswer } from "../../lib/control/show.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
-import { explainPacket, type Router } from "../../lib/router.ts";
+import { explainPacket } from "../../lib/router.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
+import { FAR, type Family, LAN, type Net, netOf } from "./families.ts";
 import { echoFrame, type SeenPacket, tcpFrame, udpFrame } from "./packets.ts";
-import { AES_256, fabricText } from "./protection.ts";
+import { SEALED } from "./protection.ts";
 import { dropsOf } from "./topologies.ts";
-import { type Link, type SimHost, World } from "./world.ts";
-
-type Family = 4 | 6;
-
-const LAN = { 4: ["10.1.0.1", "10.1.0.2", 24], 6: ["2001:db8:1::1", "2001:db8:1::2", 64] } as const;
-const FAR = { 4: ["10.2.0.1", "10.2.0.2", 24], 6: ["2001:db8:2::1", "2001:db8:2::2", 64] } as const;
-const SERVED = { 4: "10.2.0.0/24", 6: "2001:db8:2::/64" } as const;
-const wanOf = (hop: number, family: Family) =>
-  family === 4 ? [`198.18.${hop}.1`, `198.18.${hop}.2`, 24] : [`2001:db8:ff${hop}::1`, `2001:db8:ff${hop}::2`, 64];
-
-interface Chain {
-  readonly world: World;
-  readonly client: SimHost;
-  readonly server: SimHost;
-  readonly routers: readonly Router[];
-  readonly wires: readonly Link[];
-  readonly lan: Link;
-  readonly far: Link;
-}
+import type { Link } from "./world.ts";
 
 /** client ─ r0 ─ r1 ... ─ server; `wires` has the family of each hop. */
-function chain(hosts: Family, wires: readonly Family[], sealed = false, path = "", superFrames = false): Chain {
-  const world = new World(1, superFrames);
-  const fabric = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
-  const routers = Array.from({ length: wires.length + 1 }, (_, n) => {
-    const last = n === wires.length;
-    const interfaces: string[] = [];
-    const peers: string[] = [];
-    const security = sealed ? ", security: fabric" : "";
-    if (n === 0)
-      interfaces.push(`{ name: lan0, device: lan0, addresses: ["${LAN[hosts][0]}/${LAN[hosts][2]}"], tenant: corp }`);
-    if (last) interfaces.push(`{ name: lan0, device: lan0, addresses: ["${FAR[hosts][0]}/${FAR[hosts][2]}"] }`);
-    if (n > 0) {
-      const [left, right, length] = wanOf(n - 1, wires[n - 1]);
-      interfaces.push(`{ name: up, device: up, addresses: ["${right}/${length}"] }`);
-      peers.push(`{ name: r${n - 1}, paths: [{ interface: up, address: "${left}"${path} }]${security} }`);
-    }
-    if (!last) {
-      const [left, right, length] = wanOf(n, wires[n]);
-      interfaces.push(`{ name: down, device: down, addresses: ["${left}/${length}"] }`);
-      peers.push(`{ name: r${n + 1}, paths: [{ interface: down, address: "${right}"${path} }]${security} }`);
-    }
-    return world.addRouter(
-      `r${n}`,
-      `authority: acme
-router: r${n}
-sessions: { max: 256 }
-interfaces:
-${interfaces.map((item) => `  - ${item}`).join("\n")}
-tenants: [{ name: corp }]
-services: [{ name: app, addresses: ["${SERVED[hosts]}"], access: [corp]${sealed ? ", security: payload" : ""} }]
-service-routes: [{ service: app, ${last ? "interface: lan0" : `peer: r${n + 1}`} }]
-peers:
-${peers.map((item) => `  - ${item}`).join("\n")}
-${sealed ? `security-policies:\n  - { name: fabric, ${fabric} }\n  - { name: payload, ${AES_256} }` : ""}`,
-    );
-  });
-  const client = world.addHost("client", LAN[hosts][1], LAN[hosts][0]);
-  const server = world.addHost("server", FAR[hosts][1], FAR[hosts][0]);
-  const lan = world.join("lan", "client", "r0.lan0");
-  const links = wires.map((_, n) => world.join(`wan${n}`, `r${n}.down`, `r${n + 1}.up`));
-  const far = world.join("far", `r${wires.length}.lan0`, "server");
-  return { world, client, server, routers, wires: links, lan, far };
+function chain(hosts: Family, wires: readonly Family[], sealed = false, path = "", superFrames = false): Net {
+  const links = wires.map((family) => ({ family, mtu: 1500 }));
+  return netOf(hosts, links, sealed ? SEALED : {}, path, superFrames);
 }
 
 test("explain tells the way of an IPv6 packet in its own words", (t) => {
@@ -146,7 +90,7 @@ const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
 
 function right(
   t: ExecutionContext,
-  { routers, wires, lan, far }: Chain,
+  { routers, wires, lan, far }: Net,
   families: readonly Family[],
   hosts: Family,
 ): void {
