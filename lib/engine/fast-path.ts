@@ -43,6 +43,7 @@ import {
   AT_L4,
   AT_PAYLOAD,
   decodeFrame,
+  ETHERNET_HEADER,
   KEY_DESTINATION,
   KEY_PORTS,
   KEY_PROTOCOL,
@@ -53,6 +54,7 @@ import {
   startsWithCookie,
   TRAITS,
 } from "../wire/flow-key.ts";
+import { IPV4_HEADER } from "../wire/ipv4.ts";
 import { isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
 import { TCP_HEADER } from "../wire/tcp.ts";
 import { DROP_TRUNCATED, OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
@@ -61,7 +63,7 @@ import type { SecurePath } from "./secure-path.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
 /** Bytes of a frame in front of TCP's options: Ethernet, IPv4, TCP. */
-const HEADERS = 14 + 20 + TCP_HEADER;
+const HEADERS = ETHERNET_HEADER + IPV4_HEADER + TCP_HEADER;
 
 // A module's own constants are folded into its code; an imported one is loaded at each use (README.md).
 const ROW = KEY_SHIFT;
