@@ -9,24 +9,9 @@ import test, { type ExecutionContext } from "ava";
 import { addressComplaints, handshakeComplaints } from "./capture.ts";
 import { type Lab, MAIN, openLab, SERVER } from "./lab.ts";
 import { labTest, missing } from "./lab-test.ts";
-import { converse, download, FILE_BYTES, gatherEvidence, offerFile } from "./workload.ts";
+import { converse, download, FILE_BYTES, gatherEvidence, offerFile, UDP_SEGMENTS } from "./workload.ts";
 
 const UPLOAD_BYTES = 20 << 20;
-const DATAGRAMS = 12;
-/** Sends datagrams of 1,000 bytes to the echo port as UDP super-frames, three times, and wants each back as it was. */
-const UDP_SEGMENT = `
-import os, socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(5)
-s.setsockopt(socket.IPPROTO_UDP, 103, 1000)
-for _ in range(3):
-    data = os.urandom(1000 * ${DATAGRAMS} - 7)
-    s.sendto(data, (sys.argv[1], 7002))
-    got = [s.recv(65536) for _ in range(${DATAGRAMS})]
-    want = [data[i:i + 1000] for i in range(0, len(data), 1000)]
-    assert sorted(got) == sorted(want), [len(one) for one in got]
-print("echoed")
-`;
 const ADDON = fileURLToPath(new URL("../../../build/Release/waymark.node", import.meta.url));
 const both = { lan: "af-packet", wan: "af-packet" } as const;
 
@@ -78,7 +63,7 @@ labTest("The routers took the bulk in super-frames, and cut none of them", async
 
 labTest("UDP super-frames of a host arrive as the datagrams they stand for, the first of a session too", async (t) => {
   const before = (await counters(t, 0))["interface.lan0.super-frames"];
-  const talk = await lab.run("client", "/usr/bin/python3", "-c", UDP_SEGMENT, SERVER);
+  const talk = await lab.run("client", "/usr/bin/python3", "-c", UDP_SEGMENTS, SERVER, "7002");
   t.is(talk.stdout, "echoed\n", talk.stderr);
   t.is((await counters(t, 0))["interface.lan0.super-frames"] - before, 3);
 });

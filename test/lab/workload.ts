@@ -74,3 +74,23 @@ export async function download(lab: Lab): Promise<Outcome & { sha256: string }> 
 export async function converse(lab: Lab, host: "client" | "server", ...args: (string | number)[]): Promise<Outcome> {
   return await lab.run(host, process.execPath, HOST_CLIENT, ...args.map(String));
 }
+
+/** Datagrams that each UDP super-frame of UDP_SEGMENTS stands for. */
+const DATAGRAMS = 12;
+/**
+ * Python for a host, with an address and a UDP port that gives back what it gets: sends datagrams of 1,000 bytes as UDP
+ * super-frames, three times, wants each back as it was, and prints `echoed`.
+ */
+export const UDP_SEGMENTS = `
+import os, socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(5)
+s.setsockopt(socket.IPPROTO_UDP, 103, 1000)
+for _ in range(3):
+    data = os.urandom(1000 * ${DATAGRAMS} - 7)
+    s.sendto(data, (sys.argv[1], int(sys.argv[2])))
+    got = [s.recv(65536) for _ in range(${DATAGRAMS})]
+    want = [data[i:i + 1000] for i in range(0, len(data), 1000)]
+    assert sorted(got) == sorted(want), [len(one) for one in got]
+print("echoed")
+`;
