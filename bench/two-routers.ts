@@ -109,7 +109,7 @@ export class TwoRouters {
         (name, lanMac) => {
           if (name !== "lan0") {
             const wire = this.wires[at][Number(name.slice("wan".length))];
-            return options.paths === 6 ? new Ipv6Port(wire, addressBook, true) : wire;
+            return options.paths === 6 ? new Ipv6Port(wire, addressBook) : wire;
           }
           const plain = options.keys === "everything" ? ZeroingPort : BenchPort;
           const lan = options.hosts === 6 ? new Ipv6BenchPort(name, lanMac) : new plain(name, lanMac);

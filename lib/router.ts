@@ -792,12 +792,8 @@ function watchedPart(config: Config): { config: Config; rows: number[] } {
 }
 
 /** The ports of the interfaces as the engine wants them: IPv6 in its own form. */
-export function inOwnForm({ interfaces, peers }: Pick<Config, "interfaces" | "peers">, ports: readonly Port[]): Port[] {
-  const fabric = new Set(peers.flatMap(({ paths }) => paths.map((path) => path.interface)));
-  return ports.map((port, row) => {
-    const item = interfaces[row];
-    return isIpv6(item) ? new Ipv6Port(port, addressBook, fabric.has(item.name)) : port;
-  });
+export function inOwnForm({ interfaces }: Pick<Config, "interfaces">, ports: readonly Port[]): Port[] {
+  return ports.map((port, row) => (isIpv6(interfaces[row]) ? new Ipv6Port(port, addressBook) : port));
 }
 
 function isIpv6({ addresses }: InterfaceConfig): boolean {

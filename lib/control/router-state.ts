@@ -21,7 +21,7 @@ import type { Config } from "./config.ts";
 import type { Router } from "./router-parts.ts";
 
 /** Of the form of these bytes: changes with them. */
-export const STATE_FORMAT = 4;
+export const STATE_FORMAT = 5;
 /** Sessions in one piece. */
 const SESSIONS_PER_PIECE = 1024;
 

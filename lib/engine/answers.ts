@@ -18,6 +18,7 @@ import { DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY, DROP_ROUTE_LOOP } fro
 import { ECHO_REPLIES_SENT, ICMP_REFUSED_SENT, ICMP_SENT, TCP_RESETS_SENT } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { Generator } from "./generate.ts";
+import { quotedLabel } from "./icmp-quote.ts";
 
 /** Of these it is not who sent the packet, or where it goes. */
 const NO_WAY = [DROP_NO_ROUTE, DROP_PATH_DOWN, DROP_PATH_QUALITY, DROP_ROUTE_LOOP];
@@ -77,7 +78,7 @@ export class Answers {
     if (this.#sessions.pathBetween(ingress.id, key[KEY_SOURCE], key[KEY_DESTINATION]) >= 0) return;
     const { address } = ingress.addresses[0];
     if (this.#generator.errorBack(type, code, batch.bytes, batch.offset[i], key, address, nowMs))
-      this.#reply(ingress.id, counter);
+      this.#reply(ingress.id, counter, quotedLabel(batch.flags[i]));
   }
 
   /** A ping of our own address: what an operator tries first. False when it is none, or gets no reply. */
@@ -89,8 +90,8 @@ export class Answers {
   }
 
   /** Send what the generator wrote back to the station that a frame came from, and count it. */
-  #reply(interfaceId: number, counter: number): void {
+  #reply(interfaceId: number, counter: number, flags = 0): void {
     this.#counters.increment(counter);
-    this.#egress.sendAsIs(interfaceId, this.#generator.bytes, this.#generator.offset, this.#generator.length);
+    this.#egress.sendAsIs(interfaceId, this.#generator.bytes, this.#generator.offset, this.#generator.length, flags);
   }
 }

@@ -2,7 +2,7 @@
 // long; over one path, or over two under packet duplication.
 
 import { getU16 } from "../base/bytes.ts";
-import { FRAME_CHECKSUM_PARTIAL, FrameBatch, HEADROOM, TAILROOM } from "../io/port.ts";
+import { FRAME_CHECKSUM_PARTIAL, FRAME_LABEL, FrameBatch, HEADROOM, TAILROOM } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { wireProtocol } from "../session/carrier.ts";
@@ -21,6 +21,7 @@ import {
   FLOW_SOURCE,
   OP_FROM_PEER,
   OP_INSERT_UDP,
+  OP_LABEL,
   OP_REMOVE_UDP,
   OP_TO_PEER,
   planDscp,
@@ -169,7 +170,7 @@ export class Departure {
     }
     // What is put on the longest packets would leave no length to tell where the datagram ends and other bytes begin.
     if (path !== null && key[AT_END] - key[AT_L3] > LENGTH_MAX - GROWTH_MAX) endOfPayload(batch, i, key);
-    const fits = batch.segmentSize[i] === 0 ? this.#checkSize(batch, key, session, direction, plan, nowMs) : OK;
+    const fits = batch.segmentSize[i] === 0 ? this.#checkSize(batch, i, key, session, direction, plan, nowMs) : OK;
     if (fits !== OK) return fits;
     if ((plan & OP_REMOVE_UDP) !== 0) {
       if (!l4IsRight(bytes, key[AT_L3], key[AT_L4], key[AT_END])) return DROP_UDP_CHECKSUM;
@@ -211,7 +212,7 @@ export class Departure {
     }
     flows.touch(flow, packetLength, nowMs);
     if (path !== null && this.#sessions.isTunnelled(session, direction))
-      return this.#transmitTunnelled(batch, i, key, path, nowMs);
+      return this.#transmitTunnelled(batch, i, key, path, plan, nowMs);
     return this.#transmit(batch, i, key, flow, side.path[session], partial, nowMs);
   }
 
@@ -242,6 +243,8 @@ export class Departure {
     const { second } = duplicates;
     const first = paths[side.path[session]];
     const other = second.path[row] < 0 ? null : paths[second.path[row]];
+    const base = flow << FLOW_SHIFT;
+    const plan = flows.words[base + FLOW_PLAN];
     const number = duplicates.next(row);
     const asks = (table.healthCheck[session] & (1 << direction)) !== 0;
     const goesTwice = other?.up === true;
@@ -252,16 +255,16 @@ export class Departure {
     padTtl(batch.view, key[AT_L3], first.padding);
     let verdict = DROP_PATH_DOWN;
     if (first.up) {
-      const hop = flows.words[(flow << FLOW_SHIFT) + FLOW_NEXT_HOP];
+      const hop = flows.words[base + FLOW_NEXT_HOP];
       verdict = this.#number(batch, i, key, session, direction, side, session, number, asks, nowMs);
       if (verdict === OK)
         verdict = this.#sessions.isTunnelled(session, direction)
-          ? this.#transmitTunnelled(batch, i, key, first, nowMs)
-          : this.#transmitTo(batch, i, key, first, hop, nowMs);
+          ? this.#transmitTunnelled(batch, i, key, first, plan, nowMs)
+          : this.#transmitTo(batch, i, key, first, hop, plan, nowMs);
     }
     if (goesTwice) {
       let sent = this.#number(this.#copy, 0, this.#copyKey, session, direction, second, row, number, asks, nowMs);
-      if (sent === OK) sent = this.#transmitTo(this.#copy, 0, this.#copyKey, other, other.nextHop, nowMs);
+      if (sent === OK) sent = this.#transmitTo(this.#copy, 0, this.#copyKey, other, other.nextHop, plan, nowMs);
       if (sent === OK) {
         this.#counters.increment(DUPLICATES_SENT);
         verdict = OK;
@@ -282,6 +285,7 @@ export class Departure {
     copy.bytes = isLong ? this.#longCopy() : this.#generator.bytes;
     copy.offset[0] = at;
     copy.length[0] = key[AT_END] - from;
+    copy.flags[0] = batch.flags[i] & FRAME_LABEL;
     copy.bytes.set(batch.bytes.subarray(from, key[AT_END]), at);
     copyKey.set(key);
     for (const place of [AT_L3, AT_L4, AT_PAYLOAD, AT_END]) copyKey[place] += at - from;
@@ -364,6 +368,7 @@ export class Departure {
    */
   #checkSize(
     batch: FrameBatch,
+    i: number,
     key: Int32Array,
     session: number,
     direction: number,
@@ -378,7 +383,7 @@ export class Departure {
     // What did not fit the hop before this one was told of there.
     const isTold = isToPeer && room >= this.#roomToward(session, direction, nowMs) && (plan & OP_FROM_PEER) !== 0;
     if (!isTold)
-      this.#errors.raise(batch, key, session, direction, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, room, nowMs);
+      this.#errors.raise(batch, i, key, session, direction, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, room, nowMs);
     return isToPeer ? OK : DROP_EXCEEDS_MTU;
   }
 
@@ -462,6 +467,7 @@ export class Departure {
     const error = superFrameError(bytes, offset, isPartial(batch, i, key));
     const segment = this.#piece;
     segment.bytes = this.#generator.bytes;
+    segment.flags[0] = batch.flags[i] & FRAME_LABEL;
     segment.segmentSize[0] = 0;
     let verdict = OK;
     for (let index = 0; ; index++) {
@@ -502,19 +508,21 @@ export class Departure {
     const hop = words[base + FLOW_NEXT_HOP];
     const offset = batch.offset[i];
     const segmentSize = batch.segmentSize[i];
-    if (path >= 0 && segmentSize === 0) return this.#transmitTo(batch, i, key, paths[path], hop, nowMs, partial);
+    const label = batch.flags[i] & FRAME_LABEL;
+    if (path >= 0 && segmentSize === 0)
+      return this.#transmitTo(batch, i, key, paths[path], hop, words[base + FLOW_PLAN], nowMs, partial);
     const egress = planEgress(words[base + FLOW_PLAN]);
     const { mtu, isIpv6 } = this.#interfaces[egress];
     if (key[AT_END] - key[AT_L3] > mtu && segmentSize === 0) {
       const send = (memory: Uint8Array, at: number, length: number) =>
-        this.#egress.send(egress, hop, memory, at, length, 0, 0, nowMs);
+        this.#egress.send(egress, hop, memory, at, length, label, 0, nowMs);
       const longest = isIpv6 ? LENGTH_MAX + IPV4_HEADER : LENGTH_MAX;
       if (key[AT_END] - key[AT_L3] > longest) return DROP_EXCEEDS_MTU;
       const pieces = fragmentPacket(this.#generator, batch, i, key, isIpv6 ? mtu - IPV6_FRAGMENT_HEADER : mtu, send);
       this.#counters.add(IP_FRAGMENTS_SENT, pieces);
       return pieces === 0 ? DROP_EXCEEDS_MTU : OK;
     }
-    const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;
+    const flags = (partial ? FRAME_CHECKSUM_PARTIAL : 0) | label;
     this.#egress.send(egress, hop, batch.bytes, offset, key[AT_END] - offset, flags, segmentSize, nowMs);
     return OK;
   }
@@ -526,35 +534,45 @@ export class Departure {
     key: Int32Array,
     path: PeerPath,
     hop: number,
+    plan: number,
     nowMs: number,
     partial = false,
   ): number {
     const { bytes } = batch;
     const { interfaceId } = path;
     const mtu = path.mtu(nowMs);
-    if (key[AT_END] - key[AT_L3] > mtu) {
+    const label = batch.flags[i] & FRAME_LABEL;
+    if (key[AT_END] - key[AT_L3] > mtu || cameInPieces(bytes, key, plan)) {
       key[AT_END] = payloadEnd(bytes, key);
       const pieces = this.#fragments[path.row].split(batch, i, key, mtu, (memory, at, length) => {
-        this.#egress.send(interfaceId, hop, memory, at, length, 0, 0, nowMs);
+        this.#egress.send(interfaceId, hop, memory, at, length, label, 0, nowMs);
       });
       if (pieces === 0) return DROP_EXCEEDS_MTU;
       this.#counters.add(FABRIC_FRAGMENTS_SENT, pieces);
       return OK;
     }
     const offset = batch.offset[i];
-    const flags = partial ? FRAME_CHECKSUM_PARTIAL : 0;
+    const flags = (partial ? FRAME_CHECKSUM_PARTIAL : 0) | label;
     this.#egress.send(interfaceId, hop, bytes, offset, key[AT_END] - offset, flags, 0, nowMs);
     return OK;
   }
 
   /** The same for a packet that goes inside another one. */
-  #transmitTunnelled(batch: FrameBatch, i: number, key: Int32Array, path: PeerPath, nowMs: number): number {
+  #transmitTunnelled(
+    batch: FrameBatch,
+    i: number,
+    key: Int32Array,
+    path: PeerPath,
+    plan: number,
+    nowMs: number,
+  ): number {
     const { bytes } = batch;
     const offset = batch.offset[i];
+    const label = batch.flags[i] & FRAME_LABEL;
     const send = (memory: Uint8Array, at: number, length: number) =>
-      this.#tunnel.send(path, path.nextHop, memory, at, length, nowMs);
+      this.#tunnel.send(path, path.nextHop, memory, at, length, label, nowMs);
     const mtu = path.mtu(nowMs) - TUNNEL_OVERHEAD;
-    if (key[AT_END] - key[AT_L3] <= mtu) {
+    if (key[AT_END] - key[AT_L3] <= mtu && !cameInPieces(bytes, key, plan)) {
       send(bytes, offset, key[AT_END] - offset);
       return OK;
     }
@@ -564,4 +582,12 @@ export class Departure {
     this.#counters.add(FABRIC_FRAGMENTS_SENT, pieces);
     return OK;
   }
+}
+
+/**
+ * Whether the packet is IPv6's and came in pieces, so that it may be cut again where it leaves (DF 0). Between routers its flow
+ * label has no room for that, nor for the pieces' identification: it goes in fabric fragments, which say both, though it be one.
+ */
+function cameInPieces(bytes: Uint8Array, key: Int32Array, plan: number): boolean {
+  return (plan & OP_LABEL) !== 0 && (getU16(bytes, key[AT_L3] + IPV4_FLAGS) & DONT_FRAGMENT) === 0;
 }

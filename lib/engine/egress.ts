@@ -3,7 +3,7 @@
 
 import { setU32 } from "../base/bytes.ts";
 import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
-import { FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
+import { FRAME_CHECKSUM_PARTIAL, FRAME_LABEL } from "../io/port.ts";
 import { MAC_SHIFT, NEIGHBOR_FAILED, type NeighborTable } from "../peer/neighbor.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { CounterSet } from "../table/counter-set.ts";
@@ -75,8 +75,8 @@ export class Egress {
   }
 
   /** Send a frame that has its MAC addresses already: an answer to the station a frame came from. */
-  sendAsIs(interfaceId: number, bytes: Uint8Array, offset: number, length: number): void {
-    this.queues[interfaceId].push(bytes, offset, length, 0, 0);
+  sendAsIs(interfaceId: number, bytes: Uint8Array, offset: number, length: number, flags = 0): void {
+    this.queues[interfaceId].push(bytes, offset, length, flags, 0);
   }
 
   flush(): void {
@@ -137,7 +137,7 @@ export class Egress {
     for (let index = 0; ; index++) {
       const made = segmentFrame(bytes, offset, size, index, error, this.#segment, 0);
       if (made === 0) return;
-      this.#holdOne(hop, this.#segment, 0, made, 0, nowMs);
+      this.#holdOne(hop, this.#segment, 0, made, flags & FRAME_LABEL, nowMs);
     }
   }
 

@@ -12,7 +12,7 @@
 // stays without.
 
 import { getU16, setU16 } from "../base/bytes.ts";
-import { FRAME_CHECKSUM_KNOWN, type FrameBatch } from "../io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_LABEL, type FrameBatch } from "../io/port.ts";
 import { FRAGMENT_COMPLETE, FRAGMENT_HELD, type FragmentTable } from "../table/fragment-table.ts";
 import { fold, ipv4HeaderChecksum, l4Checksum, l4ChecksumOffset, l4Sum, sumWords } from "../wire/checksum.ts";
 import {
@@ -27,7 +27,14 @@ import {
   KEY_SOURCE,
   PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
-import { DONT_FRAGMENT, isCongested, MORE_FRAGMENTS, setCongested } from "../wire/ipv4.ts";
+import {
+  DONT_FRAGMENT,
+  IPV4_FLAGS,
+  IPV4_IDENTIFICATION,
+  isCongested,
+  MORE_FRAGMENTS,
+  setCongested,
+} from "../wire/ipv4.ts";
 import { GROWTH_MAX, LENGTH_MAX, lengthField } from "../wire/long-packet.ts";
 import type { MetadataWriter, ParsedMetadata } from "../wire/metadata.ts";
 import { ATTRIBUTE_FRAGMENT } from "../wire/metadata-attributes.ts";
@@ -152,15 +159,18 @@ export class FabricFragments {
       nowMs,
     );
     if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_FRAGMENT_MALFORMED;
-    if (pieceOffset === 0) table.keepHeader(bytes, batch.offset[i], key[AT_PAYLOAD]);
+    if (pieceOffset === 0) {
+      table.keepHeader(bytes, batch.offset[i], key[AT_PAYLOAD]);
+      table.labels[table.chain] = batch.flags[i] & FRAME_LABEL;
+    }
     if (isCongested(bytes, key[AT_L3])) table.congested[table.chain] = 1;
     const error = checksumErrors(bytes, key[AT_L3], key[AT_L4], key[AT_END]);
     if (error !== 0) table.accumulators[table.chain] = error;
     if (outcome === FRAGMENT_HELD) return CONSUMED;
-    return this.#rebuild(getU16(bytes, at + 4), complete);
+    return this.#rebuild(getU16(bytes, at + 4), flags & DONT_FRAGMENT, complete);
   }
 
-  #rebuild(originalId: number, complete: FrameBatch): number {
+  #rebuild(originalId: number, dontFragment: number, complete: FrameBatch): number {
     const { table } = this;
     const headerLength = table.headerLength;
     const start = table.offset - headerLength;
@@ -168,13 +178,16 @@ export class FabricFragments {
     const l4 = l3 + ((table.bytes[l3] & 15) << 2);
     const end = table.offset + table.length;
     if (headerLength === 0) return DROP_FRAGMENT_MALFORMED;
-    setU16(table.bytes, l3 + 4, originalId);
+    setU16(table.bytes, l3 + IPV4_IDENTIFICATION, originalId);
+    // On an IPv6 path a piece's own header does not say it.
+    const field = getU16(table.bytes, l3 + IPV4_FLAGS);
+    setU16(table.bytes, l3 + IPV4_FLAGS, (field & ~DONT_FRAGMENT) | dontFragment);
     if (table.congested[table.chain] !== 0) setCongested(table.bytes, l3);
     finishPacket(table.bytes, l3, l4, end, table.accumulators[table.chain]);
     complete.bytes = table.bytes;
     complete.offset[0] = start;
     complete.length[0] = end - start;
-    complete.flags[0] = FRAME_CHECKSUM_KNOWN;
+    complete.flags[0] = FRAME_CHECKSUM_KNOWN | table.labels[table.chain];
     complete.segmentSize[0] = 0;
     complete.count = 1;
     return OK;

@@ -9,9 +9,12 @@
 import {
   FRAME_CHECKSUM_KNOWN,
   FRAME_CHECKSUM_PARTIAL,
-  FRAME_REFUSED_SHIFT,
+  FRAME_LABEL,
+  FRAME_LABEL_SHIFT,
+  FRAME_REFUSED,
   FRAME_TRUNCATED,
   type FrameBatch,
+  refusalOf,
   SEGMENT_SIZE_UNKNOWN,
 } from "../io/port.ts";
 import { MAC_SHIFT, type NeighborTable } from "../peer/neighbor.ts";
@@ -58,7 +61,7 @@ import { IPV4_HEADER } from "../wire/ipv4.ts";
 import { isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
 import { TCP_HEADER } from "../wire/tcp.ts";
 import { DROP_TRUNCATED, OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
-import { rewrite, writeMacs } from "./rewrite.ts";
+import { allowFragments, rewrite, writeMacs } from "./rewrite.ts";
 import type { SecurePath } from "./secure-path.ts";
 import type { TxQueue } from "./tx-queue.ts";
 
@@ -92,12 +95,15 @@ const PACKETS = FLOW_PACKETS_F64;
 const BYTES = FLOW_BYTES_F64;
 const PARTIAL = FRAME_CHECKSUM_PARTIAL;
 const KNOWN = FRAME_CHECKSUM_KNOWN;
-const REFUSED = FRAME_REFUSED_SHIFT;
-const NOT_READ = FRAME_TRUNCATED | (-1 << FRAME_REFUSED_SHIFT);
+const LABEL = FRAME_LABEL;
+/** Brings bit 16 of a flow label to the sign, where OP_LABEL is in a plan. */
+const TO_SIGN = 31 - 16 - FRAME_LABEL_SHIFT;
+const NOT_READ = FRAME_TRUNCATED | FRAME_REFUSED;
 const CUT_OFF = DROP_TRUNCATED;
 const decode = decodeFrame;
 const apply = rewrite;
 const address = writeMacs;
+const allow = allowFragments;
 const pseudo = pseudoSum;
 
 export class FastPath {
@@ -160,7 +166,7 @@ export class FastPath {
       verdicts[i] =
         (flags[i] & NOT_READ) === 0
           ? decode(view, offset[i], length[i], port, macHigh, macLow, keys, i << ROW, isIpv6)
-          : flags[i] >>> REFUSED || CUT_OFF;
+          : refusalOf(flags[i]) || CUT_OFF;
     }
     this.#flows.findBatch(keys, ROW, from, to, this.found);
     this.#removals = this.#flows.removals;
@@ -281,8 +287,8 @@ export class FastPath {
       }
 
       // First everything that is not in the frame: a store into it makes the compiler look at every column anew.
-      const known = flags[i] & KNOWN;
-      const partial = known === 0 ? hasPartialChecksum(view, keys, key, l4) : (flags[i] & PARTIAL) !== 0;
+      const flag = flags[i];
+      const partial = (flag & KNOWN) === 0 ? hasPartialChecksum(view, keys, key, l4) : (flag & PARTIAL) !== 0;
       const counts = flow << COUNTS;
       doubles[counts | PACKETS]++;
       doubles[counts | BYTES] += packetLength;
@@ -291,12 +297,16 @@ export class FastPath {
       macs[mac | 3] = now;
       outOffset[n] = at;
       outLength[n] = packetLength + l3 - at;
-      outFlags[n] = partial ? PARTIAL : 0;
+      outFlags[n] = (partial ? PARTIAL : 0) | (flag & LABEL);
       outSegmentSize[n] = size;
-      n++;
       const mac0 = macs[mac];
       const mac1 = macs[mac | 1];
       const mac2 = macs[mac | 2];
+      if ((~plan & (flag << TO_SIGN)) < 0) {
+        allow(view, l3);
+        outFlags[n] &= ~LABEL;
+      }
+      n++;
       apply(view, l3, l4, words, base, partial);
       address(view, at, mac0, mac1, mac2);
     }
@@ -363,6 +373,16 @@ const hasPartialChecksum = (view: DataView, keys: Int32Array, key: number, l4: n
   }
   return protocol === TCP && view.getUint16(l4 + 16) === pseudo(source, destination, TCP, keys[key | END] - l4);
 };
+
+/**
+ * Frame `i`, whose IPv4 header is at `l3`, is of a flow with this plan. A label that a router has put on it says whether it may be
+ * fragmented: if so, its DF is 0 from now on and it has no label, for what it is cut to may need identifications of its own.
+ */
+export function takeMark(batch: FrameBatch, i: number, l3: number, plan: number): void {
+  if ((~plan & (batch.flags[i] << TO_SIGN)) >= 0) return;
+  allow(batch.view, l3);
+  batch.flags[i] &= ~LABEL;
+}
 
 /** Whether the checksum of decoded frame `i` is partial: the port says so, or the frame is looked at. */
 export function isPartial(batch: FrameBatch, i: number, key: Int32Array): boolean {

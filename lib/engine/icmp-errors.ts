@@ -56,6 +56,7 @@ import {
   mtuTold,
   QuotedPacket,
   quotedAddress,
+  quotedLabel,
   readQuote,
   restOf,
 } from "./icmp-quote.ts";
@@ -117,7 +118,7 @@ export class IcmpErrors {
   }
 
   /** An ICMP error came from a plain network, or from a device between us and a peer, about a packet whose answers would come by `flow`. */
-  receive(batch: FrameBatch, key: Int32Array, flow: number, nowMs: number): number {
+  receive(batch: FrameBatch, i: number, key: Int32Array, flow: number, nowMs: number): number {
     const { flows, table, paths } = this.#sessions;
     const { bytes } = batch;
     const base = flow << FLOW_SHIFT;
@@ -139,7 +140,7 @@ export class IcmpErrors {
     const location = this.#locationToward(session, 1 - from, getSource(bytes, key[AT_L3]));
     const isOpaque = table.sides[from].path[session] >= 0 && table.payload[session] !== PAYLOAD_CLEAR;
     this.#compose(session, 1 - from, type, code, rest, this.#packet.at(bytes, quote, isOpaque));
-    return this.#deliver(session, 1 - from, location, ttl, nowMs) ? this.#passed() : CONSUMED;
+    return this.#deliver(session, 1 - from, location, ttl, batch.flags[i], nowMs) ? this.#passed() : CONSUMED;
   }
 
   /** A peer passes an error on: it is what is behind the metadata of a packet that came in `direction`. `location` raised it. */
@@ -171,7 +172,7 @@ export class IcmpErrors {
     const rest = isTooBig(type, code) ? Math.max(PATH_MTU_MIN, mtu) : restOf(bytes, at, type);
     this.#compose(session, 1 - direction, type, code, rest, this.#packet.at(bytes, quote, false));
     const told = this.#locationToward(session, 1 - direction, location);
-    return this.#deliver(session, 1 - direction, told, ttl, nowMs) ? this.#passed() : CONSUMED;
+    return this.#deliver(session, 1 - direction, told, ttl, 0, nowMs) ? this.#passed() : CONSUMED;
   }
 
   /** Who raised an error, as the session's side `way` may know: what is inside source NAT has the mapping's address (RFC 5508, REQ-5 d). */
@@ -188,6 +189,7 @@ export class IcmpErrors {
   /** The router's own word about a packet of the session, just as it came in `direction`, to whoever sent it. */
   raise(
     batch: FrameBatch,
+    i: number,
     key: Int32Array,
     session: number,
     direction: number,
@@ -202,7 +204,7 @@ export class IcmpErrors {
     const told = isToPeer && isTooBig(type, code) ? rest + this.#carried(session) : rest;
     this.#compose(session, direction, type, code, told, this.#packet.at(batch.bytes, key, isOpaque));
     const location = this.#addressToward(session, direction);
-    if (!this.#deliver(session, direction, location, TTL, nowMs)) return;
+    if (!this.#deliver(session, direction, location, TTL, batch.flags[i], nowMs)) return;
     this.#counters.increment(type === ICMP_TIME_EXCEEDED ? ICMP_SENT : ICMP_TOO_BIG_SENT);
   }
 
@@ -243,8 +245,11 @@ export class IcmpErrors {
     return addressBook.enter(WELL_KNOWN_PREFIX, 0, 0, location, performance.now() | 0) || own;
   }
 
-  /** Send the message to the session's side `way`. False when there are too many of them, or that side's path is down. */
-  #deliver(session: number, way: number, location: number, ttl: number, nowMs: number): boolean {
+  /**
+   * Send the message to the session's side `way`; what it quotes has the flow label in `flags`, if there is one. False when there
+   * are too many of them, or that side's path is down.
+   */
+  #deliver(session: number, way: number, location: number, ttl: number, flags: number, nowMs: number): boolean {
     const { flows, table, paths } = this.#sessions;
     const { bytes: message, length } = this.#message;
     const path: PeerPath | null = table.sides[way].path[session] < 0 ? null : paths[table.sides[way].path[session]];
@@ -255,7 +260,16 @@ export class IcmpErrors {
     const egress = planEgress(flows.words[leaving + FLOW_PLAN]);
     this.#generator.icmp(this.#inFamilyOf(toward, location, egress), toward, ttl, message, length);
     const { bytes, offset, length: frameLength } = this.#generator;
-    this.#egress.send(egress, flows.words[leaving + FLOW_NEXT_HOP], bytes, offset, frameLength, 0, 0, nowMs);
+    this.#egress.send(
+      egress,
+      flows.words[leaving + FLOW_NEXT_HOP],
+      bytes,
+      offset,
+      frameLength,
+      quotedLabel(flags),
+      0,
+      nowMs,
+    );
     return true;
   }
 }

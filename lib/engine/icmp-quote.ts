@@ -7,7 +7,7 @@
 // A quote is cut behind the 8 bytes that every sender needs.
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
-import type { FrameBatch } from "../io/port.ts";
+import { FRAME_LABEL, FRAME_LABEL_QUOTED, FRAME_LABELLED, type FrameBatch } from "../io/port.ts";
 import { PATH_MTU_MIN } from "../peer/mtu-search.ts";
 import type { Sessions } from "../session/open.ts";
 import { isName } from "../table/address-book.ts";
@@ -217,6 +217,11 @@ export class ErrorMessage {
     writeTcpRest(message, to + UDP_HEADER, sequence, 0);
     return TCP_HEADER;
   }
+}
+
+/** The flags of an ICMP error that quotes a packet with these: between hosts of IPv6 the quote has its flow label (RFC 4443, 3). */
+export function quotedLabel(flags: number): number {
+  return (flags & FRAME_LABELLED) === 0 ? 0 : (flags & FRAME_LABEL) | FRAME_LABEL_QUOTED;
 }
 
 /** An address in a quote between routers: it is the tuple's, and the name of an IPv6 address is its router's own business. */

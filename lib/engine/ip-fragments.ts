@@ -3,7 +3,7 @@
 // what is inside is whole before that, right or wrong.
 
 import { getI32, getU16, setU16 } from "../base/bytes.ts";
-import { FRAME_CHECKSUM_KNOWN, type FrameBatch } from "../io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_LABEL, type FrameBatch } from "../io/port.ts";
 import { ofPieces, toPieces } from "../ipv6/icmp-echo.ts";
 import { addressBook, isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
@@ -60,7 +60,10 @@ export class IpFragments {
     const outcome = table.add(source, destination, 0, protocol, id, bytes, key[AT_L4], key[AT_END], at, more, nowMs);
     this.#counters.add(dropCounter(DROP_IP_FRAGMENT_FULL), table.displaced);
     if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_IP_FRAGMENT;
-    if (at === 0) table.keepHeader(bytes, batch.offset[i], key[AT_L4]);
+    if (at === 0) {
+      table.keepHeader(bytes, batch.offset[i], key[AT_L4]);
+      table.labels[table.chain] = batch.flags[i] & FRAME_LABEL;
+    }
     if (isCongested(bytes, l3)) table.congested[table.chain] = 1;
     return outcome === FRAGMENT_HELD ? CONSUMED : this.#rebuild(complete);
   }
@@ -82,7 +85,7 @@ export class IpFragments {
     complete.bytes = bytes;
     complete.offset[0] = start;
     complete.length[0] = offset + length - start;
-    complete.flags[0] = isLong ? FRAME_CHECKSUM_KNOWN : 0;
+    complete.flags[0] = (isLong ? FRAME_CHECKSUM_KNOWN : 0) | this.table.labels[this.table.chain];
     complete.segmentSize[0] = 0;
     complete.count = 1;
     return OK;

@@ -30,7 +30,7 @@ export class MadePacket {
     made.length[0] = length;
     decodeFrame(made.view, offset, length, interfaceId, ANY_MAC, 0, this.#key, 0, true);
     this.#security.sign(made, 0, this.#key, path, true, nowMs);
-    if (tunnel !== null) tunnel.send(path, hop, bytes, offset, made.length[0], nowMs);
+    if (tunnel !== null) tunnel.send(path, hop, bytes, offset, made.length[0], 0, nowMs);
     else this.#egress.send(interfaceId, hop, bytes, offset, made.length[0], 0, 0, nowMs);
   }
 }

@@ -6,6 +6,7 @@
 import { FLOW_DELTAS, FLOW_NEW_DESTINATION, FLOW_NEW_PORTS, FLOW_NEW_SOURCE } from "../table/flow-table.ts";
 import { addDelta, applyDelta, applyDeltaUdp, deltaI32, deltaU16, pseudoSum } from "../wire/checksum.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { DONT_FRAGMENT, IPV4_CHECKSUM, IPV4_FLAGS } from "../wire/ipv4.ts";
 
 // A module's own constants are folded into its code; an imported one is loaded at each use (engine/README.md).
 const DELTAS = FLOW_DELTAS;
@@ -91,6 +92,14 @@ export function markDscp(view: DataView, l3: number, dscp: number): void {
   const marked = (word & 0xff03) | (dscp << 2);
   view.setUint16(l3, marked);
   view.setUint16(l3 + 10, update(view.getUint16(l3 + 10), deltaU16(word, marked)));
+}
+
+/** The packet may be fragmented: its DF is 0 from now on (RFC 791). A wrong checksum stays wrong. */
+export function allowFragments(view: DataView, l3: number): void {
+  const word = view.getUint16(l3 + IPV4_FLAGS);
+  const free = word & ~DONT_FRAGMENT;
+  view.setUint16(l3 + IPV4_FLAGS, free);
+  view.setUint16(l3 + IPV4_CHECKSUM, update(view.getUint16(l3 + IPV4_CHECKSUM), deltaU16(word, free)));
 }
 
 /** Add `padding` to the packet's TTL, as far as there is room. A wrong checksum stays wrong. */

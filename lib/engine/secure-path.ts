@@ -19,6 +19,7 @@ import {
 import {
   FRAME_CHECKSUM_KNOWN,
   FRAME_CHECKSUM_PARTIAL,
+  FRAME_LABEL,
   FrameBatch,
   HEADROOM,
   type Port,
@@ -40,6 +41,7 @@ import {
   FLOW_SHIFT,
   OP_FROM_PEER,
   OP_INSERT_UDP,
+  OP_LABEL,
   OP_MARK,
   OP_REMOVE_UDP,
   OP_TO_PEER,
@@ -68,7 +70,7 @@ import { getUdpLength } from "../wire/udp.ts";
 import { DROP_FRAME_TOO_LONG, DROP_PAYLOAD_CIPHER, OK, PUNT_SESSION } from "../wire/verdict.ts";
 import { FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_SPLIT, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
-import { canCut, hidesCookie, mtuOfSegments, segmentSizeOf } from "./fast-path.ts";
+import { canCut, hidesCookie, mtuOfSegments, segmentSizeOf, takeMark } from "./fast-path.ts";
 import { endSuperFrame, joinSegment } from "./join-segments.ts";
 import type { Outcomes } from "./outcomes.ts";
 import type { PacketSecurity } from "./packet-security.ts";
@@ -220,6 +222,9 @@ export class SecurePath {
     const pieces = this.#pieces;
     const from = batch.offset[i];
     const headers = keys[at + AT_PAYLOAD] - from;
+    // What may be cut on its way needs identifications of its own.
+    takeMark(batch, i, keys[at + AT_L3], this.#sessions.flows.words[(flow << FLOW_SHIFT) + FLOW_PLAN]);
+    const label = batch.flags[i] & FRAME_LABEL;
     let index = 0;
     for (;;) {
       // What is queued may lie where the next pieces go.
@@ -234,7 +239,7 @@ export class SecurePath {
         pieces.offset[count] = to;
         pieces.length[count] = length;
         // Its checksum is yet to be made: as good as partial.
-        pieces.flags[count] = FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL;
+        pieces.flags[count] = FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL | label;
         const key = count << KEY_SHIFT;
         for (let word = 0; word < KEY_ROW_WORDS; word++) this.#pieceKeys[key + word] = keys[at + word];
         this.#pieceKeys[key + AT_L3] += to - from;
@@ -485,6 +490,7 @@ export class SecurePath {
       const flow = this.#flow[r];
       const base = flow << FLOW_SHIFT;
       const l3 = keys[at + AT_L3];
+      takeMark(batch, i, l3, words[base + FLOW_PLAN]);
       const partial = this.#bare[r] !== 0 && this.#isPartial(batch, i, keys, at);
       rewrite(batch.view, l3, keys[at + AT_L4], words, base, partial);
       if ((words[base + FLOW_PLAN] & OP_MARK) !== 0)
@@ -513,7 +519,7 @@ export class SecurePath {
       const at = this.#row[r] << KEY_SHIFT;
       if (head >= 0 && this.#verdict[r] === OK && this.#flow[r] === this.#flow[head]) {
         const first = this.#row[head] << KEY_SHIFT;
-        if (joinSegment(batch.bytes, keys, first, at, size)) {
+        if (this.#sharesLabel(batch, r, head) && joinSegment(batch.bytes, keys, first, at, size)) {
           this.#joined[head] = size;
           this.#joined[r] = JOINED;
           continue;
@@ -532,6 +538,13 @@ export class SecurePath {
       head = isHead ? r : -1;
     }
     if (head >= 0 && this.#joined[head] > 0) endSuperFrame(batch, keys, this.#row[head] << KEY_SHIFT);
+  }
+
+  /** Whether packets `r` and `head` of one flow have one flow label, where that is a host's: a super-frame has one. */
+  #sharesLabel(batch: FrameBatch, r: number, head: number): boolean {
+    const plan = this.#sessions.flows.words[(this.#flow[head] << FLOW_SHIFT) + FLOW_PLAN];
+    const differ = batch.flags[this.#row[r]] ^ batch.flags[this.#row[head]];
+    return (plan & OP_LABEL) === 0 || (differ & FRAME_LABEL) === 0;
   }
 
   /** Lengths and checksums of all that had a payload: its digest may have been all of it. */
@@ -567,7 +580,7 @@ export class SecurePath {
       const base = this.#flow[r] << FLOW_SHIFT;
       const offset = batch.offset[i];
       const isPartial = this.#joined[r] > 0 || (this.#bare[r] !== 0 && this.#isPartial(batch, i, keys, at));
-      const flags = isPartial ? FRAME_CHECKSUM_PARTIAL : 0;
+      const flags = (isPartial ? FRAME_CHECKSUM_PARTIAL : 0) | (batch.flags[i] & FRAME_LABEL);
       const length = keys[at + AT_END] - offset;
       const egress = planEgress(words[base + FLOW_PLAN]);
       const hop = words[base + FLOW_NEXT_HOP];

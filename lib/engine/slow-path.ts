@@ -3,7 +3,7 @@
 // order of a packet's way: miss → session → arrive → metadata → TCP → leave. Each returns OK (the frame is on its way out) or the drop
 // reason to count. Frames are borrowed and changed in place.
 
-import { FRAME_CHECKSUM_PARTIAL, FrameBatch } from "../io/port.ts";
+import { FRAME_CHECKSUM_PARTIAL, FRAME_LABEL, FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Duplication } from "../session/duplication.ts";
@@ -98,7 +98,7 @@ import {
 import { Departure } from "./departure.ts";
 import type { Egress } from "./egress.ts";
 import type { FabricFragments } from "./fabric-fragments.ts";
-import { canCut, hidesCookie, isPartial, mayHideMetadata } from "./fast-path.ts";
+import { canCut, hidesCookie, isPartial, mayHideMetadata, takeMark } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
 import type { IpFragments } from "./ip-fragments.ts";
@@ -232,7 +232,7 @@ export class SlowPath {
   icmpError(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     this.leads.pathMonitor?.heardError(batch, key, nowMs);
     const flow = this.#errors.flowOf(batch, key);
-    if (flow >= 0) return this.#errors.receive(batch, key, flow, nowMs);
+    if (flow >= 0) return this.#errors.receive(batch, i, key, flow, nowMs);
     // Whoever watches the path has heard it.
     if (this.leads.isMonitored && this.#errors.isOfProbe(batch, key)) return CONSUMED;
     if (this.#strays === null || this.#strays.isBack) return DROP_ICMP_ERROR;
@@ -265,6 +265,7 @@ export class SlowPath {
       if (verdict !== OK) return verdict;
     }
     const plan = flows.words[base + FLOW_PLAN];
+    takeMark(batch, i, key[AT_L3], plan);
     if (batch.bytes[key[AT_L3] + 8] < 2) return this.#lastHop(batch, i, key, by, session, direction, arrival, nowMs);
     if (direction === FORWARD && this.#isNewConversation(batch, key, session)) {
       this.#sessions.close(session, nowMs);
@@ -342,7 +343,7 @@ export class SlowPath {
         verdict = this.#payload.arrive(batch, i, key, session, direction, plan);
       if (verdict !== OK) return DROP_TTL;
     }
-    this.#errors.raise(batch, key, session, direction, ICMP_TIME_EXCEEDED, 0, 0, nowMs);
+    this.#errors.raise(batch, i, key, session, direction, ICMP_TIME_EXCEEDED, 0, 0, nowMs);
     return DROP_TTL;
   }
 
@@ -653,6 +654,7 @@ export class SlowPath {
       if (length === 0) return CONSUMED;
       segment.offset[0] = at;
       segment.length[0] = length;
+      segment.flags[0] = batch.flags[i] & FRAME_LABEL;
       this.#counters.increment(FRAMES_SPLIT);
       this.#takePiece(segment, this.#arrivedKey, key[KEY_PROTOCOL] >>> 8, nowMs);
     }

@@ -52,8 +52,19 @@ export class Tunnel {
     this.#egress = egress;
   }
 
-  /** Send a finished packet of a session to the peer of `path`, at neighbor `hop`. Needs TUNNEL_OVERHEAD of headroom. */
-  send(path: PeerPath, hop: number, bytes: Uint8Array, offset: number, length: number, nowMs: number): void {
+  /**
+   * Send a finished packet of a session, with these flags, to the peer of `path`, at neighbor `hop`. Needs TUNNEL_OVERHEAD of
+   * headroom.
+   */
+  send(
+    path: PeerPath,
+    hop: number,
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    flags: number,
+    nowMs: number,
+  ): void {
     const frame = this.#frame;
     const key = this.#key;
     frame.bytes = bytes;
@@ -68,7 +79,7 @@ export class Tunnel {
     setU16(bytes, header + IPV4_CHECKSUM, applyDelta(getU16(bytes, header + IPV4_CHECKSUM), delta));
     const ports = (BFD_PORT_PEER << 16) | path.remotePort;
     insertUdpHeader(frame, 0, key, ports, this.#marks.get(key[KEY_PROTOCOL] & 0xff)!);
-    this.#egress.send(path.interfaceId, hop, bytes, frame.offset[0], frame.length[0], 0, 0, nowMs);
+    this.#egress.send(path.interfaceId, hop, bytes, frame.offset[0], frame.length[0], flags, 0, nowMs);
   }
 
   /** Take the packet out of a datagram of a peer. OK with frame and key those of the packet, or why it is dropped. */

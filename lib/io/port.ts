@@ -18,8 +18,25 @@ export const FRAME_TRUNCATED = 2;
 /** A flag column bit: FRAME_CHECKSUM_PARTIAL is what the kernel says. Without it, nobody has looked yet. */
 export const FRAME_CHECKSUM_KNOWN = 4;
 
-/** From this bit of the flag column on: 0, or why the port refuses the frame (a verdict), which is nobody's then. */
+/** A flag column bit: the port refuses the frame, which is nobody's then. Why (a verdict) stands from FRAME_REFUSED_SHIFT on. */
+export const FRAME_REFUSED = 1 << 29;
 export const FRAME_REFUSED_SHIFT = 8;
+const REASON_MASK = 0xf_ffff;
+
+/** A flag column bit: the frame came over IPv6, and from FRAME_LABEL_SHIFT on is its flow label, 20 bits (RFC 6437). */
+export const FRAME_LABELLED = 1 << 28;
+export const FRAME_LABEL_SHIFT = 8;
+/** What a frame keeps of the flag column on its way through the router: its flow label, and whether it has one. */
+export const FRAME_LABEL = FRAME_LABELLED | (0xf_ffff << FRAME_LABEL_SHIFT);
+/** A flag column bit: the label is not the frame's, an ICMP error, but that of the packet which it quotes. */
+export const FRAME_LABEL_QUOTED = 1 << 30;
+
+/** The flag column of a frame that a port refuses for `verdict`. */
+export const refusedFor = (verdict: number): number => FRAME_REFUSED | (verdict << FRAME_REFUSED_SHIFT);
+
+/** Why the port refuses a frame with these flags; 0 = it does not. */
+export const refusalOf = (flags: number): number =>
+  (flags & FRAME_REFUSED) === 0 ? 0 : (flags >>> FRAME_REFUSED_SHIFT) & REASON_MASK;
 
 /** In the segmentSize column: a super-frame whose sender's segment size is not known. */
 export const SEGMENT_SIZE_UNKNOWN = 0xffff;

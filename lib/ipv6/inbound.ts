@@ -10,7 +10,7 @@
 // solicitations and advertisements become ARP requests and replies.
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
-import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, FRAME_LABEL } from "../io/port.ts";
 import type { AddressBook } from "../table/address-book.ts";
 import { ARP_LENGTH, ARP_REPLY, ARP_REQUEST, writeArp } from "../wire/arp.ts";
 import { addDelta, applyDelta, applyDeltaUdp, fold, l4ChecksumOffset, pseudoSum } from "../wire/checksum.ts";
@@ -73,7 +73,7 @@ import {
   DROP_UDP_UNCHECKED,
   OK,
 } from "../wire/verdict.ts";
-import { LABEL_MAY_BE_CUT } from "./flow-label.ts";
+import { withLabel } from "./flow-label.ts";
 import { icmpOf, restOf } from "./icmp-codes.ts";
 import { echoToIcmp } from "./icmp-echo.ts";
 
@@ -91,19 +91,16 @@ export class Inbound {
   readonly #book: AddressBook;
   readonly #walk = new HeaderWalk();
   readonly #quoted = new HeaderWalk();
-  /** Whoever sends here is a router that marks what may be cut. */
-  readonly #isFabric: boolean;
   /** Where the frame is after `translate` returned OK. */
   offset = 0;
   length = 0;
-  /** Its flag column. */
+  /** Its flag column, with its flow label; of an ICMP error the label of the packet that it quotes. */
   flags = 0;
   /** Packets, or pieces of some, that went on without their extension headers. */
   extensionsRemoved = 0;
 
-  constructor(book: AddressBook, isFabric = false) {
+  constructor(book: AddressBook) {
     this.#book = book;
-    this.#isFabric = isFabric;
   }
 
   /** Translate the frame bytes[at..at+length) with these flags. Returns OK, or a drop reason: nobody may want the frame then. */
@@ -136,9 +133,10 @@ export class Inbound {
     const destination = this.#name(bytes, l3 + IPV6_DESTINATION, nowMs);
     if (source === 0 || destination === 0) return DROP_ADDRESSES_FULL;
 
+    const head = getI32(bytes, l3);
     let protocol = walk.protocol;
     let newEnd = end;
-    this.flags = flags;
+    this.flags = flags | withLabel(head & 0xf_ffff);
     if (protocol === PROTOCOL_ICMPV6) {
       const type = bytes[l4];
       if (!isPiece && type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER_PROBLEM) {
@@ -155,13 +153,10 @@ export class Inbound {
     }
 
     const to = l4 - IPV4_HEADER - ETHERNET_HEADER;
-    const head = getI32(bytes, l3);
     const ttl = bytes[l3 + IPV6_HOP_LIMIT];
     // The low 16 bits of the flow label: as good as any identification for a packet that is never cut (RFC 6864).
     const identification = isPiece ? walk.identification : head & 0xffff;
-    const mayBeCut = this.#isFabric && (head & LABEL_MAY_BE_CUT) !== 0;
-    const whole = mayBeCut ? 0 : DONT_FRAGMENT;
-    const flagsAndOffset = isPiece ? (moreFragments ? MORE_FRAGMENTS : 0) | fragmentOffset : whole;
+    const flagsAndOffset = isPiece ? (moreFragments ? MORE_FRAGMENTS : 0) | fragmentOffset : DONT_FRAGMENT;
     moveMacs(bytes, at, to);
     setU16(bytes, to + ETHERNET_TYPE, ETHERTYPE_IPV4);
     writeIpv4(
@@ -235,6 +230,8 @@ export class Inbound {
     const destination = this.#known(bytes, quote + IPV6_DESTINATION);
     if (source === 0 || destination === 0) return -1;
     const rest = restOf(bytes, l4);
+    // Nobody goes on with the error's own label.
+    this.flags = (this.flags & ~FRAME_LABEL) | withLabel(getI32(bytes, quote) & 0xf_ffff);
     const headers = walk.l4 - quote;
     const isIcmp = walk.protocol === PROTOCOL_ICMPV6;
     const length = getU16(bytes, quote + IPV6_PAYLOAD_LENGTH) + IPV6_HEADER - headers + IPV4_HEADER;

@@ -1,17 +1,17 @@
 // HOT
 // A port whose wire is IPv6 and whose owner sees the router's own form: what comes is translated in place, what leaves on
 // its way to the port beneath, super-frames whole and unfinished checksums unfinished, for that one knows what its wire
-// takes. The reason why a frame has no such form stands in the flag column (FRAME_REFUSED_SHIFT).
+// takes. The reason why a frame has no such form stands in the flag column (FRAME_REFUSED).
 
 import { getU16 } from "../base/bytes.ts";
 import {
   emptyStats,
-  FRAME_REFUSED_SHIFT,
   FRAME_TRUNCATED,
   FrameBatch,
   type Port,
   type PortInfo,
   type PortStats,
+  refusedFor,
 } from "../io/port.ts";
 import { ETHERNET_HEADER, WireFrames } from "../io/wire-frames.ts";
 import type { AddressBook } from "../table/address-book.ts";
@@ -46,12 +46,11 @@ export class Ipv6Port implements Port {
   /** Has what hosts ask a router; null: nobody does. */
   advertiser: Advertiser | null = null;
 
-  /** `isFabric`: peers are behind it, who mark what may be cut. */
-  constructor(beneath: Port, book: AddressBook, isFabric = false) {
+  constructor(beneath: Port, book: AddressBook) {
     this.#beneath = beneath;
     if (beneath.framesMax !== undefined) this.framesMax = beneath.framesMax;
     if (beneath.takesSuperFrames !== undefined) this.takesSuperFrames = beneath.takesSuperFrames;
-    this.#inbound = new Inbound(book, isFabric);
+    this.#inbound = new Inbound(book);
     this.#outbound = new Outbound(book);
     const { mtu } = beneath.info();
     this.#info = { ...beneath.info(), mtu: mtu - HEADER_GROWTH };
@@ -82,7 +81,7 @@ export class Ipv6Port implements Port {
         offset[i] = inbound.offset;
         length[i] = inbound.length;
         flags[i] = inbound.flags;
-      } else flags[i] = verdict << FRAME_REFUSED_SHIFT;
+      } else flags[i] = refusedFor(verdict);
     }
     return count;
   }
@@ -95,7 +94,7 @@ export class Ipv6Port implements Port {
     const { bytes, offset, length, flags, segmentSize } = batch;
     let sent = 0;
     for (let i = from; i < to; i++) {
-      // Its segments share a flow label, and what may be cut needs identifications of its own (flow-label.ts).
+      // Its segments share a flow label, and what may be cut, IPv4's, needs identifications of its own (flow-label.ts).
       if (segmentSize[i] > 0 && mayBeCut(bytes, offset[i])) sent += this.#pass() + this.#wire.tx(batch, i, i + 1);
       else sent += this.#add(bytes, offset[i], length[i], flags[i], segmentSize[i]);
     }

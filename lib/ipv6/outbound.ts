@@ -5,7 +5,7 @@
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { copyBytes } from "../base/copy.ts";
-import { FRAME_CHECKSUM_PARTIAL } from "../io/port.ts";
+import { FRAME_CHECKSUM_PARTIAL, FRAME_LABEL_QUOTED, FRAME_LABELLED } from "../io/port.ts";
 import { type AddressBook, isName } from "../table/address-book.ts";
 import { ARP_REQUEST, ARP_SENDER_MAC, getArpOperation, getArpSenderIp, getArpTargetIp } from "../wire/arp.ts";
 import { addDelta, applyDelta, applyDeltaUdp, l4Checksum, l4ChecksumOffset, pseudoSum } from "../wire/checksum.ts";
@@ -59,11 +59,12 @@ import {
   writeIpv6,
 } from "../wire/ipv6.ts";
 import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
-import { LABEL_MAY_BE_CUT } from "./flow-label.ts";
+import { LABEL_MAY_BE_CUT, labelOf } from "./flow-label.ts";
 import { icmpv6Of, restOfV6 } from "./icmp-codes.ts";
 import { echoToIcmpv6 } from "./icmp-echo.ts";
 
 const FRAGMENT_OFFSET = 0x1fff;
+const LABELLED_ITSELF = FRAME_LABELLED | FRAME_LABEL_QUOTED;
 /** 33:33 and the last four bytes of the group (RFC 2464, 7). */
 const GROUP_MAC_HIGH = 0x3333;
 const ALL_NODES_0 = 0xff02_0000 | 0;
@@ -131,7 +132,11 @@ export class Outbound {
       out,
       toL3,
       bytes[l3 + IPV4_TOS],
-      isPiece ? 0 : identification | ((field & DONT_FRAGMENT) === 0 ? LABEL_MAY_BE_CUT : 0),
+      (flags & LABELLED_ITSELF) === FRAME_LABELLED
+        ? labelOf(flags)
+        : isPiece
+          ? 0
+          : identification | ((field & DONT_FRAGMENT) === 0 ? LABEL_MAY_BE_CUT : 0),
       end - l4 + headers,
       isPiece ? IPV6_FRAGMENT : next,
       bytes[l3 + IPV4_TTL],
@@ -144,7 +149,7 @@ export class Outbound {
       setU16(out, toL3 + IPV6_HEADER + 2, (offset << 3) | ((field & MORE_FRAGMENTS) !== 0 ? 1 : 0));
       setU32(out, toL3 + IPV6_HEADER + 4, identification);
     }
-    if (isIcmp) return this.#icmp(bytes, l3, l4, end, out, to, toL3, toL4);
+    if (isIcmp) return this.#icmp(bytes, l3, l4, end, flags, out, to, toL3, toL4);
     copyBytes(bytes, l4, end, out, toL4);
     if (offset === 0) this.#checksum(bytes, l3, l4, end, protocol, source, destination, flags, segmentSize, out, toL4);
     return toL4 + (end - l4) - to;
@@ -189,6 +194,7 @@ export class Outbound {
     l3: number,
     l4: number,
     end: number,
+    flags: number,
     out: Uint8Array,
     to: number,
     toL3: number,
@@ -214,7 +220,7 @@ export class Outbound {
       out,
       toQuote,
       bytes[quote + IPV4_TOS],
-      getU16(bytes, quote + IPV4_IDENTIFICATION),
+      (flags & FRAME_LABEL_QUOTED) === 0 ? getU16(bytes, quote + IPV4_IDENTIFICATION) : labelOf(flags),
       Math.max(0, getU16(bytes, quote + IPV4_TOTAL_LENGTH) - (quotedL4 - quote)),
       isIcmp ? PROTOCOL_ICMPV6 : protocol,
       bytes[quote + IPV4_TTL],

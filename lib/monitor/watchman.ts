@@ -4,7 +4,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Egress } from "../engine/egress.ts";
 import type { Resolver } from "../engine/resolver.ts";
-import { FRAME_REFUSED_SHIFT, FrameBatch, type Port, type WakingPort } from "../io/port.ts";
+import { FrameBatch, type Port, refusalOf, type WakingPort } from "../io/port.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { ANY_MAC, decodeFrame, KEY_ROW_WORDS } from "../wire/flow-key.ts";
 import { OK, PUNT_ARP, PUNT_ICMP_ERROR } from "../wire/verdict.ts";
@@ -45,7 +45,7 @@ export function keepWatch(parts: {
   const take = (port: number, nowMs: number): void => {
     for (let i = 0; i < batch.count; i++) {
       const { isIpv6 } = parts.interfaces[port];
-      const refused = batch.flags[i] >>> FRAME_REFUSED_SHIFT;
+      const refused = refusalOf(batch.flags[i]);
       const verdict =
         refused || decodeFrame(batch.view, batch.offset[i], batch.length[i], port, ANY_MAC, 0, key, 0, isIpv6);
       if (verdict === PUNT_ARP) resolver.receive(batch, i, port, Math.floor(nowMs));

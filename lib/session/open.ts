@@ -12,7 +12,7 @@ import { encryptsMetadata } from "../crypto/key-ring.ts";
 import type { NeighborTable } from "../peer/neighbor.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
-import { addressBook } from "../table/address-book.ts";
+import { addressBook, isName } from "../table/address-book.ts";
 import type { DuplicateTable } from "../table/duplicate-table.ts";
 import {
   DSCP_SHIFT,
@@ -31,6 +31,7 @@ import {
   OP_DSCP,
   OP_FROM_PEER,
   OP_INSERT_UDP,
+  OP_LABEL,
   OP_MARK,
   OP_REMOVE_UDP,
   OP_REVERSE,
@@ -357,8 +358,9 @@ export class Sessions {
       return DROP_ROUTE_LOOP;
     }
     const carried = context[3] !== wireProtocol(context[3]);
-    const forwardOps = flowOps(upstream !== null, downstream !== null, carried);
-    const reverseOps = flowOps(downstream !== null, upstream !== null, carried);
+    const label = isName(context[0]) ? OP_LABEL : 0;
+    const forwardOps = flowOps(upstream !== null, downstream !== null, carried) | label;
+    const reverseOps = flowOps(downstream !== null, upstream !== null, carried) | label;
     this.plan(forward, way.source, way.destination, way.ports, way.egress, way.forwardHop, forwardOps);
     const { interfaceId } = request;
     this.plan(reverse, key[1], key[0], swapPorts(key[2]), interfaceId, way.reverseHop, reverseOps | OP_REVERSE);

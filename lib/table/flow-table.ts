@@ -30,7 +30,7 @@ export const FLOW_BYTES_F64 = 7;
 export const FLOW_WORDS = 16;
 export const FLOW_SHIFT = 4;
 
-// The plan word: ops in bits 0..7, generation in bits 8..15, egress interface in bits 16..23, a DSCP in bits 24..30.
+// The plan word: ops in bits 0..7 and 31, generation in bits 8..15, egress interface in bits 16..23, a DSCP in bits 24..30.
 /** Every packet of the flow goes through the slow path: a handshake is running, TCP is not steady, or UDP is put around it. */
 export const OP_SLOW = 1;
 /** The flow arrives from a peer: metadata, markers and fabric fragments are meant for us. */
@@ -52,8 +52,13 @@ export const OP_DSCP = 1 << 30;
 export const DSCP_SHIFT = 24;
 /** Of a plan word: the DSCP, whether there is one, and OP_MARK. */
 export const MARK_MASK = 0x7f000000 | OP_MARK;
+/**
+ * The session's hosts have IPv6: the flow label of its packets is theirs (RFC 6437). Of all other sessions it is a router's, whose
+ * bit 16 says that IPv4's DF is 0 (ipv6/flow-label.ts).
+ */
+export const OP_LABEL = 1 << 31;
 /** All ops, with what belongs to them. */
-export const OPS_MASK = 0x7f0000ff;
+export const OPS_MASK = 0xff0000ff;
 export const GENERATION_SHIFT = 8;
 export const GENERATION_MASK = 0xff00;
 export const EGRESS_SHIFT = 16;

@@ -46,6 +46,8 @@ export class FragmentTable {
   readonly accumulators: Int32Array;
   /** 1 = a piece of the chain was marked "congestion experienced" (RFC 3168 5.3: then the whole packet is); the caller's, 0 when the chain begins. */
   readonly congested: Uint8Array;
+  /** The flow label of the chain's first piece, as a flag column has it (io/port.ts); the caller's, 0 when the chain begins. */
+  readonly labels: Int32Array;
 
   readonly #bytesMax: number;
   readonly #timeoutMs: number;
@@ -78,6 +80,7 @@ export class FragmentTable {
     this.bytes = new Uint8Array(chains * this.#stride + FRAGMENT_TAILROOM);
     this.accumulators = new Int32Array(chains);
     this.congested = new Uint8Array(chains);
+    this.labels = new Int32Array(chains);
     this.#arrived = new Uint8Array(chains * this.#units);
     this.#arrivedCount = new Int32Array(chains);
     this.#key = new Int32Array(chains * 5);
@@ -97,7 +100,7 @@ export class FragmentTable {
   /**
    * Copy the piece `bytes[from..to)` to `pieceOffset` of the chain with this key. After FRAGMENT_HELD and
    * FRAGMENT_COMPLETE, `chain` says which it is; after FRAGMENT_COMPLETE the chain is closed, and `offset`, `length`,
-   * `headerLength`, accumulators[chain], congested[chain] and keepHeader describe its packet until the next add.
+   * `headerLength`, accumulators[chain], congested[chain], labels[chain] and keepHeader describe its packet until the next add.
    */
   add(
     source: number,
@@ -173,8 +176,7 @@ export class FragmentTable {
       const units = chain * this.#units;
       out.words(this.#key, chain * 5, chain * 5 + 5);
       out.f64(this.#openedMs[chain]);
-      for (const column of [this.#pieces, this.#total, this.#furthest, this.accumulators, this.#headerLength])
-        out.i32(column[chain]);
+      for (const column of this.#saved()) out.i32(column[chain]);
       out.flag(this.congested[chain] !== 0);
       out.raw(this.#arrived.subarray(units, units + Math.ceil(end / 8)));
       out.raw(this.bytes.subarray(at - this.#headerLength[chain], at + end));
@@ -187,8 +189,7 @@ export class FragmentTable {
     for (let left = from.count(this.accumulators.length, "fabric fragment chains"); left > 0; left--) {
       from.words(key, 0, 5);
       const chain = this.#open(key[0], key[1], key[2], key[3], key[4], from.f64());
-      for (const column of [this.#pieces, this.#total, this.#furthest, this.accumulators, this.#headerLength])
-        column[chain] = from.i32();
+      for (const column of this.#saved()) column[chain] = from.i32();
       this.congested[chain] = from.flag() ? 1 : 0;
       const headers = this.#headerLength[chain];
       const end = Math.max(this.#furthest[chain], this.#total[chain]);
@@ -203,6 +204,10 @@ export class FragmentTable {
       this.#arrivedCount[chain] = arrived.reduce((sum, unit) => sum + unit, 0);
       this.bytes.set(bytes, this.#payload(chain) - headers);
     }
+  }
+
+  #saved(): Int32Array[] {
+    return [this.#pieces, this.#total, this.#furthest, this.accumulators, this.labels, this.#headerLength];
   }
 
   #payload(chain: number): number {
@@ -236,6 +241,7 @@ export class FragmentTable {
     this.#openedMs[chain] = nowMs;
     this.accumulators[chain] = 0;
     this.congested[chain] = 0;
+    this.labels[chain] = 0;
     this.#order[this.#count++] = chain;
     return chain;
   }

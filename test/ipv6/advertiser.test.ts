@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { getI32, getU16, setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
-import { FRAME_REFUSED_SHIFT } from "../../lib/io/port.ts";
+import { refusalOf } from "../../lib/io/port.ts";
 import { Advertiser } from "../../lib/ipv6/advertiser.ts";
 import { groupsOf } from "../../lib/ipv6/groups.ts";
 import { Ipv6Port } from "../../lib/ipv6/ipv6-port.ts";
@@ -43,7 +43,7 @@ class Link {
     this.wire.inject(frame);
     const batch = emptyBatch(1);
     this.port.rx(batch);
-    return batch.flags[0] >>> FRAME_REFUSED_SHIFT;
+    return refusalOf(batch.flags[0]);
   }
 
   /** When, up to `untilMs`, an advertisement went to all. */
@@ -195,7 +195,7 @@ test("who asks for the link-local address is told, who tries whether it is free 
   link.wire.inject(asking());
   const batch = emptyBatch(1);
   plain.rx(batch);
-  t.is(batch.flags[0] >>> FRAME_REFUSED_SHIFT, DROP_NOT_OURS, "a router that does not advertise");
+  t.is(refusalOf(batch.flags[0]), DROP_NOT_OURS, "a router that does not advertise");
 });
 
 test("whatever comes is taken or not, and nothing is sent that is not whole", (t) => {

@@ -3,8 +3,9 @@
 
 import test from "ava";
 import fc from "fast-check";
-import { getU16, setU16 } from "../../lib/base/bytes.ts";
+import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
 import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL } from "../../lib/io/port.ts";
+import { labelOf, withLabel } from "../../lib/ipv6/flow-label.ts";
 import { echoToIcmp, echoToIcmpv6 } from "../../lib/ipv6/icmp-echo.ts";
 import { Inbound } from "../../lib/ipv6/inbound.ts";
 import { Outbound } from "../../lib/ipv6/outbound.ts";
@@ -400,13 +401,31 @@ test("that a packet may be cut is told between routers, and believed of nobody e
   setU16(inside, 24, 0);
   setU16(inside, 24, ~fold(sumWords(inside, 14, 34, 0)) & 0xffff);
   const marked = door.go(inside);
-  for (const [inbound, flags] of [
-    [new Inbound(door.book, true), 0],
-    [door.inbound, 0x4000],
-  ] as const) {
-    const copy = marked.slice();
-    t.is(inbound.translate(copy, 0, copy.length, 0, 0), OK);
-    t.is(getU16(copy, inbound.offset + 20), flags);
+  t.is(getI32(marked, 14) & 0xf_ffff, 0x1_1234);
+  // Whose label it is, a flow knows: the door leaves DF as it is, and the label beside the frame.
+  const [verdict, back] = door.come(marked);
+  t.is(verdict, OK);
+  t.is(getU16(back, 20), 0x4000);
+  t.is(door.inbound.flags, withLabel(0x1_1234));
+});
+
+test("a flow label crosses whole beside the frame, whatever its checksum's state, whole or in pieces", (t) => {
+  const door = new Door();
+  const ends = [new Uint8Array(16).fill(0x21), new Uint8Array(16).fill(0x22)];
+  for (const label of [0, 0xf_ffff, 0x1_0000, 0xa_bcde]) {
+    for (const headers of [undefined, Uint8Array.of(17, 0, 0, 1, 0x12, 0x34, 0x56, 0x78)]) {
+      const wire = frameOf(17, ends[0], ends[1], l4Of(17, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8)), headers);
+      if (headers !== undefined) wire[20] = 44;
+      setU32(wire, 14, 0x6000_0000 | label);
+      const [verdict, inside] = door.come(wire, FRAME_CHECKSUM_KNOWN);
+      t.is(verdict, OK);
+      t.is(door.inbound.flags, FRAME_CHECKSUM_KNOWN | withLabel(label));
+      t.is(labelOf(door.inbound.flags), label);
+      t.is(getU16(inside, 20) & 0x4000, headers === undefined ? 0x4000 : 0);
+      const out = door.go(inside, withLabel(label));
+      t.is(getI32(out, 14) & 0xf_ffff, label);
+      t.is(door.outbound.flags, 0, "the port beneath hears nothing of it");
+    }
   }
 });
 
