@@ -2,9 +2,16 @@
 
 import test from "ava";
 import fc from "fast-check";
-import { getU16, setU16 } from "../../lib/base/bytes.ts";
+import { getI32, getU16, setU16 } from "../../lib/base/bytes.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
-import { FRAME_CHECKSUM_PARTIAL, type FrameBatch, type Port, SEGMENT_SIZE_UNKNOWN } from "../../lib/io/port.ts";
+import {
+  FRAME_CHECKSUM_KNOWN,
+  FRAME_CHECKSUM_PARTIAL,
+  type FrameBatch,
+  type Port,
+  SEGMENT_SIZE_UNKNOWN,
+} from "../../lib/io/port.ts";
+import { labelOf, withLabel } from "../../lib/ipv6/flow-label.ts";
 import { ipv4HeaderChecksum } from "../../lib/wire/checksum.ts";
 import { segmentFrame, segmentSizeMax, superFrameError, takeChecksumBack } from "../../lib/wire/offload.ts";
 import { makePartial, tcpFrame, udpFrame } from "../contract/frames.ts";
@@ -73,8 +80,16 @@ class Given implements Port {
   readonly #info = new MemoryPort({ name: "wan0", mac: new Uint8Array(6) });
   info = () => this.#info.info();
   stats = () => this.#info.stats();
-  rx = () => 0;
+  /** What it gives, whose bytes are where the batch has them. */
+  comes: Uint8Array | null = null;
   close(): void {}
+
+  rx(batch: FrameBatch): number {
+    if (this.comes === null) return 0;
+    batch.flags[0] = FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL;
+    batch.segmentSize[0] = 1000;
+    return (batch.count = 1);
+  }
 
   tx(batch: FrameBatch, from: number, to: number): number {
     for (let i = from; i < to; i++) {
@@ -100,6 +115,28 @@ test("the longest super-frames, more than fit at once, are given on whole and in
     frames,
   );
   t.true(beneath.frames.every(({ flags, segmentSize }) => flags === FRAME_CHECKSUM_PARTIAL && segmentSize === 0xffff));
+});
+
+test("a super-frame goes whole, with its label whole, whatever bits that has", (t) => {
+  for (const label of [0, 0x1_0000, 0xa_bcde, 0xf_ffff]) {
+    const beneath = new Given();
+    const batch = batchOf([makePartial(tcpFrame(3500))]);
+    batch.flags[0] = FRAME_CHECKSUM_PARTIAL | withLabel(label);
+    batch.segmentSize[0] = 1000;
+    t.is(portOver(beneath).tx(batch, 0, 1), 1);
+    t.is(beneath.frames.length, 1);
+    const [{ frame, flags }] = beneath.frames;
+    t.is(getI32(frame, 14) & 0xf_ffff, label);
+    t.is(flags, FRAME_CHECKSUM_PARTIAL);
+    // And from one port with IPv6 to another.
+    beneath.comes = frame;
+    const port = portOver(beneath);
+    const got = batchOf([frame]);
+    t.is(port.rx(got), 1);
+    t.is(labelOf(got.flags[0]), label);
+    t.is(port.tx(got, 0, 1), 1);
+    t.deepEqual(beneath.frames[1].frame, frame);
+  }
 });
 
 test("UDP that left out its checksum has one over IPv6: a super-frame's is left unfinished", (t) => {

@@ -119,6 +119,20 @@ async function etherTypes(lab: Lab, node: string): Promise<string[]> {
   return [...new Set(stdout.trim().split("\n"))].sort();
 }
 
+/** What hosts sent to one another, as this node saw it: who, the next header, and the flow label. */
+async function flowLabels(lab: Lab, node: string): Promise<string[]> {
+  const hosts = [CLIENT_6, SERVER_6];
+  const between = ["src", "dst"].map((end) => `(${hosts.map((host) => `ipv6.${end} == ${host}`).join(" || ")})`);
+  // Neither traceroute's, some of which end on their way, nor errors, which are routers' too.
+  const others = ["udp.dstport in {33434..33534}", "icmpv6.type < 128"].map((one) => `!(${one})`);
+  const fields = ["src", "nxt", "flow"].flatMap((field) => ["-e", `ipv6.${field}`]);
+  const filter = [...between, ...others].join(" && ");
+  const args = ["-o", "ipv6.defragment:FALSE", "-r", lab.capturePath(node), "-Y", filter, "-T", "fields", ...fields];
+  const { stdout, stderr, code } = await lab.run(node, "tshark", ...args);
+  if (code !== 0) throw new Error(stderr);
+  return [...new Set(stdout.trim().split("\n"))].sort();
+}
+
 async function pathsUp(lab: Lab): Promise<void> {
   for (const deadline = Date.now() + 20_000; ; await sleep(100)) {
     const answers = await Promise.all(lab.routers.map(({ name }) => shown<PathsAnswer>(lab, name, "paths")));
@@ -191,6 +205,13 @@ for (const [shape, wires, protectedBy] of NETS) {
           );
         }
         await lab.stopCaptures();
+        if (!wires.includes(4)) {
+          const sent = await flowLabels(lab, "client");
+          t.deepEqual(await flowLabels(lab, "server"), sent);
+          const labels = sent.map((one) => Number(one.split("\t")[2]));
+          t.true(new Set(labels).size > 4, sent.join("\n"));
+          for (const bits of [0xffff, 0xf_0000, 0x1_0000]) t.true(labels.some((label) => (label & bits) !== 0));
+        }
         for (const [n, wire] of lab.wires.entries()) {
           t.deepEqual(
             (await etherTypes(lab, wire.name)).filter((type) => type !== "0x0806"),

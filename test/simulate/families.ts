@@ -26,13 +26,14 @@ export interface Net {
 export const LAN = { 4: ["10.1.0.1", "10.1.0.2", 24], 6: ["2001:db8:1::1", "2001:db8:1::2", 64] } as const;
 export const FAR = { 4: ["10.2.0.1", "10.2.0.2", 24], 6: ["2001:db8:2::1", "2001:db8:2::2", 64] } as const;
 const SERVED = { 4: "10.2.0.0/24", 6: "2001:db8:2::/64" } as const;
-/** client ─ r0 ─ r1 ... ─ server. `path`: more of every path; `superFrames`: links carry them. */
+/** client ─ r0 ─ r1 ... ─ server. `path`: more of every path; `superFrames`: links carry them; `lanMtu`: of the client's link. */
 export function netOf(
   hosts: Family,
   wires: readonly Wire[],
   { fabric, payload }: Omit<Sealing, "name">,
   path = "",
   superFrames = false,
+  lanMtu = 1500,
 ): Net {
   const world = new World(1, superFrames, 256);
   const security = fabric === undefined ? "" : ", security: fabric";
@@ -47,7 +48,9 @@ export function netOf(
     const interfaces: string[] = [];
     const peers: string[] = [];
     if (n === 0)
-      interfaces.push(`{ name: lan0, device: lan0, addresses: ["${LAN[hosts][0]}/${LAN[hosts][2]}"], tenant: corp }`);
+      interfaces.push(
+        `{ name: lan0, device: lan0, addresses: ["${LAN[hosts][0]}/${LAN[hosts][2]}"], tenant: corp, mtu: ${lanMtu} }`,
+      );
     else {
       interfaces.push(interfaceOf("up", n - 1, 2));
       peers.push(peerOf(n - 1, "up", addressOf(n - 1, 1)));
@@ -74,7 +77,7 @@ peers: [${peers.join(", ")}]
 ${policies.length === 0 ? "" : `security-policies: [${policies.join(", ")}]`}`,
     );
   });
-  const client = world.addHost("client", LAN[hosts][1], LAN[hosts][0]);
+  const client = world.addHost("client", LAN[hosts][1], LAN[hosts][0], lanMtu);
   const server = world.addHost("server", FAR[hosts][1], FAR[hosts][0]);
   const lan = world.join("lan", "client", "r0.lan0");
   const links = wires.map((_, n) => world.join(`wire${n}`, `r${n}.down`, `r${n + 1}.up`));
