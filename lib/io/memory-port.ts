@@ -1,7 +1,16 @@
 // Ports without a device: two that are each other's far end (the simulator), one that is its own (the mirror of a router that
 // sends packets back to its peers), or one alone whose far end is the test itself, through inject() and sent(). Queues are bounded and copy, so that nothing is shared across the wire.
 
-import { emptyStats, FrameBatch, HEADROOM, type Port, type PortInfo, type PortStats, TAILROOM } from "./port.ts";
+import {
+  emptyStats,
+  FRAME_LABEL,
+  FrameBatch,
+  HEADROOM,
+  type Port,
+  type PortInfo,
+  type PortStats,
+  TAILROOM,
+} from "./port.ts";
 import { ETHERNET_HEADER, SEGMENT_SIZE_UNKNOWN, WireFrames } from "./wire-frames.ts";
 
 export interface MemoryPortOptions {
@@ -75,6 +84,9 @@ export class MemoryPort implements Port {
   readonly #wire: WireFrames;
   #outbound: FrameQueue;
   #closed = false;
+  #isMirror = false;
+  /** What the frame in hand keeps of its flags. */
+  #kept = 0;
 
   /** A port alone: what it sends waits for sent(). */
   constructor(options: MemoryPortOptions) {
@@ -99,6 +111,7 @@ export class MemoryPort implements Port {
   static mirror(options: MemoryPortOptions): MemoryPort {
     const port = new MemoryPort(options);
     port.#outbound = port.#inbound;
+    port.#isMirror = true;
     return port;
   }
 
@@ -139,7 +152,15 @@ export class MemoryPort implements Port {
   }
 
   tx(batch: FrameBatch, from: number, to: number): number {
-    return this.#closed ? 0 : this.#wire.tx(batch, from, to);
+    if (this.#closed) return 0;
+    if (!this.#isMirror) return this.#wire.tx(batch, from, to);
+    // There is no wire: a flow label stays beside its frame.
+    let sent = 0;
+    for (let i = from; i < to; i++) {
+      this.#kept = batch.flags[i] & FRAME_LABEL;
+      sent += this.#wire.tx(batch, i, i + 1);
+    }
+    return sent;
   }
 
   stats(): PortStats {
@@ -153,7 +174,7 @@ export class MemoryPort implements Port {
   #send(bytes: Uint8Array, offset: Int32Array, length: Int32Array, from: number, to: number): number {
     let sent = 0;
     for (let i = from; i < to; i++) {
-      if (this.#outbound.put(bytes, offset[i], length[i], 0, 0)) {
+      if (this.#outbound.put(bytes, offset[i], length[i], this.#kept, 0)) {
         sent++;
         this.#stats.txFrames++;
         this.#stats.txBytes += length[i];

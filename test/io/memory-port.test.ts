@@ -1,6 +1,7 @@
 import test from "ava";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
-import { FRAME_CHECKSUM_PARTIAL, TAILROOM } from "../../lib/io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, TAILROOM } from "../../lib/io/port.ts";
+import { withLabel } from "../../lib/ipv6/flow-label.ts";
 import { FAR_MAC, PORT_MAC, tcpFrame, udpFrame } from "../contract/frames.ts";
 import { batchOf, copies, emptyBatch, many } from "../contract/port-contract.ts";
 
@@ -16,6 +17,26 @@ test("what one port of a pair sends, the other receives, both ways", (t) => {
   other.tx(batch, 1, 3);
   t.is(one.rx(batch), 2);
   t.deepEqual(copies(batch), many(3).slice(1));
+});
+
+test("a frame keeps its flow label through a mirror, and over no wire", (t) => {
+  const labels = [0xf_ffff, 0, 0x1_0000].map(withLabel);
+  const send = (port: MemoryPort) => {
+    const batch = batchOf(many(3));
+    for (const [i, label] of labels.entries()) batch.flags[i] = label | FRAME_CHECKSUM_KNOWN;
+    t.is(port.tx(batch, 0, 3), 3);
+  };
+  const got = (port: MemoryPort) => {
+    const batch = emptyBatch(8);
+    port.rx(batch);
+    return [...batch.flags.subarray(0, batch.count)];
+  };
+  const mirror = MemoryPort.mirror(near);
+  send(mirror);
+  t.deepEqual(got(mirror), labels);
+  const [one, other] = MemoryPort.pair(near, far);
+  send(one);
+  t.deepEqual(got(other), [0, 0, 0]);
 });
 
 test("a mirror receives what it sends, in order", (t) => {
