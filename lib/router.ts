@@ -72,8 +72,9 @@ import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
 import { ReplayPort, startTogether } from "./io/replay-port.ts";
 import { Advertiser } from "./ipv6/advertiser.ts";
-import { groupsOf } from "./ipv6/groups.ts";
+import { groupsOf, listenedGroups } from "./ipv6/groups.ts";
 import { Ipv6Port } from "./ipv6/ipv6-port.ts";
+import { Listener, TICK_MS } from "./ipv6/listener.ts";
 import type { FromMonitor, MonitorStart, ToMonitor } from "./monitor/messages.ts";
 import { Monitor } from "./monitor/monitor.ts";
 import type { PathReport } from "./monitor/path-report.ts";
@@ -814,8 +815,7 @@ function openLivePort(config: Config, item: InterfaceConfig, log: Log): DevicePo
   const ipv6 = isIpv6(item);
   try {
     const mac = item.routerAdvertisements ? macOfDevice(device) : null;
-    const own = [...item.addresses.map(({ address }) => address), ...natAddressesOn(config, item)];
-    const groups = ipv6 ? groupsOf(own, addressBook, mac) : undefined;
+    const groups = ipv6 ? groupsOf(ownAddresses(config, item), addressBook, mac) : undefined;
     const options = { name, device, promiscuous, mtu: item.mtu ?? undefined, ipv6, groups };
     if (item.backend === "af-packet") {
       const port = openAfPacketPort(options, log);
@@ -836,26 +836,38 @@ function macOfDevice(device: string): Uint8Array {
   return mac;
 }
 
-/** How often it is seen whether an advertisement is due: soon enough for who solicits. */
-const ADVERTISE_MS = 200;
+/** Of the interface, and of pools that are the outside of others. */
+function ownAddresses(config: Config, item: InterfaceConfig): number[] {
+  return [...item.addresses.map(({ address }) => address), ...natAddressesOn(config, item)];
+}
 
-/** Tell hosts who routes where the configuration says so, until the returned function is called: `silent` = another goes on with it. */
+/**
+ * Tell each IPv6 link what the router listens to, and its hosts who routes where the configuration says so, until the
+ * returned function is called: `silent` = another goes on with it.
+ */
 function advertise(config: Config, devices: readonly DevicePort[], ports: readonly Port[]): (silent: boolean) => void {
-  const advertisers = config.interfaces.flatMap(({ routerAdvertisements, addresses }, row) => {
+  const speakers = config.interfaces.flatMap((item, row) => {
     const port = ports[row];
-    if (!routerAdvertisements || !(port instanceof Ipv6Port)) return [];
-    port.advertiser = new Advertiser(devices[row], addressBook, addresses, new SystemRandom());
-    return [port.advertiser];
+    if (!(port instanceof Ipv6Port)) return [];
+    const device = devices[row];
+    const { routerAdvertisements: advertises, addresses, kernel } = item;
+    const mac = advertises ? device.info().mac : null;
+    const groups = listenedGroups(ownAddresses(config, item), addressBook, mac);
+    const random = new SystemRandom();
+    port.listener = new Listener(device, groups, random, kernel === "exclusive");
+    if (!advertises) return [port.listener];
+    port.advertiser = new Advertiser(device, addressBook, addresses, random);
+    return [port.listener, port.advertiser];
   });
-  if (advertisers.length === 0) return () => {};
+  if (speakers.length === 0) return () => {};
   const tick = () => {
-    for (const one of advertisers) one.tick(performance.now());
+    for (const one of speakers) one.tick(performance.now());
   };
   tick();
-  const timer = setInterval(tick, ADVERTISE_MS);
+  const timer = setInterval(tick, TICK_MS);
   return (silent) => {
     clearInterval(timer);
-    if (!silent) for (const one of advertisers) one.end();
+    if (!silent) for (const one of speakers) one.end(performance.now());
   };
 }
 

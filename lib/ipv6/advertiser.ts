@@ -32,6 +32,7 @@ import {
   PROTOCOL_ICMPV6,
   writeIpv6,
 } from "../wire/ipv6.ts";
+import { identifierOf, writeLinkLocal } from "./link-local.ts";
 
 const ROUTER_SOLICITATION = 133;
 const ROUTER_ADVERTISEMENT = 134;
@@ -70,12 +71,6 @@ export interface Prefix {
   /** A name of the book. */
   readonly address: number;
   readonly length: number;
-}
-
-/** The last two words of the link-local address of a MAC address; the first two are fe80:: (RFC 4291, 2.5.6). */
-function identifierOf(high: number, low: number): [number, number] {
-  const universal = high ^ 0x0200;
-  return [(universal << 16) | ((low >>> 24) << 8) | 0xff, 0xfe00_0000 | (low & 0x00ff_ffff)];
 }
 
 export class Advertiser {
@@ -226,11 +221,7 @@ export class Advertiser {
   }
 
   #writeAddress(at: number): void {
-    const out = this.#batch.bytes;
-    setU32(out, at, 0xfe80_0000);
-    setU32(out, at + 4, 0);
-    setU32(out, at + 8, this.#identifier[0]);
-    setU32(out, at + 12, this.#identifier[1]);
+    writeLinkLocal(this.#batch.bytes, at, this.#identifier);
   }
 
   #writeMac(at: number, option: number): void {

@@ -16,10 +16,11 @@ import {
 import { ETHERNET_HEADER, WireFrames } from "../io/wire-frames.ts";
 import type { AddressBook } from "../table/address-book.ts";
 import { DONT_FRAGMENT, IPV4_FLAGS } from "../wire/ipv4.ts";
-import { CONSUMED, DROP_NOT_OURS, OK } from "../wire/verdict.ts";
+import { CONSUMED, DROP_IP_ADDRESS, DROP_NOT_OURS, OK } from "../wire/verdict.ts";
 import type { Advertiser } from "./advertiser.ts";
 import { HEADER_GROWTH } from "./icmp-codes.ts";
 import { Inbound } from "./inbound.ts";
+import type { Listener } from "./listener.ts";
 import { Outbound } from "./outbound.ts";
 
 /** Frames translated before the port beneath gets them, and memory for them: of the longest ones three. */
@@ -45,6 +46,8 @@ export class Ipv6Port implements Port {
   readonly #info: PortInfo;
   /** Has what hosts ask a router; null: nobody does. */
   advertiser: Advertiser | null = null;
+  /** Has what switches and multicast routers ask; null: nobody does. */
+  listener: Listener | null = null;
 
   constructor(beneath: Port, book: AddressBook) {
     this.#beneath = beneath;
@@ -76,7 +79,8 @@ export class Ipv6Port implements Port {
     for (let i = 0; i < count; i++) {
       if ((flags[i] & FRAME_TRUNCATED) !== 0) continue;
       let verdict = inbound.translate(bytes, offset[i], length[i], flags[i], nowMs);
-      if (verdict === DROP_NOT_OURS && this.#isForHosts(bytes, offset[i], length[i], nowMs)) verdict = CONSUMED;
+      if (verdict === DROP_NOT_OURS || verdict === DROP_IP_ADDRESS)
+        verdict = this.#refused(verdict, bytes, offset[i], length[i], nowMs);
       if (verdict === OK) {
         offset[i] = inbound.offset;
         length[i] = inbound.length;
@@ -86,8 +90,10 @@ export class Ipv6Port implements Port {
     return count;
   }
 
-  #isForHosts(bytes: Uint8Array, at: number, length: number, nowMs: number): boolean {
-    return this.advertiser?.receive(bytes, at, length, nowMs) === true;
+  /** What becomes of a frame that is not the router's, or from or to an address of the link alone. */
+  #refused(verdict: number, bytes: Uint8Array, at: number, length: number, nowMs: number): number {
+    if (verdict === DROP_NOT_OURS && this.advertiser?.receive(bytes, at, length, nowMs) === true) return CONSUMED;
+    return this.listener?.receive(bytes, at, length, nowMs) || verdict;
   }
 
   tx(batch: FrameBatch, from: number, to: number): number {

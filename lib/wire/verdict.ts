@@ -73,6 +73,10 @@ export const DROP_NEIGHBOR_MALFORMED = reason(
   "neighbor-malformed",
   "A neighbor solicitation or advertisement that RFC 4861 does not allow, or one from beyond the link.",
 );
+export const DROP_LISTENER_QUERY = reason(
+  "listener-query-malformed",
+  "A multicast listener query that RFC 3810 does not allow: not from this link, without router alert, of a wrong length or checksum.",
+);
 export const DROP_ADDRESSES_FULL = reason(
   "addresses-full",
   "A packet with an IPv6 address of no session, while more of them are in use or were seen just now than there is room for.",

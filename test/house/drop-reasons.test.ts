@@ -11,6 +11,8 @@ import { parseConfig } from "../../lib/control/config.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
+import type { Ipv6Port } from "../../lib/ipv6/ipv6-port.ts";
+import { Listener } from "../../lib/ipv6/listener.ts";
 import { BFD_DEFAULTS, BfdSession } from "../../lib/peer/bfd-session.ts";
 import { buildRouter, inOwnForm, macOf, type Router } from "../../lib/router.ts";
 import { addressBook } from "../../lib/table/address-book.ts";
@@ -157,6 +159,19 @@ const SCENES: Record<string, (net: TwoRouters, routers: Router[]) => void> = {
     const solicitation = new Uint8Array(24);
     solicitation[0] = 135;
     port.inject(ipv6Frame(58, solicitation));
+    router.engine.turn(1000);
+    routers.push(router);
+  },
+  "listener-query-malformed": (_, routers) => {
+    const { port, router } = ipv6Router();
+    (router.ports[0] as Ipv6Port).listener = new Listener(port, [], new SeededRandom(1), true);
+    // Its hop limit is not 1.
+    const query = new Uint8Array(28);
+    query[0] = 130;
+    const frame = ipv6Frame(58, query);
+    frame.set([0x33, 0x33, 0, 0, 0, 1]);
+    frame.set([0xff, 2, ...Array<number>(13).fill(0), 1], 38);
+    port.inject(frame);
     router.engine.turn(1000);
     routers.push(router);
   },
