@@ -75,6 +75,7 @@ import { Advertiser } from "./ipv6/advertiser.ts";
 import { groupsOf, listenedGroups } from "./ipv6/groups.ts";
 import { Ipv6Port } from "./ipv6/ipv6-port.ts";
 import { Listener, TICK_MS } from "./ipv6/listener.ts";
+import { ParameterProblems } from "./ipv6/parameter-problems.ts";
 import type { FromMonitor, MonitorStart, ToMonitor } from "./monitor/messages.ts";
 import { Monitor } from "./monitor/monitor.ts";
 import type { PathReport } from "./monitor/path-report.ts";
@@ -793,8 +794,15 @@ function watchedPart(config: Config): { config: Config; rows: number[] } {
 }
 
 /** The ports of the interfaces as the engine wants them: IPv6 in its own form. */
-export function inOwnForm({ interfaces }: Pick<Config, "interfaces">, ports: readonly Port[]): Port[] {
-  return ports.map((port, row) => (isIpv6(interfaces[row]) ? new Ipv6Port(port, addressBook) : port));
+export function inOwnForm({ interfaces, peers }: Pick<Config, "interfaces" | "peers">, ports: readonly Port[]): Port[] {
+  const fabric = new Set(peers.flatMap(({ paths }) => paths.map((path) => path.interface)));
+  return ports.map((port, row) => {
+    const item = interfaces[row];
+    if (!isIpv6(item)) return port;
+    const own = new Ipv6Port(port, addressBook);
+    if (!fabric.has(item.name)) own.problems = new ParameterProblems(port, addressBook, item.addresses);
+    return own;
+  });
 }
 
 function isIpv6({ addresses }: InterfaceConfig): boolean {

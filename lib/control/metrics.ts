@@ -51,6 +51,8 @@ const PORT_COUNTERS: Record<keyof PortStats, string> = {
   segments: "Frames sent that were cut from super-frames.",
   partialChecksums: "Frames sent whose checksum a local sender had left unfinished.",
   extensionsRemoved: "IPv6 packets received that went on without their extension headers.",
+  parameterProblems:
+    "Senders told, by ICMPv6 parameter problem, what is wrong with the extension headers of a packet that was dropped.",
 };
 
 /** Name and sentence of every counter; `<tenant>` and `<interface>` stand for each one's name. */

@@ -115,6 +115,8 @@ export interface PortStats {
   partialChecksums: number;
   /** Packets received, or pieces of some, that went on without their IPv6 extension headers. Only where the wire is IPv6. */
   extensionsRemoved?: number;
+  /** Of those that were refused for their extension headers, those whose sender was told. Only where the wire is IPv6. */
+  parameterProblems?: number;
 }
 
 export interface Port {

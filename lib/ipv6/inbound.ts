@@ -89,7 +89,8 @@ const isNeverForwarded = (bytes: Uint8Array, at: number): boolean => {
 
 export class Inbound {
   readonly #book: AddressBook;
-  readonly #walk = new HeaderWalk();
+  /** Of the frame that `translate` was called with last, if it came so far. */
+  readonly walk = new HeaderWalk();
   readonly #quoted = new HeaderWalk();
   /** Where the frame is after `translate` returned OK. */
   offset = 0;
@@ -112,7 +113,7 @@ export class Inbound {
     if (bytes[l3] >>> 4 !== 6) return DROP_IP_VERSION;
     const end = l3 + IPV6_HEADER + getU16(bytes, l3 + IPV6_PAYLOAD_LENGTH);
     if (end > at + length) return DROP_IP_TOTAL_LENGTH;
-    const walk = this.#walk;
+    const { walk } = this;
     const walked = walkHeaders(bytes, l3, end, walk);
     if (walked !== OK) return walked;
     const { l4, fragmentOffset, moreFragments } = walk;

@@ -16,12 +16,20 @@ import {
 import { ETHERNET_HEADER, WireFrames } from "../io/wire-frames.ts";
 import type { AddressBook } from "../table/address-book.ts";
 import { DONT_FRAGMENT, IPV4_FLAGS } from "../wire/ipv4.ts";
-import { CONSUMED, DROP_IP_ADDRESS, DROP_NOT_OURS, OK } from "../wire/verdict.ts";
+import {
+  CONSUMED,
+  DROP_IP_ADDRESS,
+  DROP_IPV6_EXTENSION,
+  DROP_IPV6_OPTION,
+  DROP_NOT_OURS,
+  OK,
+} from "../wire/verdict.ts";
 import type { Advertiser } from "./advertiser.ts";
 import { HEADER_GROWTH } from "./icmp-codes.ts";
 import { Inbound } from "./inbound.ts";
 import type { Listener } from "./listener.ts";
 import { Outbound } from "./outbound.ts";
+import type { ParameterProblems } from "./parameter-problems.ts";
 
 /** Frames translated before the port beneath gets them, and memory for them: of the longest ones three. */
 const ROWS = 64;
@@ -48,6 +56,8 @@ export class Ipv6Port implements Port {
   advertiser: Advertiser | null = null;
   /** Has what switches and multicast routers ask; null: nobody does. */
   listener: Listener | null = null;
+  /** Tells senders what is wrong with their extension headers; null: nobody does. */
+  problems: ParameterProblems | null = null;
 
   constructor(beneath: Port, book: AddressBook) {
     this.#beneath = beneath;
@@ -79,8 +89,7 @@ export class Ipv6Port implements Port {
     for (let i = 0; i < count; i++) {
       if ((flags[i] & FRAME_TRUNCATED) !== 0) continue;
       let verdict = inbound.translate(bytes, offset[i], length[i], flags[i], nowMs);
-      if (verdict === DROP_NOT_OURS || verdict === DROP_IP_ADDRESS)
-        verdict = this.#refused(verdict, bytes, offset[i], length[i], nowMs);
+      if (verdict !== OK) verdict = this.#refused(verdict, bytes, offset[i], length[i], nowMs);
       if (verdict === OK) {
         offset[i] = inbound.offset;
         length[i] = inbound.length;
@@ -90,8 +99,11 @@ export class Ipv6Port implements Port {
     return count;
   }
 
-  /** What becomes of a frame that is not the router's, or from or to an address of the link alone. */
+  /** What becomes of a frame that is not the router's, from or to an address of the link alone, or wrong. */
   #refused(verdict: number, bytes: Uint8Array, at: number, length: number, nowMs: number): number {
+    if (verdict === DROP_IPV6_OPTION || verdict === DROP_IPV6_EXTENSION)
+      this.problems?.tell(bytes, at, this.#inbound.walk, nowMs);
+    if (verdict !== DROP_NOT_OURS && verdict !== DROP_IP_ADDRESS) return verdict;
     if (verdict === DROP_NOT_OURS && this.advertiser?.receive(bytes, at, length, nowMs) === true) return CONSUMED;
     return this.listener?.receive(bytes, at, length, nowMs) || verdict;
   }
@@ -117,6 +129,7 @@ export class Ipv6Port implements Port {
       segments: stats.segments + segments,
       partialChecksums: stats.partialChecksums + partialChecksums,
       extensionsRemoved: (stats.extensionsRemoved ?? 0) + this.#inbound.extensionsRemoved,
+      parameterProblems: (stats.parameterProblems ?? 0) + (this.problems?.told ?? 0),
     };
   }
 

@@ -27,6 +27,10 @@ const ROUTING = 43;
 export const IPV6_FRAGMENT = 44;
 const NO_NEXT = 59;
 const DESTINATION_OPTIONS = 60;
+// The highest two bits of an option's type (RFC 8200, 4.2): what becomes of the packet. The other two tell its sender.
+const PASSED_OVER = 0;
+const SILENTLY = 1;
+export const TELL_ALWAYS = 2;
 /** More of them than any sender has a use for. */
 const EXTENSIONS_MAX = 8;
 
@@ -34,10 +38,16 @@ export const ICMPV6_UNREACHABLE = 1;
 export const ICMPV6_TOO_BIG = 2;
 export const ICMPV6_TIME_EXCEEDED = 3;
 export const ICMPV6_PARAMETER_PROBLEM = 4;
+// Codes of parameter problems (RFC 4443, 3.4).
+export const ERRONEOUS_FIELD = 0;
+export const NEXT_HEADER_UNKNOWN = 1;
+export const OPTION_UNKNOWN = 2;
+const NO_PROBLEM = -1;
 export const ICMPV6_ECHO = 128;
 export const ICMPV6_ECHO_REPLY = 129;
 export const NEIGHBOR_SOLICITATION = 135;
 export const NEIGHBOR_ADVERTISEMENT = 136;
+export const ICMPV6_REDIRECT = 137;
 /** The hop limit of neighbor discovery: nobody beyond the link can send it (RFC 4861, 7.1). */
 export const NEIGHBOR_HOP_LIMIT = 255;
 /** Type, code, checksum, flags or reserved, target: what is in front of the options of the last two. */
@@ -47,7 +57,7 @@ export const OPTION_TARGET_MAC = 2;
 
 /** The result of `walkHeaders`; the owner reuses one. */
 export class HeaderWalk {
-  /** The protocol behind the last extension header, and where that begins. */
+  /** The protocol behind the last extension header, and where that begins; -1 = it was not reached. */
   protocol = 0;
   l4 = 0;
   /** Of a fragment header: offset in 8 bytes, more to come, identification. All 0 where there is none that matters (RFC 6946). */
@@ -56,29 +66,49 @@ export class HeaderWalk {
   identification = 0;
   /** There were others than a fragment header. */
   hasOptions = false;
+  /** Of a packet that goes no further: the code of the parameter problem that its sender may be told, and where it is, from the packet's start; -1 = none. */
+  problem = NO_PROBLEM;
+  problemAt = 0;
+}
+
+/** Why a packet is refused which was `refused` before, or OK: the first reason counts. */
+function refuse(into: HeaderWalk, refused: number, reason: number, problem: number, problemAt: number): number {
+  if (refused !== OK) return refused;
+  into.problem = problem;
+  into.problemAt = problemAt;
+  return reason;
 }
 
 /**
  * Go through the extension headers of the packet at `l3`, which ends at `end`, once. OK; DROP_IPV6_EXTENSION: one does not
  * fit, there are more than eight, the next hop is in a routing header (RFC 5095), or there is nothing behind them;
- * DROP_IPV6_OPTION: they have an option that may not be passed over.
+ * DROP_IPV6_OPTION: they have an option that may not be passed over. Where its sender could be told of that the rest is read
+ * too: of some packets nobody is told.
  */
 export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: HeaderWalk): number {
   let protocol = bytes[l3 + IPV6_NEXT_HEADER];
+  let protocolAt = l3 + IPV6_NEXT_HEADER;
   let at = l3 + IPV6_HEADER;
+  let refused = OK;
+  into.protocol = -1;
   into.fragmentOffset = 0;
   into.moreFragments = false;
   into.identification = 0;
   into.hasOptions = false;
+  into.problem = NO_PROBLEM;
   for (let n = 0; ; n++) {
     const isOptions = protocol === HOP_BY_HOP || protocol === DESTINATION_OPTIONS || protocol === ROUTING;
     // Of a packet's later pieces nothing is known behind the fragment header.
     if ((!isOptions && protocol !== IPV6_FRAGMENT) || into.fragmentOffset > 0) break;
-    if (n === EXTENSIONS_MAX || at + 8 > end || (protocol === HOP_BY_HOP && n > 0)) return DROP_IPV6_EXTENSION;
-    if (protocol === ROUTING && bytes[at + 3] !== 0) return DROP_IPV6_EXTENSION;
+    if (n === EXTENSIONS_MAX || at + 8 > end) return refused || DROP_IPV6_EXTENSION;
+    if (protocol === HOP_BY_HOP && n > 0)
+      refused = refuse(into, refused, DROP_IPV6_EXTENSION, NEXT_HEADER_UNKNOWN, protocolAt - l3);
+    if (protocol === ROUTING && bytes[at + 3] !== 0)
+      refused = refuse(into, refused, DROP_IPV6_EXTENSION, ERRONEOUS_FIELD, at + 2 - l3);
+    protocolAt = at;
     if (protocol === IPV6_FRAGMENT) {
       const field = getU16(bytes, at + 2);
-      if (into.moreFragments) return DROP_IPV6_EXTENSION;
+      if (into.moreFragments) return refused || DROP_IPV6_EXTENSION;
       into.fragmentOffset = field >>> 3;
       into.moreFragments = (field & 1) !== 0;
       into.identification = getU16(bytes, at + 4) ^ getU16(bytes, at + 6);
@@ -86,9 +116,13 @@ export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: He
       at += IPV6_FRAGMENT_HEADER;
     } else {
       const next = at + ((bytes[at + 1] + 1) << 3);
-      if (next > end) return DROP_IPV6_EXTENSION;
-      const verdict = protocol === ROUTING ? OK : checkOptions(bytes, at + 2, next);
-      if (verdict !== OK) return verdict;
+      if (next > end) return refused || DROP_IPV6_EXTENSION;
+      const option = protocol === ROUTING ? next : findRefused(bytes, at + 2, next);
+      if (option < 0) return refused || DROP_IPV6_EXTENSION;
+      if (option < next) {
+        const problem = bytes[option] >>> 6 === SILENTLY ? NO_PROBLEM : OPTION_UNKNOWN;
+        refused = refuse(into, refused, DROP_IPV6_OPTION, problem, option - l3);
+      }
       into.hasOptions = true;
       protocol = bytes[at];
       at = next;
@@ -96,22 +130,22 @@ export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: He
   }
   into.protocol = protocol;
   into.l4 = at;
-  return protocol === NO_NEXT ? DROP_IPV6_EXTENSION : OK;
+  return protocol === NO_NEXT ? refused || DROP_IPV6_EXTENSION : refused;
 }
 
 /**
- * Whether the options bytes[at..end) of one header may go no further: their highest two bits say what becomes of a packet whose
- * receiver does not know them, and here nobody knows any. All of those of which that is not to pass over (00) are DROP_IPV6_OPTION.
+ * Where in the options bytes[at..end) of one header the first one is that may go no further; `end` = none of them is; -1 = they
+ * do not fit. Their highest two bits say what becomes of a packet whose receiver does not know them, and here nobody knows any.
  */
-function checkOptions(bytes: Uint8Array, at: number, end: number): number {
+function findRefused(bytes: Uint8Array, at: number, end: number): number {
   while (at < end) {
     const type = bytes[at];
-    if (type >>> 6 !== 0) return DROP_IPV6_OPTION;
+    if (type >>> 6 !== PASSED_OVER) return at;
     // One byte of padding has no length.
-    if (type !== 0 && at + 2 > end) return DROP_IPV6_EXTENSION;
+    if (type !== 0 && at + 2 > end) return -1;
     at += type === 0 ? 1 : 2 + bytes[at + 1];
   }
-  return at === end ? OK : DROP_IPV6_EXTENSION;
+  return at === end ? end : -1;
 }
 
 /** Whether the checksum of the ICMPv6 message bytes[l4..end) of the packet at `l3` is right. */
