@@ -146,8 +146,13 @@ async function pathsUp(lab: Lab): Promise<void> {
 async function talks(t: ExecutionContext, lab: Lab, server: string, size: number): Promise<void> {
   for (const bytes of ["56", `${size}`]) {
     const ping = await lab.run("client", "ping", "-M", "dont", "-c", "4", "-i", "0.2", "-W", "2", "-s", bytes, server);
-    // Of what does not fit an IPv6 host is told at each router: ping counts that as an answer.
-    t.regex(ping.stdout, / [234] received.* (0|25|50)% packet loss/, `${server}: ${ping.stdout}${ping.stderr}`);
+    const what = `${server} ${bytes}: ${ping.stdout}${ping.stderr}`;
+    const [, received, errors = "0"] = /(\d+) received(?:, \+(\d+) errors)?,/.exec(ping.stdout) ?? [];
+    // Of what does not fit an IPv6 host is told, once by each router that has a narrow link behind it; ping takes that as an
+    // answer and ends at four, so what is still on its way then is no loss. What it is not told of it must hear.
+    const mayBeTold = server.includes(":") && bytes !== "56" ? lab.wires.length : 0;
+    t.true(Number(errors) <= mayBeTold, what);
+    t.true(Number(received) + Number(errors) >= 4, what);
   }
   for (const bytes of ["3000", "30000", "65000", "65507"]) {
     const ping = await lab.run("client", "ping", "-c", "2", "-i", "0.1", "-W", "3", "-s", bytes, server);
