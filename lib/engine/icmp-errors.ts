@@ -133,7 +133,7 @@ export class IcmpErrors {
     let rest = restOf(bytes, l4, type);
     if (isTooBig(type, code)) {
       const mtu = mtuOf(bytes, l4, quote[AT_L3]);
-      const path = table.sides[from].path[session];
+      const path = this.#pathQuoted(key, session, from);
       if (path >= 0) paths[path].learnMtu(mtu, nowMs);
       rest = Math.max(PATH_MTU_MIN, mtu - this.#overhead(session, from));
     }
@@ -141,6 +141,19 @@ export class IcmpErrors {
     const isOpaque = table.sides[from].path[session] >= 0 && table.payload[session] !== PAYLOAD_CLEAR;
     this.#compose(session, 1 - from, type, code, rest, this.#packet.at(bytes, quote, isOpaque));
     return this.#deliver(session, 1 - from, location, ttl, batch.flags[i], nowMs) ? this.#passed() : CONSUMED;
+  }
+
+  /**
+   * Row of the path that the packet went by which an error quotes, toward the session's side `way`; -1 = none is there. Not always
+   * the side's own: it may have gone by the second one, or before the session was moved. By its address no path is found to a peer
+   * behind a NAT.
+   */
+  #pathQuoted(key: Int32Array, session: number, way: number): number {
+    const own = this.#sessions.table.sides[way].path[session];
+    if (own < 0) return -1;
+    const quote = this.#quote;
+    const quoted = this.#sessions.pathBetween(key[KEY_PROTOCOL] >>> 8, quote[KEY_SOURCE], quote[KEY_DESTINATION]);
+    return quoted < 0 ? own : quoted;
   }
 
   /** A peer passes an error on: it is what is behind the metadata of a packet that came in `direction`. `location` raised it. */

@@ -53,7 +53,7 @@ import {
   IPV4_TOTAL_LENGTH,
 } from "../wire/ipv4.ts";
 import { writeLongest } from "../wire/long-packet.ts";
-import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
+import { ATTRIBUTE_FRAGMENT, METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
 import { getTcpSequence, TCP_HEADER } from "../wire/tcp.ts";
 import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import { OK } from "../wire/verdict.ts";
@@ -61,6 +61,10 @@ import { savedSequence, writeTcpRest } from "./tcp-in-udp.ts";
 
 /** What a quote has of its packet behind the IPv4 header. */
 const QUOTED_L4 = 8;
+/** From where metadata begins: its two lengths, and of a fabric fragment's attribute, which is its first, what has the offset. */
+const METADATA_LENGTHS = 8;
+const FRAGMENT_FLAGS = METADATA_BASE_LENGTH + 4 + 6;
+const FRAGMENT_OFFSET = 0x1fff;
 /** The longest message: ICMP header, IPv4 header with all options, and that. */
 const MESSAGE_MAX = ICMP_HEADER + 60 + Math.max(UDP_HEADER + QUOTED_L4, TCP_HEADER);
 /** RFC 1191, 7.1: what a path may take whose routers do not say it, largest first. */
@@ -94,11 +98,27 @@ export class QuotedPacket {
     return getU16(this.bytes, this.l3 + IPV4_TOTAL_LENGTH) - (this.l4 - this.l3);
   }
 
-  /** Where the message begins that is carried in UDP: behind metadata, where there is some. */
+  /**
+   * Where the message begins that is carried in UDP: behind metadata, where there is some, and in the first fabric fragment of a
+   * packet behind that and the packet's own. At `end` where the quote does not reach so far, or is of a later fragment.
+   */
   get behindUdp(): number {
+    const { bytes, end } = this;
     const at = this.l4 + UDP_HEADER;
-    const isMetadata = at + METADATA_BASE_LENGTH <= this.end && startsWithCookie(this.bytes, at, this.end);
-    return isMetadata ? at + (getU16(this.bytes, at + 8) & 0xfff) + getU16(this.bytes, at + 10) : at;
+    const behind = this.#behindMetadata(at);
+    if (behind === at || behind === end || getU16(bytes, at + METADATA_BASE_LENGTH) !== ATTRIBUTE_FRAGMENT)
+      return behind;
+    const isFirst = (getU16(bytes, at + FRAGMENT_FLAGS) & FRAGMENT_OFFSET) === 0;
+    return isFirst ? this.#behindMetadata(behind) : end;
+  }
+
+  /** Behind the metadata at `at`, or `at` where there is none; `end` where what there is does not tell, or ends before it. */
+  #behindMetadata(at: number): number {
+    const { bytes, end } = this;
+    if (!startsWithCookie(bytes, at, end)) return at;
+    if (at + METADATA_BASE_LENGTH > end) return end;
+    const headerLength = getU16(bytes, at + METADATA_LENGTHS) & 0xfff;
+    return Math.min(at + headerLength + getU16(bytes, at + METADATA_LENGTHS + 2), end);
   }
 }
 

@@ -362,3 +362,75 @@ test("hosts of a tenant that is to be told hear why nothing of theirs opens a se
     t.is(readCounters(net.west)["icmp.refused-sent"], answers ? 2 : 0);
   }
 });
+
+for (const [what, session, frame] of [
+  ["a ping", "0800....0009", (size: number) => echoFrame(CLIENT, SERVER, 9, 1, pattern(size))],
+  ["GRE", "", (size: number) => protocolFrame(CLIENT, SERVER, 47, pattern(size))],
+  [
+    "a segment that goes as UDP",
+    "9c400035",
+    (size: number) => tcpFrame(ENDS, { flags: SYN, sequence: 0x4d, acknowledgment: 0 }, pattern(size)),
+  ],
+] as const) {
+  for (const [how, security] of [
+    ["in clear", {}],
+    ["with metadata encrypted", { fabric: SIGNED }],
+  ] as const) {
+    test(`${what}, ${how}: however much an error quotes of what metadata is on, or of a piece, no metadata is told as the host's`, (t) => {
+      for (const size of [100, 1440]) {
+        const net = twoRouters({ security, path: ", udp-transform: always" });
+        const sent = frame(size);
+        net.world.send(net.client, sent);
+        net.world.run(5);
+        const pieces = packetsOn(net.wan, "west");
+        t.is(pieces.length, size > 1000 ? 2 : 1);
+        for (const [n, piece] of pieces.entries()) {
+          for (const behind of [8, 16, 20, 28, 34, 42, 46, 500]) {
+            const { length } = net.client.received;
+            net.world.inject(net.wan, "west", icmpError(DEVICE, 3, 1, piece.frame, 0, behind));
+            net.world.run(2);
+            const [error] = net.client.received.slice(length);
+            const [told, own] = [error.payload, sent.subarray(14)].map((bytes) =>
+              Buffer.from(bytes.subarray(20, 28)).toString("hex"),
+            );
+            const isWhole = n === 0 && behind === 500;
+            if (isWhole) t.is(told, own, `${size}: ${behind} bytes`);
+            else if (what === "GRE") t.is(told, "00".repeat(8), `${size}: ${behind} bytes of piece ${n}`);
+            else t.regex(told, new RegExp(`^${session}`), `${size}: ${behind} bytes of piece ${n}`);
+          }
+        }
+      }
+    });
+  }
+}
+
+test("an error narrows the path that its packet went by: a session's second one, or the one it has left", (t) => {
+  for (const options of [TWICE, {}]) {
+    const net = twoPaths(options);
+    const { world, client, server, west, east } = net;
+    const isTwice = options === TWICE;
+    server.onPacket = ({ protocol }) => {
+      if (protocol === 17) world.send(server, udpFrame(swapEnds(ENDS), "answer"));
+    };
+    const converse = () => {
+      for (let n = 0; n < 4; n++) {
+        world.send(client, udpFrame(ENDS, "question"));
+        world.run(5);
+      }
+    };
+    converse();
+    const { frame } = packetsOn(isTwice ? net.wan2 : net.wan, "west").at(-1)!;
+    if (!isTwice) {
+      for (const { sessions } of [west, east]) {
+        sessions.paths[0].up = false;
+        sessions.flows.nextGeneration();
+      }
+      converse();
+      t.true(packetsOn(net.wan2, "west").length > 0);
+    }
+    world.inject(isTwice ? net.wan2 : net.wan, "west", icmpError(DEVICE, 3, 4, frame, 1400));
+    world.run(2);
+    const mtus = west.sessions.paths.map((path) => path.mtu(world.clock.nowMs()));
+    t.deepEqual(mtus, isTwice ? [1500, 1400] : [1400, 1500]);
+  }
+});
