@@ -14,12 +14,14 @@ import {
   IPV4_CHECKSUM,
   IPV4_FLAGS,
   IPV4_IDENTIFICATION,
+  IPV4_PROTOCOL,
   IPV4_SOURCE,
   IPV4_TOTAL_LENGTH,
   isCongested,
   MORE_FRAGMENTS,
   setCongested,
 } from "../wire/ipv4.ts";
+import { HeaderWalk, walkFrom } from "../wire/ipv6.ts";
 import { LENGTH_MAX, lengthField } from "../wire/long-packet.ts";
 import {
   CONSUMED,
@@ -37,6 +39,7 @@ const OFFSET_MASK = 0x1fff;
 export class IpFragments {
   readonly table: FragmentTable;
   readonly #counters: CounterSet;
+  readonly #walk = new HeaderWalk();
 
   constructor(table: FragmentTable, counters: CounterSet) {
     this.table = table;
@@ -57,7 +60,20 @@ export class IpFragments {
     const id = getU16(bytes, l3 + IPV4_IDENTIFICATION);
     const more = (word & MORE_FRAGMENTS) !== 0;
     const [source, destination, protocol] = [key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PROTOCOL]];
-    const outcome = table.add(source, destination, 0, protocol, id, bytes, key[AT_L4], key[AT_END], at, more, nowMs);
+    const outcome = table.add(
+      source,
+      destination,
+      0,
+      protocol,
+      id,
+      bytes,
+      key[AT_L4],
+      key[AT_END],
+      at,
+      more,
+      nowMs,
+      !isName(source),
+    );
     this.#counters.add(dropCounter(DROP_IP_FRAGMENT_FULL), table.displaced);
     if (outcome !== FRAGMENT_HELD && outcome !== FRAGMENT_COMPLETE) return DROP_IP_FRAGMENT;
     if (at === 0) {
@@ -70,7 +86,9 @@ export class IpFragments {
 
   #rebuild(complete: FrameBatch): number {
     const { bytes, offset, length, headerLength } = this.table;
-    const start = offset - headerLength;
+    const removed = this.#removeHeaders(offset - headerLength, offset, offset + length);
+    if (removed < 0) return DROP_IP_FRAGMENT;
+    const start = offset - headerLength + removed;
     const l3 = start + ETHERNET_HEADER;
     const total = offset + length - l3;
     // IPv6 has its own length of all but the first header.
@@ -89,6 +107,23 @@ export class IpFragments {
     complete.segmentSize[0] = 0;
     complete.count = 1;
     return OK;
+  }
+
+  /**
+   * What an IPv6 host has cut along with the rest: extension headers from `at` on, the frame being bytes[start..end) of the
+   * table's memory. The headers in front of them move up to what is behind. Returns by how much; -1 = they are none.
+   */
+  #removeHeaders(start: number, at: number, end: number): number {
+    const { bytes } = this.table;
+    const l3 = start + ETHERNET_HEADER;
+    if (!isName(getI32(bytes, l3 + IPV4_SOURCE))) return 0;
+    const walk = this.#walk;
+    if (walkFrom(bytes, l3, l3 + IPV4_PROTOCOL, at, end, walk) !== OK) return -1;
+    const removed = walk.l4 - at;
+    if (removed === 0) return 0;
+    bytes[l3 + IPV4_PROTOCOL] = walk.protocol;
+    bytes.copyWithin(start + removed, start, at);
+    return removed;
   }
 }
 

@@ -128,7 +128,9 @@ export class Inbound {
     if (isGroupMac(getMacHigh(bytes, at + ETHERNET_DESTINATION))) return DROP_NOT_OURS;
     if (isNeverForwarded(bytes, l3 + IPV6_SOURCE) || isNeverForwarded(bytes, l3 + IPV6_DESTINATION))
       return DROP_IP_ADDRESS;
-    const total = end - l4 + IPV4_HEADER;
+    // A piece keeps what it was cut from: where the others belong is counted from there. Headers in it end when all are together.
+    const body = isPiece ? walk.cutFrom : l4;
+    const total = end - body + IPV4_HEADER;
     if (total > 0xffff) return DROP_IP_TOTAL_LENGTH;
     const source = this.#name(bytes, l3 + IPV6_SOURCE, nowMs);
     const destination = this.#name(bytes, l3 + IPV6_DESTINATION, nowMs);
@@ -153,7 +155,8 @@ export class Inbound {
       this.#checksum(bytes, field, protocol, source, destination, l4Length, flags, isPiece);
     }
 
-    const to = l4 - IPV4_HEADER - ETHERNET_HEADER;
+    if (isPiece) protocol = walk.cutProtocol;
+    const to = body - IPV4_HEADER - ETHERNET_HEADER;
     const ttl = bytes[l3 + IPV6_HOP_LIMIT];
     // The low 16 bits of the flow label: as good as any identification for a packet that is never cut (RFC 6864).
     const identification = isPiece ? walk.identification : head & 0xffff;
@@ -164,7 +167,7 @@ export class Inbound {
       bytes,
       to + ETHERNET_HEADER,
       (head >>> 20) & 0xff,
-      newEnd - l4 + IPV4_HEADER,
+      newEnd - body + IPV4_HEADER,
       identification,
       flagsAndOffset,
       ttl,

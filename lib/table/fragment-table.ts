@@ -7,7 +7,8 @@
 //
 // Pieces come in any order; their offsets and all lengths but the last piece's are multiples of 8 bytes. A duplicate
 // does no harm. Pieces that contradict each other (different bytes in one place, two ends, bytes past the end) are an
-// attack or a reused extId: the whole chain is dropped, as RFC 5722 asks for IPv6.
+// attack or a reused extId: the whole chain is dropped. Of IPv6 so are pieces that overlap with the same bytes and are no
+// duplicates (RFC 5722, RFC 8200 4.5): nobody who is honest cuts a packet twice.
 //
 // All memory is taken at construction: about 76 KB a chain, of which the operating system lends only what was ever
 // written. Full: the oldest chain makes room. Pieces are not signed, so anybody may open chains and leave them open: if
@@ -30,6 +31,8 @@ export const FRAGMENT_TAILROOM = 64;
 export const FRAGMENT_HEADER_MAX = 136;
 
 const UNKNOWN = -1;
+const ARRIVED = 1;
+const PIECE_BEGINS = 2;
 
 export class FragmentTable {
   /** Every chain's buffer. A complete packet is here from `offset`, `length` bytes long, until the next add. */
@@ -55,7 +58,7 @@ export class FragmentTable {
   /** Bytes of a chain's buffer, and 8-byte units of its payload. */
   readonly #stride: number;
   readonly #units: number;
-  /** 1 for each unit of the payload that has arrived. */
+  /** Of each unit of the payload: 0 = it has not arrived, PIECE_BEGINS with the first unit of a piece, ARRIVED else. */
   readonly #arrived: Uint8Array;
   readonly #arrivedCount: Int32Array;
   /** Five words a chain. */
@@ -114,6 +117,7 @@ export class FragmentTable {
     pieceOffset: number,
     moreFragments: boolean,
     nowMs: number,
+    mayOverlap = true,
   ): number {
     const length = to - from;
     const end = pieceOffset + length;
@@ -123,15 +127,18 @@ export class FragmentTable {
 
     let chain = this.#find(source, destination, ports, protocol, extId);
     if (chain < 0) chain = this.#open(source, destination, ports, protocol, extId, nowMs);
-    if (this.#contradicts(chain, bytes, from, pieceOffset, end, moreFragments)) {
+    const contradicts = this.#contradicts(chain, bytes, from, pieceOffset, end, moreFragments);
+    if (contradicts || (!mayOverlap && this.#overlaps(chain, pieceOffset, end))) {
       this.#close(chain);
       return FRAGMENT_REFUSED;
     }
 
     this.bytes.set(bytes.subarray(from, to), this.#payload(chain) + pieceOffset);
     for (let unit = pieceOffset / 8; unit * 8 < end; unit++) {
-      this.#arrivedCount[chain] += 1 - this.#arrived[chain * this.#units + unit];
-      this.#arrived[chain * this.#units + unit] = 1;
+      const at = chain * this.#units + unit;
+      if (this.#arrived[at] !== 0) continue;
+      this.#arrivedCount[chain]++;
+      this.#arrived[at] = unit * 8 === pieceOffset ? PIECE_BEGINS : ARRIVED;
     }
     if (moreFragments) this.#furthest[chain] = Math.max(this.#furthest[chain], end);
     else this.#total[chain] = end;
@@ -198,10 +205,14 @@ export class FragmentTable {
       const bytes = from.raw();
       if (!isPossible || this.#total[chain] < UNKNOWN || this.#furthest[chain] < 0)
         throw new StateError("a fabric fragment chain is impossible");
-      if (arrived.length !== Math.ceil(end / 8) || bytes.length !== headers + end || arrived.some((unit) => unit > 1))
+      if (
+        arrived.length !== Math.ceil(end / 8) ||
+        bytes.length !== headers + end ||
+        arrived.some((unit) => unit > PIECE_BEGINS)
+      )
         throw new StateError("a fabric fragment chain is impossible");
       this.#arrived.set(arrived, chain * this.#units);
-      this.#arrivedCount[chain] = arrived.reduce((sum, unit) => sum + unit, 0);
+      this.#arrivedCount[chain] = arrived.reduce((sum, unit) => sum + (unit === 0 ? 0 : 1), 0);
       this.bytes.set(bytes, this.#payload(chain) - headers);
     }
   }
@@ -269,5 +280,16 @@ export class FragmentTable {
       else if (this.bytes[own + at] !== bytes[from + at - pieceOffset]) return true;
     }
     return false;
+  }
+
+  /** Whether bytes of [pieceOffset, end) have arrived, and not with the very same piece. */
+  #overlaps(chain: number, pieceOffset: number, end: number): boolean {
+    const first = chain * this.#units + pieceOffset / 8;
+    const last = chain * this.#units + Math.ceil(end / 8);
+    const units = this.#arrived.subarray(first, last);
+    if (!units.some((unit) => unit !== 0)) return false;
+    const isOne = units[0] === PIECE_BEGINS && !units.subarray(1).some((unit) => unit !== ARRIVED);
+    const goesOn = last < (chain + 1) * this.#units && this.#arrived[last] === ARRIVED;
+    return !isOne || goesOn;
   }
 }

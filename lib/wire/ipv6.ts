@@ -64,6 +64,9 @@ export class HeaderWalk {
   fragmentOffset = 0;
   moreFragments = false;
   identification = 0;
+  /** What the packet is cut to pieces of: the next header of the fragment header, and what is behind it. */
+  cutProtocol = 0;
+  cutFrom = 0;
   /** There were others than a fragment header. */
   hasOptions = false;
   /** Of a packet that goes no further: the code of the parameter problem that its sender may be told, and where it is, from the packet's start; -1 = none. */
@@ -86,9 +89,19 @@ function refuse(into: HeaderWalk, refused: number, reason: number, problem: numb
  * too: of some packets nobody is told.
  */
 export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: HeaderWalk): number {
-  let protocol = bytes[l3 + IPV6_NEXT_HEADER];
-  let protocolAt = l3 + IPV6_NEXT_HEADER;
-  let at = l3 + IPV6_HEADER;
+  return walkFrom(bytes, l3, l3 + IPV6_NEXT_HEADER, l3 + IPV6_HEADER, end, into);
+}
+
+/** The same from the header at `at` on, whose type is at `protocolAt`; `problemAt` counts from `l3`. */
+export function walkFrom(
+  bytes: Uint8Array,
+  l3: number,
+  protocolAt: number,
+  at: number,
+  end: number,
+  into: HeaderWalk,
+): number {
+  let protocol = bytes[protocolAt];
   let refused = OK;
   into.protocol = -1;
   into.fragmentOffset = 0;
@@ -114,6 +127,8 @@ export function walkHeaders(bytes: Uint8Array, l3: number, end: number, into: He
       into.identification = getU16(bytes, at + 4) ^ getU16(bytes, at + 6);
       protocol = bytes[at];
       at += IPV6_FRAGMENT_HEADER;
+      into.cutProtocol = protocol;
+      into.cutFrom = at;
     } else {
       const next = at + ((bytes[at + 1] + 1) << 3);
       if (next > end) return refused || DROP_IPV6_EXTENSION;

@@ -5,7 +5,7 @@ import { getI32, setU16 } from "../../lib/base/bytes.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 import { hexOf } from "../wire/vectors.ts";
 import { FAR, LAN, type Net, netOf } from "./families.ts";
-import { concat, toIpv6, udpFrame } from "./packets.ts";
+import { concat, echoFrame, pattern, toIpv6, udpFrame } from "./packets.ts";
 import { dropsOf } from "./topologies.ts";
 
 const ENDS = { source: LAN[6][1], destination: FAR[6][1], sourcePort: 40_000, destinationPort: 5000 };
@@ -13,6 +13,8 @@ const HOP_BY_HOP = 0;
 const ROUTING = 43;
 const DESTINATION_OPTIONS = 60;
 const UDP = 17;
+const FRAGMENT = 44;
+const ICMPV6 = 58;
 
 /** The client's datagram with these headers, the first of type `first`, in front of UDP. */
 function say(net: Net, text: string, first: number, ...headers: number[]): Uint8Array {
@@ -89,4 +91,83 @@ test("between routers nobody is told", (t) => {
     seen.slice(before).filter(({ from }) => from.startsWith("r1")),
     [],
   );
+});
+
+/** The IPv6 frame with these headers, of type `first`, in front of its L4 header, in pieces: each of the bytes from..to of all that. */
+function pieces(
+  wire: Uint8Array,
+  first: number,
+  headers: readonly number[],
+  ...parts: [number, number][]
+): Uint8Array[] {
+  const whole = concat(Uint8Array.from(headers), wire.slice(54));
+  return parts.map(([from, to]) => {
+    const body = whole.slice(from, to);
+    const frame = concat(wire.slice(0, 54), Uint8Array.of(first, 0, 0, 0, 0, 0, 0, 7), body);
+    frame[20] = FRAGMENT;
+    setU16(frame, 18, frame.length - 54);
+    setU16(frame, 56, from | (from + body.length < whole.length ? 1 : 0));
+    return frame;
+  });
+}
+
+function sendPieces(net: Net, frames: readonly Uint8Array[]): void {
+  for (const frame of frames) {
+    net.world.inject(net.lan, "r0", frame.slice());
+    net.world.settle();
+  }
+  net.world.run(3);
+}
+
+test("headers that are cut along with the rest end when the pieces are together", (t) => {
+  const net = netOf(6, [{ family: 6, mtu: 1500 }], {});
+  const options = [DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0];
+  for (const [headers, first] of [
+    [[], UDP],
+    [[UDP, 0, 4, 1, 3, 1, 1, 0], DESTINATION_OPTIONS],
+    [[...options, UDP, 0, 4, 1, 3, 1, 1, 0], DESTINATION_OPTIONS],
+    [[UDP, 0, 0, 0, 0, 0, 0, 0], ROUTING],
+  ] as const) {
+    const { length } = net.server.received;
+    const frames = pieces(toIpv6(udpFrame(ENDS, pattern(1000))), first, headers, [0, 600], [600, 2000]);
+    sendPieces(net, frames);
+    sendPieces(net, frames.toReversed());
+    const got = net.server.received.slice(length);
+    t.deepEqual(
+      got.map(({ payload, checksumsRight }) => [payload, checksumsRight]),
+      [
+        [pattern(1000), true],
+        [pattern(1000), true],
+      ],
+    );
+  }
+  const ping = toIpv6(echoFrame(ENDS.source, ENDS.destination, 9, 1, pattern(1000)));
+  sendPieces(net, pieces(ping, DESTINATION_OPTIONS, [ICMPV6, 0, 4, 1, 3, 1, 1, 0], [0, 600], [600, 2000]));
+  t.true(net.server.received.at(-1)!.checksumsRight);
+  t.deepEqual(net.server.received.at(-1)!.payload, pattern(1000));
+  t.is(readCounters(net.routers[0])["interface.lan0.extensions-removed"], 7);
+  for (const router of net.routers) t.deepEqual(dropsOf(router), {});
+});
+
+test("pieces that overlap end their packet, also with the same bytes (RFC 5722); the very same piece twice does not", (t) => {
+  const wire = toIpv6(udpFrame(ENDS, pattern(1000)));
+  const a: [number, number] = [0, 600];
+  const b: [number, number] = [600, 2000];
+  for (const [parts, arrives] of [
+    [[a, a, b], true],
+    [[b, b, a], true],
+    [[a, [400, 2000]], false],
+    [[a, [0, 400], b], false],
+    [[a, [200, 400], b], false],
+    [[a, [200, 600], b], false],
+    [[[200, 600], a, b], false],
+    [[b, [400, 2000], a], false],
+    [[b, [608, 2000], a], false],
+    [[[0, 400], [400, 600], a, b], false],
+  ] as [[number, number][], boolean][]) {
+    const net = netOf(6, [{ family: 6, mtu: 1500 }], {});
+    sendPieces(net, pieces(wire, UDP, [], ...parts));
+    t.is(net.server.received.length, arrives ? 1 : 0, JSON.stringify(parts));
+    t.deepEqual(dropsOf(net.routers[0]), arrives ? {} : { "ip-fragment-malformed": 1 }, JSON.stringify(parts));
+  }
 });
