@@ -188,15 +188,25 @@ export class IcmpErrors {
     return this.#deliver(session, 1 - direction, told, ttl, 0, nowMs) ? this.#passed() : CONSUMED;
   }
 
-  /** Who raised an error, as the session's side `way` may know: what is inside source NAT has the mapping's address (RFC 5508, REQ-5 d). */
+  /**
+   * Who raised an error, as the session's side `way` may know. Where that side has another address for the far end than this has
+   * itself, what is at the far end is inside, and has the address that it is known by (RFC 5508, REQ-5 d): the outside one of
+   * source NAT, the service's one of a target.
+   */
   #locationToward(session: number, way: number, location: number): number {
-    const { flows, table } = this.#sessions;
+    const { table } = this.#sessions;
     const presented = way === REVERSE ? table.presented.get(session) : undefined;
     if (presented !== undefined) return presented.address;
-    if (way === REVERSE ? table.mappingOf(session) < 0 : table.hairpinOf(session) < 0) return location;
-    // Toward a peer its flow has waypoints.
-    if (table.sides[way].path[session] >= 0) return table.context[session * 4 + 1];
-    return flows.words[(table.flow(session, way) << FLOW_SHIFT) + FLOW_DESTINATION];
+    const known = this.#farEnd(session, way, FLOW_DESTINATION, way);
+    const isMapped = way === REVERSE ? table.mappingOf(session) >= 0 : table.hairpinOf(session) >= 0;
+    return isMapped || known !== this.#farEnd(session, way, FLOW_SOURCE, 1 - way) ? known : location;
+  }
+
+  /** The end of the session that is not on its side `way`, as the flow from side `by` has it in this word: toward a peer that has waypoints. */
+  #farEnd(session: number, way: number, word: number, by: number): number {
+    const { flows, table } = this.#sessions;
+    if (table.sides[by].path[session] >= 0) return table.context[session * 4 + (way === REVERSE ? 0 : 1)];
+    return flows.words[(table.flow(session, by) << FLOW_SHIFT) + word];
   }
 
   /** The router's own word about a packet of the session, just as it came in `direction`, to whoever sent it. */

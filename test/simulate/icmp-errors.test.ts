@@ -434,3 +434,15 @@ test("an error narrows the path that its packet went by: a session's second one,
     t.deepEqual(mtus, isTwice ? [1500, 1400] : [1400, 1500]);
   }
 });
+
+test("an error of a service's target comes from the address that its client knows", (t) => {
+  for (const make of [twoRouters, threeRouters]) {
+    const net = make({ eastRoute: `target: "${SERVER}:8080"` });
+    net.world.send(net.client, udpFrame({ ...ENDS, destination: "10.2.0.99" }, "question"));
+    net.world.run(5);
+    net.world.send(net.server, icmpError(SERVER, 3, 3, net.server.received[0].frame));
+    net.world.run(5);
+    const [error] = errorsAt(net.client.received);
+    t.deepEqual([error.source, error.destination, error.checksumsRight], ["10.2.0.99", CLIENT, true]);
+  }
+});

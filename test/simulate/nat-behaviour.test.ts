@@ -31,6 +31,7 @@ import {
   echoFrame,
   icmpError,
   pattern,
+  protocolFrame,
   type SeenPacket,
   swapEnds,
   tcpFrame,
@@ -402,6 +403,26 @@ for (const [name, make] of NETS) {
     t.is(headerOf(quoteOf(error)), headerOf(answer));
   });
 
+  test(`RFC 5508 REQ-4 and 5, ${name}: errors about a protocol without ports quote what was sent, and come from the outside address`, (t) => {
+    const net = make();
+    net.world.send(net.client, protocolFrame(CLIENT, FAR, 47, pattern(40)));
+    net.world.run(5);
+    const out = net.outside.received.at(-1)!;
+    t.is(out.source, OUTSIDE);
+    net.world.send(net.outside, icmpError(FAR, 3, 2, out.frame));
+    net.world.run(5);
+    const back = net.client.received.at(-1)!;
+    t.deepEqual([back.source, back.icmpType], [FAR, 3]);
+    t.is(headerOf(quoteOf(back)), headerOf(protocolFrame(CLIENT, FAR, 47, pattern(40))));
+    net.world.send(net.outside, protocolFrame(FAR, OUTSIDE, 47, pattern(40, 5)));
+    net.world.run(5);
+    net.world.send(net.client, icmpError(CLIENT, 3, 2, net.client.received.at(-1)!.frame));
+    net.world.run(5);
+    const [error] = errorsAt(net.outside.received);
+    t.deepEqual([error.source, error.destination, error.checksumsRight], [OUTSIDE, FAR, true]);
+    t.is(headerOf(quoteOf(error)), headerOf(protocolFrame(FAR, OUTSIDE, 47, pattern(40, 5))));
+  });
+
   test(`RFC 5508 REQ-10 b, ${name}: a packet whose TTL ends is answered`, (t) => {
     const net = make();
     sendOut(net);
@@ -493,6 +514,22 @@ for (const protocol of ["UDP", "TCP"]) {
     const back = net.client.received.at(-1)!;
     t.deepEqual([sourceOf(back), back.destination, back.destinationPort], [`${OUTSIDE}:8080`, CLIENT, 5001]);
     t.deepEqual(dropsOf(net.edge), {});
+  });
+}
+
+for (const protocol of ["UDP", "TCP"]) {
+  test(`RFC 5508 REQ-5, port forwarding, ${protocol}: an error from inside comes from the address that was asked, and quotes that`, (t) => {
+    const net = edgeAlone(WEB);
+    const ends = { source: FAR, sourcePort: 5000, destination: OUTSIDE, destinationPort: 8080 };
+    const asked =
+      protocol === "UDP" ? udpFrame(ends, "hello") : tcpFrame(ends, { flags: SYN, sequence: 1, acknowledgment: 0 });
+    net.world.send(net.outside, asked);
+    net.world.run(5);
+    net.world.send(net.client, icmpError(NEIGHBOR, 3, 3, net.client.received.at(-1)!.frame));
+    net.world.run(5);
+    const [error] = errorsAt(net.outside.received);
+    t.deepEqual([error.source, error.destination, error.checksumsRight], [OUTSIDE, FAR, true]);
+    t.is(headerOf(quoteOf(error)), headerOf(asked));
   });
 }
 
