@@ -10,6 +10,7 @@ import { remainingS } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { type Sessions, swapPorts } from "../session/open.ts";
 import { NOT_NUMBERED, NUMBER_OVERHEAD, type SessionMetadata } from "../session/session-metadata.ts";
+import { isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import {
   FLOW_DESTINATION,
@@ -27,7 +28,7 @@ import {
   planDscp,
   planEgress,
 } from "../table/flow-table.ts";
-import { FORWARD, type HandshakeColumns, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
+import { FORWARD, type HandshakeColumns, PAYLOAD_CLEAR, REVERSE, SIDE_SENDING } from "../table/session-table.ts";
 import { l4IsRight } from "../wire/checksum.ts";
 import {
   ANY_MAC,
@@ -45,7 +46,7 @@ import {
 } from "../wire/flow-key.ts";
 import { getIcmpIdentifier, ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE, setIcmpIdentifier } from "../wire/icmp.ts";
 import { DONT_FRAGMENT, IPV4_FLAGS, IPV4_HEADER, IPV4_PROTOCOL } from "../wire/ipv4.ts";
-import { IPV6_FRAGMENT_HEADER } from "../wire/ipv6.ts";
+import { IPV6_FRAGMENT_HEADER, IPV6_HEADER, IPV6_MTU_MIN } from "../wire/ipv6.ts";
 import { GROWTH_MAX, LENGTH_MAX } from "../wire/long-packet.ts";
 import { type MetadataWriter, writeFalsePositiveMarker } from "../wire/metadata.ts";
 import { METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
@@ -67,12 +68,14 @@ import type { Generator } from "./generate.ts";
 import type { IcmpErrors } from "./icmp-errors.ts";
 import { fragmentPacket } from "./ip-fragments.ts";
 import type { PacketSecurity } from "./packet-security.ts";
-import type { PayloadSecurity } from "./payload-security.ts";
+import { PAYLOAD_OVERHEAD, type PayloadSecurity } from "./payload-security.ts";
 import { markDscp, padTtl, readdress, rewrite } from "./rewrite.ts";
 import { endOfPayload, insertBeforePayload, insertUdpHeader, payloadEnd, removeUdpHeader } from "./splice.ts";
 import { tcpToUdp } from "./tcp-in-udp.ts";
 import { TUNNEL_OVERHEAD, type Tunnel } from "./tunnel.ts";
 
+/** What every IPv6 link takes, in the router's own form. */
+const IPV6_LEAST = IPV6_MTU_MIN - (IPV6_HEADER - IPV4_HEADER);
 /** What path metrics and a digest add at most: 12 + 8 + 14, and 32. */
 const METRICS_ROOM = 66;
 /** An Ethernet header and the longest packet, with what is put on it. */
@@ -364,7 +367,7 @@ export class Departure {
   /**
    * Whether a packet may go on. One that does not fit, and says that it may not be fragmented (RFC 791), has its sender told
    * what does. Between routers it goes on all the same, in fabric fragments: it comes out whole. What only metadata makes too
-   * long is nobody's business but ours.
+   * long is nobody's business but ours, and so is what an IPv6 host may send whatever the path takes (RFC 8200, 5).
    */
   #checkSize(
     batch: FrameBatch,
@@ -381,10 +384,25 @@ export class Departure {
     if (length <= room || (getU16(batch.bytes, key[AT_L3] + IPV4_FLAGS) & DONT_FRAGMENT) === 0) return OK;
     const isToPeer = (plan & OP_TO_PEER) !== 0;
     // What did not fit the hop before this one was told of there.
-    const isTold = isToPeer && room >= this.#roomToward(session, direction, nowMs) && (plan & OP_FROM_PEER) !== 0;
+    const isLeast = isToPeer && length <= this.#leastTold(session);
+    const isTold =
+      isLeast || (isToPeer && room >= this.#roomToward(session, direction, nowMs) && (plan & OP_FROM_PEER) !== 0);
     if (!isTold)
       this.#errors.raise(batch, i, key, session, direction, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, room, nowMs);
     return isToPeer ? OK : DROP_EXCEEDS_MTU;
+  }
+
+  /**
+   * The longest packet of the session, as it is here, of which its sender is told nothing: an IPv6 host cannot be asked to send less
+   * than every link takes. Between routers it may have what its first router has put on it.
+   */
+  #leastTold(session: number): number {
+    const { table } = this.#sessions;
+    const protocol = table.context[session * 4 + 3];
+    if (!isName(table.context[session * 4])) return 0;
+    if (table.upstream.path[session] < 0 || table.downstream.path[session] < 0) return IPV6_LEAST;
+    const sealed = table.payload[session] === PAYLOAD_CLEAR ? 0 : PAYLOAD_OVERHEAD;
+    return IPV6_LEAST + sealed + (wireProtocol(protocol) === protocol ? 0 : UDP_HEADER);
   }
 
   /** Of that, what stays on it through the fabric: where this router puts it on, or takes it off. */

@@ -51,6 +51,9 @@ import { tcpHeaderAt } from "./tcp-in-udp.ts";
 const CIPHERS = ["aes-cbc-128", "aes-cbc-256"] as const;
 const KEY_LENGTHS: readonly number[] = CIPHERS.map((name) => CIPHER_KEY_LENGTH[name]);
 
+/** Bytes that encryption adds to a packet at most: a block of padding, and an IV. */
+export const PAYLOAD_OVERHEAD = 32;
+
 export class PayloadSecurity {
   readonly #sessions: Sessions;
   readonly #policy: Policy;
@@ -145,7 +148,7 @@ export class PayloadSecurity {
   /** Bytes that encryption may add to a packet of the session. */
   overhead(session: number): number {
     const { table } = this.#sessions;
-    return table.payload[session] === PAYLOAD_CLEAR || !isPayloadEnd(table, session) ? 0 : 32;
+    return table.payload[session] === PAYLOAD_CLEAR || !isPayloadEnd(table, session) ? 0 : PAYLOAD_OVERHEAD;
   }
 
   /**

@@ -7,7 +7,8 @@ import type { PathsAnswer } from "../../lib/control/show.ts";
 import { answer } from "../../lib/control/snapshot.ts";
 import type { Router } from "../../lib/router.ts";
 import { ACK, SYN } from "../../lib/wire/tcp.ts";
-import { icmpError, pattern, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
+import { FAR, LAN, netOf } from "./families.ts";
+import { type Ends, icmpError, pattern, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { fabricText, SEALED } from "./protection.ts";
 import {
   CLIENT,
@@ -313,4 +314,35 @@ test("answers are given to the peer alone, and not without end", (t) => {
   t.true(dropsOf(east)["bfd-echo"]! >= 485);
   t.is(shown(west).bytes, 1500);
   t.true(east.sessions.paths[0].up);
+});
+
+test("an IPv6 host is told of no packet that it may send over any link, though what routers put on it takes fabric fragments", (t) => {
+  for (const families of [[6], [4], [6, 4]] as const) {
+    const wires = families.map((family) => ({ family, mtu: 1280 }));
+    const net = netOf(6, wires, { fabric: SEALED.fabric, payload: SEALED.payload });
+    const ends: Ends = { source: LAN[6][1], destination: FAR[6][1], sourcePort: 40000, destinationPort: 5000 };
+    const send = (length: number, way = ends, host = net.client) => {
+      net.world.send(host, udpFrame(way, pattern(length - 48)));
+      net.world.run(3);
+    };
+    for (let n = 0; n < 4; n++) {
+      send(100);
+      send(100, swapEnds(ends), net.server);
+    }
+    net.client.received.length = 0;
+    net.server.received.length = 0;
+    for (const length of [1250, 1280, 1280]) send(length);
+    t.is(net.server.received.length, 3);
+    t.is(net.client.received.length, 0);
+    for (const router of net.routers) t.is(readCounters(router)["icmp.too-big-sent"], 0);
+    send(1281);
+    t.is(net.server.received.length, 4);
+    t.deepEqual(
+      net.client.received.map(({ icmpType, frame }) => [icmpType, Buffer.from(frame).readUInt32BE(38) + 20]),
+      [[3, 1280]],
+    );
+    send(1280, swapEnds(ends), net.server);
+    t.is(net.client.received.at(-1)!.payload.length, 1280 - 48);
+    t.true(net.server.received.every(({ icmpType }) => icmpType !== 3));
+  }
 });
