@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { getU16, setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
-import { FRAME_REFUSED_SHIFT, type PortInfo } from "../../lib/io/port.ts";
+import { type PortInfo, refusalOf } from "../../lib/io/port.ts";
 import { listenedGroups } from "../../lib/ipv6/groups.ts";
 import { Ipv6Port } from "../../lib/ipv6/ipv6-port.ts";
 import { Listener, TICK_MS } from "../../lib/ipv6/listener.ts";
@@ -55,7 +55,7 @@ class Link {
     this.wire.inject(frame);
     const batch = emptyBatch(1);
     this.port.rx(batch);
-    return batch.flags[0] >>> FRAME_REFUSED_SHIFT;
+    return refusalOf(batch.flags[0]);
   }
 
   hear(frame: Uint8Array, nowMs: number): number {

@@ -3,7 +3,7 @@
 import test from "ava";
 import { getI32, getU16 } from "../../lib/base/bytes.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
-import { FRAME_REFUSED_SHIFT } from "../../lib/io/port.ts";
+import { refusalOf } from "../../lib/io/port.ts";
 import { Ipv6Port } from "../../lib/ipv6/ipv6-port.ts";
 import { ParameterProblems } from "../../lib/ipv6/parameter-problems.ts";
 import { AddressBook } from "../../lib/table/address-book.ts";
@@ -45,7 +45,7 @@ class Door {
     this.wire.inject(frame);
     const batch = emptyBatch(1);
     this.port.rx(batch);
-    return [verdictName(batch.flags[0] >>> FRAME_REFUSED_SHIFT), this.wire.sent()];
+    return [verdictName(refusalOf(batch.flags[0])), this.wire.sent()];
   }
 }
 
