@@ -356,11 +356,15 @@ export class Departure {
     return this.#mtuToward(session, way, nowMs) - this.overhead(session, way);
   }
 
-  /** The largest packet that goes to the session's side `way`, with what is put on it. */
+  /** The largest packet that goes to the session's side `way`, with what is put on it: over both paths, where there are two. */
   #mtuToward(session: number, way: number, nowMs: number): number {
     const { flows, table, paths } = this.#sessions;
     const path = table.sides[way].path[session];
-    if (path >= 0) return paths[path].mtu(nowMs);
+    if (path >= 0) {
+      const second = paths[this.#sessions.secondPath(session, way)];
+      const mtu = paths[path].mtu(nowMs);
+      return second?.up === true ? Math.min(mtu, second.mtu(nowMs)) : mtu;
+    }
     return this.#interfaces[planEgress(flows.words[(table.flow(session, 1 - way) << FLOW_SHIFT) + FLOW_PLAN])].mtu;
   }
 

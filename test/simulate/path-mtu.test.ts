@@ -19,7 +19,9 @@ import {
   type RouterText,
   routerYaml,
   SERVER,
+  TWICE,
   type TwoRouters,
+  twoPaths,
   twoRouters,
 } from "./topologies.ts";
 import { type Tamper, World } from "./world.ts";
@@ -344,5 +346,39 @@ test("an IPv6 host is told of no packet that it may send over any link, though w
     send(1280, swapEnds(ends), net.server);
     t.is(net.client.received.at(-1)!.payload.length, 1280 - 48);
     t.true(net.server.received.every(({ icmpType }) => icmpType !== 3));
+  }
+});
+
+test("a session over two paths at once fits the narrower one: its segments are asked for, and its host is told", (t) => {
+  for (const narrow of [0, 1]) {
+    const net = twoPaths(TWICE);
+    const { world, west, client, server } = net;
+    west.sessions.paths[narrow].learnMtu(1300, world.clock.nowMs());
+    const ends = { ...ENDS, destinationPort: 80 };
+    const most = 1300 - 28;
+    world.send(client, tcpFrame(ends, { flags: SYN, sequence: 1000, acknowledgment: 0, mss: 1460 }));
+    world.run(5);
+    const mssOf = (frame: Uint8Array) => Buffer.from(frame).readUInt16BE(14 + 20 + 22);
+    world.send(server, tcpFrame(swapEnds(ends), { flags: SYN | ACK, sequence: 500, acknowledgment: 1001, mss: 1460 }));
+    world.run(5);
+    t.is(mssOf(client.received.at(-1)!.frame), most - 40, `path ${narrow}`);
+    for (let n = 0; n < 3; n++) {
+      world.send(client, udpFrame(ENDS, "question"));
+      world.run(5);
+      world.send(server, udpFrame(swapEnds(ENDS), "answer"));
+      world.run(5);
+    }
+    const { length } = client.received;
+    world.send(client, udpFrame(ENDS, pattern(1400 - 28)));
+    world.run(5);
+    t.deepEqual(
+      client.received.slice(length).map(({ icmpType, frame }) => [icmpType, Buffer.from(frame).readUInt32BE(38)]),
+      [[3, most]],
+    );
+    const before = readCounters(west)["fabric.fragments-sent"];
+    world.send(client, udpFrame(ENDS, pattern(most - 28)));
+    world.run(5);
+    t.is(readCounters(west)["fabric.fragments-sent"], before);
+    t.deepEqual(server.received.at(-1)!.payload, pattern(most - 28));
   }
 });
