@@ -89,7 +89,11 @@ const NOT_TOLD: [string, Uint8Array, string][] = [
   ["an option that says silently", frameOf(OPTIONS, [17, 0, 0x5e, 4, 0, 0, 0, 0]), OPTION],
   ["that first", frameOf(OPTIONS, [17, 1, 0x5e, 4, 0, 0, 0, 0, 0x8a, 4, 0, 0, 0, 0, 1, 0]), OPTION],
   ["to a group, unless to a group", frameOf(OPTIONS, UNLESS_GROUP, UDP, HOST, GROUP), OPTION],
-  ["to a group, a source route", frameOf(ROUTING, [17, 0, 4, 2, 0, 0, 0, 0], UDP, HOST, GROUP), EXTENSION],
+  [
+    "to a group, a source route whose type looks like an option that asks",
+    frameOf(ROUTING, [17, 0, 0x84, 2, 0, 0, 0, 0], UDP, HOST, GROUP),
+    EXTENSION,
+  ],
   [
     "to a group's MAC address, a source route",
     change(frameOf(ROUTING, [17, 0, 4, 2, 0, 0, 0, 0]), [0, 0x33]),
