@@ -179,7 +179,7 @@ export function buildRouter(
   const policy = compilePolicy(config, interfaces, paths, securities, share?.workers);
   const { loads } = policy;
   const counters = new CounterSet(COUNTERS);
-  const strays = share === undefined ? null : new Strays({ ...share, counters });
+  const strays = share === undefined ? null : new Strays({ ...share, counters, interfaces });
   const table = new SessionTable(
     config.sessions.max,
     mayHaveSessionKeys(config) ? KEY_STRIDE : 0,
@@ -438,7 +438,7 @@ export async function startRouter(
     }
     const interfaces = config.interfaces.map(({ name }) => name);
     if (config.workers > 1) {
-      const pool = await WorkerPool.start(config, new URL("./thread.js", import.meta.url), log);
+      const pool = await WorkerPool.start(config, keptNames(), new URL("./thread.js", import.meta.url), log);
       undo.push(() => pool.close());
       const failed = pool.failed.then((error) => fails(error, "a worker failed"));
       await listen(config, undo, (resource, query) => pool.answer(resource, query));
@@ -588,6 +588,8 @@ async function listen(
 export function runWorker(): void {
   const start = workerData as WorkerStart;
   const { workers, worker, wakeNext } = start;
+  // A configuration's IPv6 addresses are names of the book in which it was read.
+  addressBook.restoreKept(new StateReader(start.names));
   const config = shareOf(start.config, workers);
   const log = createLog(start.logLevel).child({ worker });
   const halt = new Int32Array(start.halt);
@@ -609,7 +611,8 @@ export function runWorker(): void {
       wakeNext: () => wakeNext.postMessage(null),
     };
     const random = new SystemRandom();
-    router = buildRouter(config, ports, {
+    const own = inOwnForm(config, ports, workers);
+    router = buildRouter(config, own, {
       clock,
       random,
       acceptAnyMac: false,
@@ -617,7 +620,9 @@ export function runWorker(): void {
       share,
       ...live(),
     });
-    member = new Member({ router, strays: router.strays!, ports, clock, wake: start.wake, halt });
+    // The kernel gives the first worker what hosts ask their routers.
+    const begin = worker === 0 ? () => advertise(config, ports, own) : () => () => {};
+    member = new Member({ router, strays: router.strays!, ports, clock, wake: start.wake, halt, begin });
     // What is true of a device, every worker would say.
     const looks = worker === 0 ? [lookAtPorts(ports, log)] : [];
     const { loops } = router;
@@ -655,19 +660,23 @@ async function startMonitor(
   report: (reports: readonly PathReport[]) => void,
 ): Promise<MonitorThread | null> {
   if (!config.peers.some(({ paths }) => paths.some(({ bfd }) => bfd.enabled))) return null;
-  const names = new StateWriter();
-  addressBook.save(names);
-  const start = { role: "monitor", config, clockStartUs, waits, names: names.finish() } as const;
+  const start = { role: "monitor", config, clockStartUs, waits, names: keptNames() } as const;
   const monitor = await MonitorThread.start(start, new URL("./thread.js", import.meta.url), report);
   undo.push(() => monitor.close());
   return monitor;
 }
 
+/** The names in a configuration that was read in this thread: with them another one's book begins. */
+function keptNames(): Uint8Array {
+  const names = new StateWriter();
+  addressBook.saveKept(names);
+  return names.finish();
+}
+
 /** The path monitor's thread: ports of its own, a BFD session a path, until it is told to end. */
 export function runMonitor(): void {
   const { config, clockStartUs, waits, names } = workerData as MonitorStart<Config>;
-  // A configuration's IPv6 addresses are names of the book in which it was read.
-  addressBook.restore(new StateReader(names), 0);
+  addressBook.restoreKept(new StateReader(names));
   const parent = parentPort!;
   const say = (said: FromMonitor) => parent.postMessage(said);
   // Before whatever forwards.
@@ -793,13 +802,17 @@ function watchedPart(config: Config): { config: Config; rows: number[] } {
   return { config: { ...config, peers, interfaces, limits }, rows };
 }
 
-/** The ports of the interfaces as the engine wants them: IPv6 in its own form. */
-export function inOwnForm({ interfaces, peers }: Pick<Config, "interfaces" | "peers">, ports: readonly Port[]): Port[] {
+/** The ports of the interfaces as the engine wants them: IPv6 in its own form. `workers`: it is one of so many. */
+export function inOwnForm(
+  { interfaces, peers }: Pick<Config, "interfaces" | "peers">,
+  ports: readonly Port[],
+  workers = 1,
+): Port[] {
   const fabric = new Set(peers.flatMap(({ paths }) => paths.map((path) => path.interface)));
   return ports.map((port, row) => {
     const item = interfaces[row];
     if (!isIpv6(item)) return port;
-    const own = new Ipv6Port(port, addressBook);
+    const own = new Ipv6Port(port, addressBook, workers > 1);
     if (!fabric.has(item.name)) own.problems = new ParameterProblems(port, addressBook, item.addresses);
     return own;
   });

@@ -146,7 +146,7 @@ function checkInterfaces(draft: Draft, source: ConfigSource): void {
         "give each interface a device of its own; IPv4 and IPv6 of one device are two interfaces",
       );
     if (item.device !== "") devices.set(key, item);
-    if (family === "IPv6") checkIpv6(draft, item, path, source);
+    if (family === "IPv6") checkIpv6(item, path, source);
     else if (item.routerAdvertisements && item.addresses.length > 0)
       source.error(
         [...path, "router-advertisements"],
@@ -195,16 +195,14 @@ function checkInterfaces(draft: Draft, source: ConfigSource): void {
   }
 }
 
-/** What IPv6 interfaces cannot have yet, and what no IPv6 link may lack. */
-function checkIpv6(draft: Draft, item: InterfaceConfig, path: Path, source: ConfigSource): void {
+/** What no IPv6 link may lack. */
+function checkIpv6(item: InterfaceConfig, path: Path, source: ConfigSource): void {
   if (item.mtu !== null && item.mtu < IPV6_MTU_MIN)
     source.error(
       [...path, "mtu"],
       `an IPv6 link takes ${IPV6_MTU_MIN} bytes at least`,
       `write ${IPV6_MTU_MIN} or more`,
     );
-  if (draft.top.workers > 1)
-    source.error(["workers"], `interface ${item.name} has IPv6, which one worker carries`, "write workers: 1");
 }
 
 function isIpv6(item: InterfaceConfig): boolean {

@@ -12,6 +12,7 @@ import type { CounterSet } from "../table/counter-set.ts";
 import type { FragmentTable } from "../table/fragment-table.ts";
 import type { TimerWheel } from "../table/timer-wheel.ts";
 import { KEY_ROW_WORDS, KEY_SHIFT } from "../wire/flow-key.ts";
+import { isLong } from "../wire/long-packet.ts";
 import {
   CONSUMED,
   DROP_FRAGMENT_TIMEOUT,
@@ -271,8 +272,17 @@ export class Engine {
 
   /** Take the one frame of `batch`, which another worker handed over, as if it had come in on `port` here. */
   takeStray(batch: FrameBatch, port: number, nowMs: number): void {
-    this.#fast.find(batch, port, 0, 1);
-    this.#openOrForward(batch, 0, port, nowMs);
+    // One that was put together may be longer than its header can say.
+    if (isLong(batch.length[0])) this.#slow.takeLong(batch, port, nowMs);
+    else {
+      this.#fast.find(batch, port, 0, 1);
+      this.#openOrForward(batch, 0, port, nowMs);
+    }
+  }
+
+  /** Count the one frame of `batch`, which another worker handed over, as dropped. */
+  refuseStray(verdict: number, batch: FrameBatch, port: number, nowMs: number): void {
+    this.#outcomes.count(verdict, batch.bytes, batch.offset[0], batch.length[0], port, -1, nowMs);
   }
 
   /** Learn from the ARP message in row 0, which another worker received and answered. */

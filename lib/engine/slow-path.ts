@@ -228,6 +228,11 @@ export class SlowPath {
     return CONSUMED;
   }
 
+  /** The one frame of `batch`, a long packet that another worker put together and handed over. */
+  takeLong(batch: FrameBatch, interfaceId: number, nowMs: number): void {
+    this.#takePiece(batch, this.#wholeKey, interfaceId, nowMs);
+  }
+
   /** An ICMP error: it goes to whoever sent the packet that it quotes, if that is of a session. */
   icmpError(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     this.leads.pathMonitor?.heardError(batch, key, nowMs);

@@ -7,12 +7,18 @@
 // bear other addresses than the session's own.
 //
 // ARP goes round too: the kernel gives every ARP message to worker 0, and the others learn from copies.
+//
+// On IPv6 interfaces frames have names of addresses in them (table/address-book.ts), each worker its own. What these stand for
+// travels in front of the frame, and whoever takes it puts its own names there (ipv6/other-names.ts).
 
 import { FrameBatch, HEADROOM, TAILROOM } from "../io/port.ts";
+import { OtherNames } from "../ipv6/other-names.ts";
+import type { RouterInterface } from "../peer/router-interface.ts";
+import { type AddressBook, addressBook } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import type { FrameRing } from "../table/frame-ring.ts";
 import { shardOf } from "../wire/shard.ts";
-import { DROP_STRAY_RING_FULL, HANDED_OVER } from "../wire/verdict.ts";
+import { DROP_ADDRESSES_FULL, DROP_STRAY_RING_FULL, HANDED_OVER } from "../wire/verdict.ts";
 import { dropCounter, STRAYS_RECEIVED, STRAYS_SENT } from "./counters.ts";
 import type { Engine } from "./engine.ts";
 
@@ -21,11 +27,13 @@ const TURN_FRAMES = 128;
 /** Bytes of ring and of working memory: the longest frame takes a fifteenth. */
 export const RING_BYTES = 1 << 20;
 
-// A record's tag: where the frame came in, which worker it is going round from, and whether it is an ARP copy.
+// A record's tag: where the frame came in, which worker it is going round from, whether it is an ARP copy, and whether addresses are
+// in front of it.
 const INTERFACE_MASK = 0xff;
 const HOME_SHIFT = 8;
 const HOME_MASK = 0xff;
 const ARP_COPY = 0x10000;
+const NAMED = 0x20000;
 
 export class Strays {
   readonly worker: number;
@@ -34,6 +42,11 @@ export class Strays {
   readonly #outbound: FrameRing;
   readonly #wakeNext: () => void;
   readonly #counters: CounterSet;
+  readonly #interfaces: readonly Pick<RouterInterface, "isIpv6">[];
+  readonly #book: AddressBook;
+  readonly #names: OtherNames;
+  /** The same memory as bytes: they cross as they are, between threads of one machine. */
+  readonly #front: Uint8Array;
   readonly #memory = new Uint8Array(RING_BYTES);
   readonly #batch: FrameBatch;
   /** The worker at which the frame in hand arrived: this one, except during turn. */
@@ -49,6 +62,9 @@ export class Strays {
     outbound: FrameRing;
     wakeNext: () => void;
     counters: CounterSet;
+    interfaces: readonly Pick<RouterInterface, "isIpv6">[];
+    /** Left out = this thread's. */
+    book?: AddressBook;
   }) {
     this.worker = parts.worker;
     this.workers = parts.workers;
@@ -56,6 +72,10 @@ export class Strays {
     this.#outbound = parts.outbound;
     this.#wakeNext = parts.wakeNext;
     this.#counters = parts.counters;
+    this.#interfaces = parts.interfaces;
+    this.#book = parts.book ?? addressBook;
+    this.#names = new OtherNames(this.#book);
+    this.#front = new Uint8Array(this.#names.words.buffer);
     this.#batch = new FrameBatch(this.#memory, 1);
     this.#home = parts.worker;
   }
@@ -65,7 +85,9 @@ export class Strays {
    * under destination NAT, because the server's replies come there. A frame that has been round stays in any case.
    */
   isOwner(source: number, destination: number, ports: number, protocol: number): boolean {
-    return this.#isBack || shardOf(source, destination, ports, protocol) % this.workers === this.worker;
+    if (this.#isBack) return true;
+    const [from, to] = [this.#book.hashWord(source), this.#book.hashWord(destination)];
+    return shardOf(from, to, ports, protocol) % this.workers === this.worker;
   }
 
   /** The frame in hand has been offered to every worker. */
@@ -92,15 +114,18 @@ export class Strays {
     let cursor = 0;
     let count = 0;
     for (; count < TURN_FRAMES; count++) {
-      const length = ring.peek();
-      if (length < 0) break;
-      if (cursor + HEADROOM + length + TAILROOM > this.#memory.length) {
+      const taken = ring.peek();
+      if (taken < 0) break;
+      if (cursor + HEADROOM + taken + TAILROOM > this.#memory.length) {
         // Frames wait to be sent where they lie.
         engine.flush(nowMs);
         cursor = 0;
       }
-      const offset = cursor + HEADROOM;
-      ring.take(this.#memory, offset);
+      ring.take(this.#memory, cursor + HEADROOM);
+      const front = (ring.tag & NAMED) === 0 ? 0 : this.#front.length;
+      for (let n = 0; n < front; n++) this.#front[n] = this.#memory[cursor + HEADROOM + n];
+      const offset = cursor + HEADROOM + front;
+      const length = taken - front;
       cursor = (offset + length + 63) & ~63;
       batch.count = 1;
       batch.offset[0] = offset;
@@ -124,13 +149,23 @@ export class Strays {
     const interfaceId = tag & INTERFACE_MASK;
     this.#home = (tag >>> HOME_SHIFT) & HOME_MASK;
     this.#isBack = this.#home === this.worker;
+    const isClear = (tag & NAMED) === 0 || this.#rename();
     if ((tag & ARP_COPY) !== 0) {
-      engine.learnStray(this.#batch, interfaceId, nowMs);
-      this.#passArp(this.#batch, 0, tag);
+      if (isClear) {
+        engine.learnStray(this.#batch, interfaceId, nowMs);
+        this.#passArp(this.#batch, 0, tag);
+      } else this.#counters.increment(dropCounter(DROP_ADDRESSES_FULL));
       return;
     }
     this.#counters.increment(STRAYS_RECEIVED);
-    engine.takeStray(this.#batch, interfaceId, nowMs);
+    if (!isClear) engine.refuseStray(DROP_ADDRESSES_FULL, this.#batch, interfaceId, nowMs);
+    else engine.takeStray(this.#batch, interfaceId, nowMs);
+  }
+
+  /** The frame in hand gets this worker's names. False: there is no room for them. */
+  #rename(): boolean {
+    const { bytes, offset, length, flags } = this.#batch;
+    return this.#names.take(bytes, offset[0], length[0], flags[0], performance.now() | 0);
   }
 
   /** To the next worker, unless that is the one it began at. */
@@ -141,7 +176,11 @@ export class Strays {
 
   #put(batch: FrameBatch, i: number, tag: number): boolean {
     const { bytes, offset, length, flags, segmentSize } = batch;
-    if (!this.#outbound.put(bytes, offset[i], length[i], flags[i], segmentSize[i], tag)) return false;
+    const isNamed = this.#interfaces[tag & INTERFACE_MASK].isIpv6;
+    if (isNamed) this.#names.tell(bytes, offset[i], length[i]);
+    const whole = isNamed ? tag | NAMED : tag;
+    const front = isNamed ? this.#front : undefined;
+    if (!this.#outbound.put(bytes, offset[i], length[i], flags[i], segmentSize[i], whole, front)) return false;
     if (this.#outbound.mustWake()) this.#wakeNext();
     return true;
   }

@@ -92,6 +92,8 @@ export class Inbound {
   /** Of the frame that `translate` was called with last, if it came so far. */
   readonly walk = new HeaderWalk();
   readonly #quoted = new HeaderWalk();
+  /** Other threads have books of their own: an address that nobody knows here may be one of theirs. */
+  readonly #isShared: boolean;
   /** Where the frame is after `translate` returned OK. */
   offset = 0;
   length = 0;
@@ -100,8 +102,10 @@ export class Inbound {
   /** Packets, or pieces of some, that went on without their extension headers. */
   extensionsRemoved = 0;
 
-  constructor(book: AddressBook) {
+  /** `isShared`: there are other threads with books of their own. */
+  constructor(book: AddressBook, isShared = false) {
     this.#book = book;
+    this.#isShared = isShared;
   }
 
   /** Translate the frame bytes[at..at+length) with these flags. Returns OK, or a drop reason: nobody may want the frame then. */
@@ -143,7 +147,7 @@ export class Inbound {
     if (protocol === PROTOCOL_ICMPV6) {
       const type = bytes[l4];
       if (!isPiece && type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER_PROBLEM) {
-        newEnd = this.#error(bytes, l3, l4, end);
+        newEnd = this.#error(bytes, l3, l4, end, nowMs);
         if (newEnd < 0) return DROP_ICMP_ERROR;
         protocol = PROTOCOL_ICMP;
       } else if (!isPiece && type !== ICMPV6_ECHO && type !== ICMPV6_ECHO_REPLY) return DROP_ICMP_TYPE;
@@ -192,7 +196,12 @@ export class Inbound {
     );
   }
 
-  #known(bytes: Uint8Array, at: number): number {
+  /** The name of an address that somebody in this router has to know; 0 = nobody does. */
+  #known(bytes: Uint8Array, at: number, nowMs: number): number {
+    return this.#isShared ? this.#name(bytes, at, nowMs) : this.#find(bytes, at);
+  }
+
+  #find(bytes: Uint8Array, at: number): number {
     return this.#book.find(getI32(bytes, at), getI32(bytes, at + 4), getI32(bytes, at + 8), getI32(bytes, at + 12));
   }
 
@@ -223,15 +232,15 @@ export class Inbound {
    * An error about a packet of ours becomes IPv4's, its quote too. Returns where the message ends now; -1 = it is wrong, of
    * no type that IPv4 has, or quotes addresses of nobody.
    */
-  #error(bytes: Uint8Array, l3: number, l4: number, end: number): number {
+  #error(bytes: Uint8Array, l3: number, l4: number, end: number, nowMs: number): number {
     const quote = l4 + ICMP_HEADER;
     if (end - quote < IPV6_HEADER || bytes[quote] >>> 4 !== 6 || !icmpv6IsRight(bytes, l3, l4, end)) return -1;
     const walk = this.#quoted;
     if (walkHeaders(bytes, quote, end, walk) !== OK || walk.fragmentOffset > 0) return -1;
     const type = icmpOf(bytes[l4], bytes[l4 + 1]);
     if (type < 0) return -1;
-    const source = this.#known(bytes, quote + IPV6_SOURCE);
-    const destination = this.#known(bytes, quote + IPV6_DESTINATION);
+    const source = this.#known(bytes, quote + IPV6_SOURCE, nowMs);
+    const destination = this.#known(bytes, quote + IPV6_DESTINATION, nowMs);
     if (source === 0 || destination === 0) return -1;
     const rest = restOf(bytes, l4);
     // Nobody goes on with the error's own label.
@@ -283,7 +292,8 @@ export class Inbound {
     }
     const high = getMacHigh(bytes, macAt);
     const low = getMacLow(bytes, macAt);
-    const target = this.#known(bytes, l4 + 8);
+    // What is asked for has a name, if it is ours; who says where he is may be another worker's neighbor.
+    const target = asks ? this.#find(bytes, l4 + 8) : this.#known(bytes, l4 + 8, nowMs);
     if (target === 0) return DROP_NOT_OURS;
     let sender = target;
     if (asks) {

@@ -59,11 +59,12 @@ export class Ipv6Port implements Port {
   /** Tells senders what is wrong with their extension headers; null: nobody does. */
   problems: ParameterProblems | null = null;
 
-  constructor(beneath: Port, book: AddressBook) {
+  /** `isShared`: there are other threads, which have names of their own. */
+  constructor(beneath: Port, book: AddressBook, isShared = false) {
     this.#beneath = beneath;
     if (beneath.framesMax !== undefined) this.framesMax = beneath.framesMax;
     if (beneath.takesSuperFrames !== undefined) this.takesSuperFrames = beneath.takesSuperFrames;
-    this.#inbound = new Inbound(book);
+    this.#inbound = new Inbound(book, isShared);
     this.#outbound = new Outbound(book);
     const { mtu } = beneath.info();
     this.#info = { ...beneath.info(), mtu: mtu - HEADER_GROWTH };

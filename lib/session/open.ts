@@ -282,7 +282,8 @@ export class Sessions {
   allocatePair(path: PeerPath, context: Int32Array, nowMs: number): number {
     const protocol = carrierOver(path, context[3]);
     const pool = path.ports(protocol);
-    const shard = shardOf(context[0], context[1], context[2], context[3]);
+    const [source, destination] = [addressBook.hashWord(context[0]), addressBook.hashWord(context[1])];
+    const shard = shardOf(source, destination, context[2], context[3]);
     for (let tries = 0; tries < PAIRS_TRIED; tries++) {
       const row = pool.allocate(shard, nowMs);
       if (row < 0) return -1;

@@ -7,7 +7,9 @@
 //   name    0x7f000000 | row                 row 0 is nobody's
 //   row     four words, the address; the delta that takes the name's place in a checksum to the address's (RFC 1624)
 //
-// There is one book a thread, as an address is the same for whoever runs in it. Names of the configuration are for good.
+// There is one book a thread, as an address is the same for whoever runs in it. A name means nothing in another thread: what
+// crosses has addresses in words or in text, and frames change their names (ipv6/other-names.ts). Names of the configuration are
+// for good, and the same in every thread that gets it, for its book begins with them (saveKept, restoreKept).
 // Others are pinned by sessions and neighbors; a name that nobody has pinned is given to another address once no packet
 // had it for KEEP_MS, and only when the book is full: until then packets with it may wait somewhere. Full: no name (0),
 // and the packet is dropped (drop.addresses-full).
@@ -94,6 +96,14 @@ export class AddressBook {
     return this.#words[((name & ROW_MASK) << 2) | n];
   }
 
+  /** What stands for an address where 32 bits are hashed alike in every thread and every router: the XOR of its words, IPv4's itself. */
+  hashWord(address: number): number {
+    if (!isName(address)) return address;
+    const at = (address & ROW_MASK) << 2;
+    const words = this.#words;
+    return words[at] ^ words[at | 1] ^ words[at | 2] ^ words[at | 3];
+  }
+
   /** What a ones' complement sum changes by when the address takes the name's place. */
   delta(name: number): number {
     return this.#deltas[name & ROW_MASK];
@@ -111,7 +121,31 @@ export class AddressBook {
   /** Every name there is, but not who has pinned it. */
   // cold: at a take-over
   save(out: StateWriter): void {
-    const rows = Array.from({ length: this.#used - 1 }, (_, n) => n + 1).filter((row) => this.#holds(row));
+    this.#save(out, () => true);
+  }
+
+  /** The names that are for good. */
+  // cold: at the start of a thread
+  saveKept(out: StateWriter): void {
+    this.#save(out, (row) => (this.#pins[row] & FOR_GOOD) !== 0);
+  }
+
+  /** Those of another thread, for good here too. Into a book that has at most some of the same names. */
+  // cold: at the start of a thread
+  restoreKept(from: StateReader): void {
+    this.#restore(from, 0, FOR_GOOD);
+  }
+
+  /** Into a book that has at most some of the same names. */
+  // cold: at a take-over
+  restore(from: StateReader, nowMs: number): void {
+    this.#restore(from, nowMs, 0);
+  }
+
+  // cold
+  #save(out: StateWriter, isWanted: (row: number) => boolean): void {
+    const all = Array.from({ length: this.#used - 1 }, (_, n) => n + 1);
+    const rows = all.filter((row) => this.#holds(row) && isWanted(row));
     out.i32(rows.length);
     for (const row of rows) {
       out.i32(row);
@@ -119,20 +153,21 @@ export class AddressBook {
     }
   }
 
-  /** Into a book that has at most some of the same names. */
-  // cold: at a take-over
-  restore(from: StateReader, nowMs: number): void {
+  // cold
+  #restore(from: StateReader, nowMs: number, pin: number): void {
     const words = new Int32Array(4);
     for (let left = from.count(ROW_MASK, "addresses"); left > 0; left--) {
       const row = from.i32();
       from.words(words, 0, 4);
       if (row < 1 || row > ROW_MASK) throw new StateError("a name out of range");
       const found = this.#index.find4(words[0], words[1], words[2], words[3]);
-      if (found === row) continue;
-      if (found >= 0 || this.#holds(row)) throw new StateError("a name that is another address's");
-      while (row >= this.#deltas.length) this.#grow();
-      this.#used = Math.max(this.#used, row + 1);
-      this.#fill(row, words[0], words[1], words[2], words[3], nowMs);
+      if (found !== row) {
+        if (found >= 0 || this.#holds(row)) throw new StateError("a name that is another address's");
+        while (row >= this.#deltas.length) this.#grow();
+        this.#used = Math.max(this.#used, row + 1);
+        this.#fill(row, words[0], words[1], words[2], words[3], nowMs);
+      }
+      this.#pins[row] |= pin;
     }
   }
 

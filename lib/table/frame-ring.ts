@@ -1,9 +1,9 @@
 // Frames on their way from one thread to another: a ring of records in shared memory, with one thread that puts and
-// one that takes. A record is a header of four words and the frame's bytes, padded to 16; it is never split, so the end
-// of the memory may stay unused for one round.
+// one that takes. A record is a header of four words and the frame's bytes, maybe with others in front, padded to 16; it is never
+// split, so the end of the memory may stay unused for one round.
 //
 //   word 0: taken up to here    word 16: put up to here    word 32: 1 = the taker sleeps       (a cache line each)
-//   record: length (-1 = skip to the start) | flags | segment size | tag      frame bytes …
+//   record: length (-1 = skip to the start) | flags | segment size | tag      (bytes in front) frame bytes …
 //
 // Positions count bytes and wrap at 2^32. Full: put returns false and nothing changes.
 
@@ -15,6 +15,7 @@ const ASLEEP = 32;
 const CONTROL_BYTES = 256;
 const HEADER_BYTES = 16;
 const SKIP = -1;
+const NOTHING = new Uint8Array(0);
 
 export class FrameRing {
   readonly memory: SharedArrayBuffer;
@@ -42,11 +43,23 @@ export class FrameRing {
     return new SharedArrayBuffer(CONTROL_BYTES + capacity);
   }
 
-  /** Copy a frame in. Only the putting thread calls this. False when there is no room. */
-  put(bytes: Uint8Array, offset: number, length: number, flags: number, segmentSize: number, tag: number): boolean {
+  /**
+   * Copy a frame in, `front` before its bytes: whoever takes it knows by the tag what is there. Only the putting thread calls
+   * this. False when there is no room.
+   */
+  put(
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    flags: number,
+    segmentSize: number,
+    tag: number,
+    front: Uint8Array = NOTHING,
+  ): boolean {
     let position = this.#control[PUT];
     const used = (position - Atomics.load(this.#control, TAKEN)) | 0;
-    const size = HEADER_BYTES + ((length + 15) & ~15);
+    const total = front.length + length;
+    const size = HEADER_BYTES + ((total + 15) & ~15);
     let at = position & (this.#capacity - 1);
     const left = this.#capacity - at;
     if (used + size + (left < size ? left : 0) > this.#capacity) return false;
@@ -56,16 +69,17 @@ export class FrameRing {
       at = 0;
     }
     const word = at >> 2;
-    this.#words[word] = length;
+    this.#words[word] = total;
     this.#words[word + 1] = flags;
     this.#words[word + 2] = segmentSize;
     this.#words[word + 3] = tag;
-    this.#bytes.set(bytes.subarray(offset, offset + length), at + HEADER_BYTES);
+    if (front.length > 0) this.#bytes.set(front, at + HEADER_BYTES);
+    this.#bytes.set(bytes.subarray(offset, offset + length), at + HEADER_BYTES + front.length);
     Atomics.store(this.#control, PUT, position + size);
     return true;
   }
 
-  /** Length of the oldest frame, -1 when there is none. Only the taking thread calls this, and take. */
+  /** Length of the oldest frame, with what is in front of it, -1 when there is none. Only the taking thread calls this, and take. */
   peek(): number {
     const position = this.#control[TAKEN];
     if (Atomics.load(this.#control, PUT) === position) return -1;

@@ -25,6 +25,11 @@ export function lengthField(length: number): number {
   return length > LENGTH_MAX ? 0 : length;
 }
 
+/** Whether a frame of `length` bytes has a packet longer than its header can say. */
+export function isLong(length: number): boolean {
+  return length - ETHERNET_HEADER > LENGTH_MAX;
+}
+
 /** Where the datagram with its UDP header at `l4` ends, in a packet that ends at `end`. */
 export function udpEnd(bytes: Uint8Array, l4: number, end: number): number {
   const length = getU16(bytes, l4 + UDP_LENGTH);
@@ -46,8 +51,7 @@ export function decodeWhole(
   row: Int32Array,
 ): number {
   const l3 = offset + ETHERNET_HEADER;
-  const isLong = length - ETHERNET_HEADER > LENGTH_MAX;
-  if (!isLong) return decodeFrame(view, offset, length, interfaceId, ANY_MAC, 0, row, 0, true);
+  if (!isLong(length)) return decodeFrame(view, offset, length, interfaceId, ANY_MAC, 0, row, 0, true);
   // The decoder sees as much of it as a header can say.
   const l4 = l3 + ((bytes[l3] & 15) << 2);
   const isUdp = bytes[l3 + IPV4_PROTOCOL] === PROTOCOL_UDP;

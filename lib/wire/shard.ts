@@ -2,7 +2,7 @@
 // directions and on every router. A worker owns the shards that are its number modulo the number of workers, so a
 // router hands each session to one worker, whatever its own or its peer's number of workers is:
 //
-//   on a plain network   the addresses and ports themselves are hashed
+//   on a plain network   the addresses and ports themselves are hashed, an IPv6 address as the XOR of its four words
 //   between routers      the session's waypoint ports say the shard: its initiator picks a pair whose even port is
 //                        16384 + 2 * (shard modulo 64), so (even port >> 1) & 63 is the shard (table/port-pool.ts)
 //
@@ -23,8 +23,9 @@ export const MIX_SHIFT = 15;
 export const SHARD_SHIFT = 26;
 
 /**
- * The shard of a session with this original 5-tuple, `ports` as source << 16 | destination. Ports count for TCP and
- * UDP only: every ICMP echo between two hosts is in one shard.
+ * The shard of a session with this original 5-tuple, `ports` as source << 16 | destination. Of an IPv6 address its hash word
+ * (AddressBook.hashWord), for its name is one thread's own. Ports count for TCP and UDP only: every ICMP echo between two hosts is
+ * in one shard.
  */
 export function shardOf(source: number, destination: number, ports: number, protocol: number): number {
   const portSum = protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP ? (ports >>> 16) + (ports & 0xffff) : 0;

@@ -1,15 +1,26 @@
 // The classic BPF program that tells the kernel which worker a frame goes to (packet(7), PACKET_FANOUT_CBPF). The same
 // decision as shard.ts takes:
 //
-//   not IPv4 (ARP)                                         worker 0
+//   neither IPv4 nor IPv6 (ARP)                            worker 0
+//   ICMPv6 of neighbors, routers and listeners             worker 0
 //   TCP or UDP to a waypoint address, both ports >= 16384  shard of the even port
 //   other TCP or UDP, not a piece of an IP fragment        hash of addresses and ports
 //   everything else                                        hash of the addresses
 //
-// and the shard modulo the number of workers. A frame cut too short for its headers goes to worker 0, which drops it.
-// The kernel runs the program with the data pointer at the network header, so offset 0 is the first byte of IPv4.
+// and the shard modulo the number of workers. A frame cut too short for its headers goes to worker 0, which drops it. Of an IPv6
+// address the XOR of its words is hashed. What is behind extension headers is not looked at, but for ICMPv6 behind hop-by-hop
+// options, as listeners send it (RFC 2710, 3): such TCP and UDP is everything else, and goes on as strays.
+// The kernel runs the program with the data pointer at the network header, so offset 0 is the first byte of IPv4 or IPv6.
 
 import { ETHERTYPE_IPV4, PROTOCOL_TCP, PROTOCOL_UDP } from "./flow-key.ts";
+import {
+  ETHERTYPE_IPV6,
+  IPV6_DESTINATION,
+  IPV6_HEADER,
+  IPV6_NEXT_HEADER,
+  IPV6_SOURCE,
+  PROTOCOL_ICMPV6,
+} from "./ipv6.ts";
 import {
   FIRST_FACTOR,
   MIX_SHIFT,
@@ -30,6 +41,7 @@ const LD_WORD = 0x20; // A = 32 bits at k
 const LD_HALF = 0x28; // A = 16 bits at k
 const LD_BYTE = 0x30; // A = 8 bits at k
 const LD_HALF_AT_X = 0x48; // A = 16 bits at X + k
+const LD_BYTE_AT_X = 0x50; // A = 8 bits at X + k
 const LD_MEMORY = 0x60; // A = M[k]
 const LDX_MEMORY = 0x61; // X = M[k]
 const LDX_HEADER_LENGTH = 0xb1; // X = 4 * (byte at k & 15)
@@ -51,11 +63,19 @@ const RETURN_A = 0x16;
 /** SKF_AD_OFF + SKF_AD_PROTOCOL: the EtherType. */
 const ETHERTYPE = -0x1000;
 
+const HOP_BY_HOP = 0;
+// Types of ICMPv6 that never leave a link: listeners, routers, neighbors (RFC 2710, RFC 4861), and listeners again (RFC 3810).
+const OF_THE_LINK_FIRST = 130;
+const OF_THE_LINK_LAST = 137;
+const LISTENER_REPORT = 143;
+
 // Scratch memory.
 const SOURCE_PORT = 0;
 const DESTINATION_PORT = 1;
 const PORT_SUM = 2;
 const MIXED = 3;
+const SOURCE_WORD = 4;
+const DESTINATION_WORD = 5;
 
 /** Where a jump goes: a label, or null for the next instruction. */
 type Target = string | null;
@@ -107,26 +127,55 @@ class Assembler {
 }
 
 /**
- * The program for an interface: `waypoints` are the router's own addresses of the peer paths on it. Returns an array
- * of struct sock_filter, at most 4096; 33 and two for each address.
+ * The program for an interface: `waypoints` are the router's own addresses of the peer paths on it, one word or four each. Returns an
+ * array of struct sock_filter, at most 4096; below 90 and two for each address, for IPv6 ten more for each 96 bits that they begin with.
  */
-export function steeringProgram(workers: number, waypoints: readonly number[]): Uint8Array {
+export function steeringProgram(workers: number, waypoints: readonly (readonly number[])[]): Uint8Array {
   const program = new Assembler();
-  program.put(LD_WORD, ETHERTYPE).branch(JUMP_EQUAL, ETHERTYPE_IPV4, null, "first");
+  program.put(LD_WORD, ETHERTYPE).branch(JUMP_EQUAL, ETHERTYPE_IPV4, null, "not IPv4");
+  program.put(LD_WORD, 12).put(STORE, SOURCE_WORD).put(LD_WORD, 16).put(STORE, DESTINATION_WORD);
   // More-fragments or an offset: no ports to be found.
   program.put(LD_HALF, 6).branch(JUMP_ANY_BIT, 0x3fff, "portless", null);
   program.put(LD_BYTE, 9).branch(JUMP_EQUAL, PROTOCOL_TCP, "ports", null);
   program.branch(JUMP_EQUAL, PROTOCOL_UDP, "ports", "portless");
+
+  program.label("not IPv4").branch(JUMP_EQUAL, ETHERTYPE_IPV6, null, "first");
+  putHashWord(program, IPV6_SOURCE, SOURCE_WORD);
+  putHashWord(program, IPV6_DESTINATION, DESTINATION_WORD);
+  program.put(LD_BYTE, IPV6_NEXT_HEADER).branch(JUMP_EQUAL, PROTOCOL_TCP, "to IPv6 ports", null);
+  program.branch(JUMP_EQUAL, PROTOCOL_UDP, "to IPv6 ports", null).branch(JUMP_EQUAL, PROTOCOL_ICMPV6, "ICMPv6", null);
+  program.branch(JUMP_EQUAL, HOP_BY_HOP, null, "portless");
+  program.put(LD_BYTE, IPV6_HEADER).branch(JUMP_EQUAL, PROTOCOL_ICMPV6, null, "portless");
+  program
+    .put(LD_BYTE, IPV6_HEADER + 1)
+    .put(MULTIPLY, 8)
+    .put(A_TO_X);
+  program.put(LD_BYTE_AT_X, IPV6_HEADER + 8).jump("type");
+  program.label("ICMPv6").put(LD_BYTE, IPV6_HEADER);
+  program.label("type").branch(JUMP_EQUAL, LISTENER_REPORT, "first", null);
+  program.branch(JUMP_NOT_LESS, OF_THE_LINK_FIRST, null, "portless");
+  program.branch(JUMP_NOT_LESS, OF_THE_LINK_LAST + 1, "portless", "first");
+  program.label("to IPv6 ports").jump("IPv6 ports");
+
   program.label("first").put(RETURN, 0);
   program.label("portless").put(AND, 0).put(STORE, PORT_SUM).jump("hash");
 
   program.label("ports").put(LDX_HEADER_LENGTH, 0);
   program.put(LD_HALF_AT_X, 0).put(STORE, SOURCE_PORT);
   program.put(LD_HALF_AT_X, 2).put(STORE, DESTINATION_PORT);
-  program.put(LD_WORD, 16);
-  for (const address of new Set(waypoints))
-    program.branch(JUMP_EQUAL, address, null, `not ${address}`).jump("waypoint").label(`not ${address}`);
+  program.put(LD_MEMORY, DESTINATION_WORD);
+  putEqualTo(program, waypoints.filter((words) => words.length === 1).flat());
   program.jump("plain");
+
+  program.label("IPv6 ports");
+  program.put(LD_HALF, IPV6_HEADER).put(STORE, SOURCE_PORT);
+  program.put(LD_HALF, IPV6_HEADER + 2).put(STORE, DESTINATION_PORT);
+  putIpv6Waypoints(
+    program,
+    waypoints.filter((words) => words.length === 4),
+  );
+  program.jump("plain");
+
   program.label("waypoint").put(LD_MEMORY, SOURCE_PORT).branch(JUMP_NOT_LESS, WAYPOINT_PORT_FIRST, null, "plain");
   program.put(LD_MEMORY, DESTINATION_PORT).branch(JUMP_NOT_LESS, WAYPOINT_PORT_FIRST, null, "plain");
   program.put(LD_MEMORY, SOURCE_PORT).branch(JUMP_ANY_BIT, 1, null, "even");
@@ -139,11 +188,47 @@ export function steeringProgram(workers: number, waypoints: readonly number[]): 
 
   program.label("plain").put(LDX_MEMORY, SOURCE_PORT).put(LD_MEMORY, DESTINATION_PORT).put(ADD_X);
   program.put(STORE, PORT_SUM);
-  program.label("hash").put(LD_MEMORY, PORT_SUM).put(MULTIPLY, PORT_FACTOR).put(A_TO_X);
-  program.put(LD_WORD, 12).put(ADD_X).put(A_TO_X).put(LD_WORD, 16).put(ADD_X);
+  program.label("hash").put(LD_MEMORY, PORT_SUM).put(MULTIPLY, PORT_FACTOR);
+  program.put(LDX_MEMORY, SOURCE_WORD).put(ADD_X).put(LDX_MEMORY, DESTINATION_WORD).put(ADD_X);
   program.put(MULTIPLY, FIRST_FACTOR).put(STORE, MIXED);
   program.put(SHIFT_RIGHT, MIX_SHIFT).put(LDX_MEMORY, MIXED).put(XOR_X);
   program.put(MULTIPLY, SECOND_FACTOR).put(SHIFT_RIGHT, SHARD_SHIFT);
   program.label("worker").put(MODULO, workers).put(RETURN_A);
   return program.bytes();
+}
+
+/** The XOR of the four words at `offset`, into a word of memory. */
+function putHashWord(program: Assembler, offset: number, into: number): void {
+  program.put(LD_WORD, offset);
+  for (let n = 1; n < 4; n++) {
+    program
+      .put(A_TO_X)
+      .put(LD_WORD, offset + 4 * n)
+      .put(XOR_X);
+  }
+  program.put(STORE, into);
+}
+
+/** To "waypoint" where A is one of these words. */
+function putEqualTo(program: Assembler, words: readonly number[], of = ""): void {
+  for (const word of new Set(words))
+    program.branch(JUMP_EQUAL, word, null, `not ${of}${word}`).jump("waypoint").label(`not ${of}${word}`);
+}
+
+/** To "waypoint" where the destination is one of these addresses: those with the same first three words are looked at together. */
+function putIpv6Waypoints(program: Assembler, addresses: readonly (readonly number[])[]): void {
+  const groups = new Map<string, number[]>();
+  for (const [w0, w1, w2, last] of addresses) {
+    const first = `${w0} ${w1} ${w2}`;
+    groups.set(first, [...(groups.get(first) ?? []), last]);
+  }
+  for (const [first, lasts] of groups) {
+    for (const [n, word] of first.split(" ").map(Number).entries()) {
+      program.put(LD_WORD, IPV6_DESTINATION + 4 * n).branch(JUMP_EQUAL, word, `${n} of ${first}`, null);
+      program.jump(`behind ${first}`).label(`${n} of ${first}`);
+    }
+    program.put(LD_WORD, IPV6_DESTINATION + 12);
+    putEqualTo(program, lasts, `${first} `);
+    program.label(`behind ${first}`);
+  }
 }

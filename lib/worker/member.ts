@@ -23,8 +23,10 @@ export class Member {
   readonly #clock: Clock;
   readonly #wake: MessagePort;
   readonly #halt: Int32Array;
+  readonly #begin: () => (silent: boolean) => void;
   readonly #listings = new Map<number, Iterator<string>>();
   #stopTime = () => {};
+  #end: ((silent: boolean) => void) | null = null;
   #drains = false;
 
   constructor(parts: {
@@ -34,6 +36,8 @@ export class Member {
     clock: Clock;
     wake: MessagePort;
     halt: Int32Array;
+    /** Called when forwarding begins; what it returns, once, while the ports are still open. */
+    begin: () => (silent: boolean) => void;
   }) {
     this.#router = parts.router;
     this.#strays = parts.strays;
@@ -41,6 +45,7 @@ export class Member {
     this.#clock = parts.clock;
     this.#wake = parts.wake;
     this.#halt = parts.halt;
+    this.#begin = parts.begin;
   }
 
   /** Join the groups of the devices, in the ports' order. Returns them. Workers call this one after the other. */
@@ -75,6 +80,7 @@ export class Member {
       },
     };
     this.#stopTime = pace(guarded, this.#ports, this.#clock);
+    this.#end = this.#begin();
     this.#wake.on("message", () => this.#drain());
     this.#drain();
   }
@@ -91,6 +97,8 @@ export class Member {
   /** Stop forwarding and close the ports. Safe to call twice. */
   close(): void {
     this.#stopTime();
+    this.#end?.(false);
+    this.#end = null;
     this.#wake.close();
     for (const port of [...this.#ports].reverse()) port.close();
   }

@@ -9,6 +9,8 @@ import type { PathReport } from "../monitor/path-report.ts";
 /** A worker's start-up data. */
 export interface WorkerStart {
   readonly config: Config;
+  /** The names of its IPv6 addresses, from the address book of who has read it. */
+  readonly names: Uint8Array;
   readonly logLevel: string;
   readonly worker: number;
   readonly workers: number;

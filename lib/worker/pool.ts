@@ -76,13 +76,13 @@ export class WorkerPool {
   private constructor() {}
 
   /**
-   * Start config.workers threads of the module `entry` and let them forward. Rejects, every thread ended, when one of
-   * them cannot: OperatorError where the operator can mend it.
+   * Start config.workers threads of the module `entry` and let them forward; `names` are those of the configuration's IPv6
+   * addresses. Rejects, every thread ended, when one of them cannot: OperatorError where the operator can mend it.
    */
-  static async start(config: Config, entry: URL, log: Log): Promise<WorkerPool> {
+  static async start(config: Config, names: Uint8Array, entry: URL, log: Log): Promise<WorkerPool> {
     const pool = new WorkerPool();
     try {
-      pool.#spawn(config, entry, log.level);
+      pool.#spawn(config, names, entry, log.level);
       // One after the other: workers are numbered for the kernel by the order in which they open and join.
       let groups: number[] | null = null;
       for (const hand of pool.#hands) groups = (await hand.ask({ ask: "open", groups })) as number[];
@@ -134,7 +134,7 @@ export class WorkerPool {
     }
   }
 
-  #spawn(config: Config, entry: URL, logLevel: string): void {
+  #spawn(config: Config, names: Uint8Array, entry: URL, logLevel: string): void {
     const { workers } = config;
     const rings = Array.from({ length: workers }, () => FrameRing.allocate(RING_BYTES));
     const channels = Array.from({ length: workers }, () => new MessageChannel());
@@ -143,6 +143,7 @@ export class WorkerPool {
       const [wake, wakeNext] = [channels[before].port2, channels[worker].port1];
       const workerData: WorkerStart = {
         config,
+        names,
         logLevel,
         worker,
         workers,

@@ -2,6 +2,7 @@
 
 import type { Config } from "../control/config.ts";
 import type { Router } from "../control/router-parts.ts";
+import { addressBook, isName } from "../table/address-book.ts";
 
 /**
  * The configuration of one of `workers`: capacities that grow with sessions are divided, rounded up. The others stay:
@@ -33,7 +34,8 @@ export function shareOf(config: Config, workers: number): Config {
   };
 }
 
-/** The router's own addresses of the peer paths on an interface: what the steering program must know of it. */
-export function waypointsOf(router: Router, interfaceId: number): number[] {
-  return router.sessions.paths.filter((path) => path.interfaceId === interfaceId).map((path) => path.local);
+/** The router's own addresses of the peer paths on an interface, in words: what the steering program must know of it. */
+export function waypointsOf(router: Router, interfaceId: number): number[][] {
+  const own = router.sessions.paths.filter((path) => path.interfaceId === interfaceId).map((path) => path.local);
+  return own.map((local) => (isName(local) ? [0, 1, 2, 3].map((n) => addressBook.word(local, n)) : [local]));
 }

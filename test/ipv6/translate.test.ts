@@ -21,48 +21,10 @@ import {
   OK,
   verdictName,
 } from "../../lib/wire/verdict.ts";
+import { CHECKSUM_AT, complete, frameOf, l4Of } from "./ipv6-frames.ts";
 
 const HEADROOM = 64;
-const CHECKSUM_AT: Record<number, number> = { 6: 16, 17: 6, 58: 2 };
 const address = fc.uint8Array({ minLength: 14, maxLength: 14 }).map((tail) => Uint8Array.of(0x20, 0x01, ...tail));
-
-/** An IPv6 frame, with the L4 checksum right. */
-function frameOf(
-  protocol: number,
-  source: Uint8Array,
-  destination: Uint8Array,
-  l4: Uint8Array,
-  extensions = new Uint8Array(0),
-): Uint8Array {
-  const frame = new Uint8Array(54 + extensions.length + l4.length);
-  frame.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x6b, 0x80, 0x12, 0x34], 0);
-  setU16(frame, 18, extensions.length + l4.length);
-  frame.set([extensions.length > 0 ? 60 : protocol, 63], 20);
-  frame.set(source, 22);
-  frame.set(destination, 38);
-  frame.set(extensions, 54);
-  frame.set(l4, 54 + extensions.length);
-  complete(frame, 54 + extensions.length, protocol);
-  return frame;
-}
-
-function complete(frame: Uint8Array, l4: number, protocol: number): void {
-  const field = CHECKSUM_AT[protocol];
-  if (field === undefined) return;
-  setU16(frame, l4 + field, 0);
-  const pseudo = sumWords(frame, 22, 54, frame.length - l4 + protocol);
-  const checksum = ~fold(sumWords(frame, l4, frame.length, pseudo)) & 0xffff;
-  setU16(frame, l4 + field, checksum === 0 && protocol === 17 ? 0xffff : checksum);
-}
-
-function l4Of(protocol: number, payload: Uint8Array): Uint8Array {
-  if (protocol === 6)
-    return Uint8Array.of(1, 2, 3, 4, 0, 0, 0, 9, 0, 0, 0, 8, 0x50, 0x10, 1, 0, 0, 0, 0, 0, ...payload);
-  const length = 8 + payload.length;
-  if (protocol === 17) return Uint8Array.of(1, 2, 3, 4, length >> 8, length & 255, 0, 0, ...payload);
-  if (protocol === 58) return Uint8Array.of(128, 0, 0, 0, 0, 77, 0, 1, ...payload);
-  return payload;
-}
 
 class Door {
   readonly book = new AddressBook(1);
@@ -360,6 +322,25 @@ test("a solicitation is an ARP request inside, its answer an advertisement outsi
     complete(frame, 54, 58);
   });
   t.is(door.come(other)[0], DROP_NOT_OURS, "an address of nobody here");
+});
+
+test("with other threads, an address that nobody here knows is entered: of who says where he is, and of what an error quotes", (t) => {
+  const [host, far, router] = [0x21, 0x22, 0x23].map((byte) => new Uint8Array(16).fill(byte));
+  const sent = frameOf(17, host, far, l4Of(17, Uint8Array.of(1, 2, 3)));
+  const error = frameOf(58, router, host, Uint8Array.of(1, 4, 0, 0, 0, 0, 0, 0, ...sent.slice(14)));
+  const advertisement = frameOf(58, host, far, Uint8Array.of(136, 0, 0, 0, 0x60, 0, 0, 0, ...host));
+  advertisement[21] = 255;
+  const solicitation = frameOf(58, host, far, Uint8Array.of(135, 0, 0, 0, 0, 0, 0, 0, ...far));
+  solicitation[21] = 255;
+  const translated = (isShared: boolean, wire: Uint8Array) => {
+    const copy = wire.slice();
+    return verdictName(new Inbound(new AddressBook(1), isShared).translate(copy, 0, copy.length, 0, 0));
+  };
+  for (const wire of [error, advertisement]) {
+    t.not(translated(false, wire), verdictName(OK));
+    t.is(translated(true, wire), verdictName(OK));
+  }
+  t.is(translated(true, solicitation), verdictName(DROP_NOT_OURS), "what is ours has a name before anybody asks");
 });
 
 test("ICMPv6 errors and their quotes cross both ways, with checksums made anew", (t) => {

@@ -36,6 +36,9 @@ export function runBpf(program: Uint8Array, frame: Uint8Array): number {
       case 0x48:
         if (!load(x + k, 2)) return 0;
         break;
+      case 0x50:
+        if (!load(x + k, 1)) return 0;
+        break;
       case 0xb1:
         if (k >= packet.length) return 0;
         x = 4 * (packet[k] & 15);

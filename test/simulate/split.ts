@@ -9,7 +9,7 @@ import type { Strays } from "../../lib/engine/strays.ts";
 import { RING_BYTES } from "../../lib/engine/strays.ts";
 import { MemoryPort } from "../../lib/io/memory-port.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
-import { buildRouter, type Router } from "../../lib/router.ts";
+import { buildRouter, inOwnForm, type Router } from "../../lib/router.ts";
 import { FrameRing } from "../../lib/table/frame-ring.ts";
 import { steeringProgram } from "../../lib/wire/steering-program.ts";
 import { shareOf, waypointsOf } from "../../lib/worker/share.ts";
@@ -46,7 +46,7 @@ export class SplitRouter {
       }),
     );
     this.workers = this.#ports.map((ports, worker) =>
-      buildRouter(shareOf(config, workers), ports, {
+      buildRouter(shareOf(config, workers), inOwnForm(config, ports, workers), {
         clock,
         random: new SeededRandom(seed * 1000 + worker),
         acceptAnyMac: false,

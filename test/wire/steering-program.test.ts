@@ -1,6 +1,8 @@
 import test from "ava";
-import { setU16, viewOf } from "../../lib/base/bytes.ts";
+import { setU16, setU32, viewOf } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
+import { Inbound } from "../../lib/ipv6/inbound.ts";
+import { AddressBook } from "../../lib/table/address-book.ts";
 import {
   ANY_MAC,
   decodeFrame,
@@ -17,6 +19,13 @@ import { runBpf } from "../model/bpf.ts";
 import { buildFrame } from "./frames.ts";
 
 const WAYPOINTS = [0xc6120001 | 0, 0xc6120101 | 0];
+const WAYPOINTS_IPV6 = [
+  [0x20010db8, 0xff000000 | 0, 0, 1],
+  [0x20010db8, 0xff000000 | 0, 0, 2],
+  [0x20010db8, 0xff000001 | 0, 0, 1],
+];
+/** Of an interface they are of one family; the program has room for both. */
+const ALL_WAYPOINTS = [...WAYPOINTS.map((address) => [address]), ...WAYPOINTS_IPV6];
 
 test("a session has one shard, seen from either end", (t) => {
   const random = new SeededRandom(1);
@@ -56,7 +65,7 @@ test("the kernel's program says the same as the shard functions, for every frame
   const random = new SeededRandom(7);
   const key = new Int32Array(KEY_ROW_WORDS);
   for (const workers of [1, 2, 3, 5, 64]) {
-    const program = steeringProgram(workers, WAYPOINTS);
+    const program = steeringProgram(workers, ALL_WAYPOINTS);
     const seen = new Set<number>();
     for (let n = 0; n < 3000; n++) {
       const near = random.below(2) === 0;
@@ -82,8 +91,134 @@ test("the kernel's program says the same as the shard functions, for every frame
   }
 });
 
+/** An IPv6 frame: `l4` behind `extensions`, the first of which `next` says. */
+function ipv6Frame(
+  source: readonly number[],
+  destination: readonly number[],
+  next: number,
+  l4: Uint8Array,
+  extensions = new Uint8Array(0),
+): Uint8Array {
+  const frame = new Uint8Array(54 + extensions.length + l4.length);
+  frame.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0x12, 0x34], 0);
+  setU16(frame, 18, extensions.length + l4.length);
+  frame.set([next, 64], 20);
+  for (const [n, word] of [...source, ...destination].entries()) setU32(frame, 22 + 4 * n, word);
+  frame.set(extensions, 54);
+  frame.set(l4, 54 + extensions.length);
+  return frame;
+}
+
+/** The header of TCP, UDP, an echo, or eight bytes of anything. */
+function l4Header(protocol: number, sourcePort: number, destinationPort: number): Uint8Array {
+  const l4 = new Uint8Array(protocol === 6 ? 20 : 8);
+  if (protocol === 58) l4[0] = 128;
+  if (protocol !== 6 && protocol !== 17) return l4;
+  setU16(l4, 0, sourcePort);
+  setU16(l4, 2, destinationPort);
+  if (protocol === 6) l4[12] = 0x50;
+  else l4.set([0, 8, 0x12, 0x34], 4);
+  return l4;
+}
+
+const OPTIONS = { none: [], "hop-by-hop": [0, 0, 1, 4, 0, 0, 0, 0], destination: [60, 0, 1, 4, 0, 0, 0, 0] };
+
+test("of IPv6 frames it says the same as the shard functions of what the door and the decoder make of them", (t) => {
+  const random = new SeededRandom(11);
+  const key = new Int32Array(KEY_ROW_WORDS);
+  // Names by chance: no two threads have the same.
+  const book = new AddressBook(1);
+  for (let n = random.below(50); n > 0; n--) book.keep(1, 2, 3, n);
+  const door = new Inbound(book);
+  const wordsNear = (n: number) => WAYPOINTS_IPV6[n % 3];
+  const wordsFar = () => [0x20010db8, random.nextI32(), random.nextI32(), random.below(3)];
+  for (const workers of [1, 2, 3, 5, 64]) {
+    const program = steeringProgram(workers, ALL_WAYPOINTS);
+    const seen = new Set<number>();
+    let between = 0;
+    for (let n = 0; n < 3000; n++) {
+      const protocol = [6, 17, 17, 58, 47][random.below(5)];
+      const [source, destination] = [wordsFar(), random.below(2) === 0 ? wordsNear(random.below(3)) : wordsFar()];
+      const port = () => (random.below(3) === 0 ? random.below(65536) : 16384 + random.below(49152));
+      const kind = random.below(8);
+      const header = kind === 0 ? OPTIONS.destination : kind === 1 ? OPTIONS["hop-by-hop"] : OPTIONS.none;
+      const extensions = Uint8Array.from(header);
+      const next = header.length > 0 ? extensions[0] : protocol;
+      if (header.length > 0) extensions[0] = protocol;
+      const wire = ipv6Frame(source, destination, next, l4Header(protocol, port(), port()), extensions);
+      const worker = runBpf(program, wire);
+      if (door.translate(viewed(wire), 0, wire.length, 0, 0) !== OK) t.fail(`frame ${n} is not taken`);
+      const { offset, length } = door;
+      if (decodeFrame(viewOf(own), offset, length, 0, ANY_MAC, 0, key, 0, true) !== OK) t.fail(`frame ${n}`);
+      const [ports, inside] = [key[KEY_PORTS], key[KEY_PROTOCOL]];
+      const hasPorts = (inside === 6 || inside === 17) && header.length === 0;
+      const isBetween =
+        hasPorts && WAYPOINTS_IPV6.includes(destination) && ports >>> 16 >= 16384 && (ports & 0xffff) >= 16384;
+      const hashed = [book.hashWord(key[KEY_SOURCE]), book.hashWord(key[KEY_DESTINATION])] as const;
+      const shard = isBetween ? waypointShard(ports) : shardOf(...hashed, ports, hasPorts ? inside : 1);
+      if (worker !== shard % workers) t.fail(`${workers} workers, frame ${n}: ${worker}, not ${shard % workers}`);
+      seen.add(worker);
+      if (isBetween) between++;
+    }
+    t.is(seen.size, workers);
+    t.true(between > 300);
+  }
+});
+
+let own = new Uint8Array(0);
+/** A copy, for the door translates in place. */
+function viewed(wire: Uint8Array): Uint8Array {
+  own = Uint8Array.from(wire);
+  return own;
+}
+
+test("an IPv6 address is hashed alike whatever its name is, and an IPv4 address is its own word", (t) => {
+  const [one, other] = [new AddressBook(1), new AddressBook(2)];
+  one.keep(9, 9, 9, 9);
+  const words = [0x20010db8, 7, -1, 0x1234] as const;
+  const [name, otherName] = [one.keep(...words), other.keep(...words)];
+  t.not(name, otherName);
+  t.is(one.hashWord(name), 0x20010db8 ^ 7 ^ -1 ^ 0x1234);
+  t.is(other.hashWord(otherName), one.hashWord(name));
+  t.is(one.hashWord(0x0a010002), 0x0a010002);
+});
+
+test("ICMPv6 of the link goes to worker 0, also behind hop-by-hop options; errors and echoes go by their addresses", (t) => {
+  const program = steeringProgram(64, ALL_WAYPOINTS);
+  const source = [0x20010db8, 1, 0, 2];
+  const destination = [0x20010db8, 2, 0, 3];
+  const byAddresses = shardOf(0x20010db8 ^ 1 ^ 2, 0x20010db8 ^ 2 ^ 3, 0, 58) % 64;
+  t.not(byAddresses, 0);
+  const options = Uint8Array.of(58, 1, 5, 2, 0, 0, 1, 0, 1, 6, 0, 0, 0, 0, 0, 0);
+  for (let type = 0; type < 256; type++) {
+    const isOfTheLink = (type >= 130 && type <= 137) || type === 143;
+    const message = Uint8Array.of(type, 0, 0, 0, 0, 0, 0, 0);
+    const expected = isOfTheLink ? 0 : byAddresses;
+    t.is(runBpf(program, ipv6Frame(source, destination, 58, message)), expected, `type ${type}`);
+    t.is(runBpf(program, ipv6Frame(source, destination, 0, message, options)), expected, `type ${type} behind options`);
+  }
+});
+
+test("the pieces of an IPv6 packet go by their addresses; one cut short goes to worker 0", (t) => {
+  const program = steeringProgram(64, ALL_WAYPOINTS);
+  const source = [0x20010db8, 1, 0, 2];
+  const [destination] = WAYPOINTS_IPV6;
+  const word = destination.reduce((xor, part) => xor ^ part);
+  const byAddresses = shardOf(0x20010db8 ^ 1 ^ 2, word, 0, 58) % 64;
+  t.not(byAddresses, 0);
+  const l4 = l4Header(17, 20_000, 20_001);
+  for (const field of [1, 0x108, 0x109])
+    t.is(
+      runBpf(program, ipv6Frame(source, destination, 44, l4, Uint8Array.of(17, 0, 0, field, 0, 0, 0, 7))),
+      byAddresses,
+    );
+  const whole = ipv6Frame(source, destination, 17, l4);
+  t.is(runBpf(program, whole), waypointShard((20_000 << 16) | 20_001));
+  for (const length of [14, 20, 21, 37, 53, 54, 57]) t.is(runBpf(program, whole.subarray(0, length)), 0);
+});
+
 test("ARP and what is cut short go to worker 0; a piece of an IP fragment goes by its addresses", (t) => {
-  const program = steeringProgram(2, WAYPOINTS);
+  const program = steeringProgram(2, ALL_WAYPOINTS);
   const frames = Array.from({ length: 64 }, (_, n) => buildFrame({ protocol: 17, source: 0x0a010000 + n }).bytes);
   t.true(frames.some((frame) => runBpf(program, frame) === 1));
   for (const frame of frames) {
@@ -99,10 +234,18 @@ test("ARP and what is cut short go to worker 0; a piece of an IP fragment goes b
 });
 
 test("a program has room for two thousand waypoint addresses, and refuses more than the kernel takes", (t) => {
-  const addresses = Array.from({ length: 2100 }, (_, n) => n + 1);
+  const addresses = Array.from({ length: 2100 }, (_, n) => [n + 1]);
   const program = steeringProgram(2, addresses.slice(0, 2000));
   t.true(program.length / INSTRUCTION_BYTES <= 4096);
   const { bytes } = buildFrame({ protocol: 17, destination: 2000, sourcePort: 16386, destinationPort: 16385 });
   t.is(runBpf(program, bytes), 1);
   t.throws(() => steeringProgram(2, addresses), { instanceOf: RangeError });
+  const ipv6 = Array.from({ length: 2000 }, (_, n) => [0x20010db8, 0, 0, n + 1]);
+  const long = steeringProgram(2, ipv6.slice(0, 1950));
+  const last = l4Header(17, 16386, 16385);
+  t.is(runBpf(long, ipv6Frame([0x20010db8, 5, 0, 9], ipv6[1949], 17, last)), 1);
+  // Spread over prefixes there is room for some hundred.
+  const spread = Array.from({ length: 400 }, (_, n) => [0x20010db8, n + 1, 0, 1]);
+  t.is(runBpf(steeringProgram(2, spread.slice(0, 330)), ipv6Frame([0x20010db8, 5, 0, 9], spread[329], 17, last)), 1);
+  t.throws(() => steeringProgram(2, spread), { instanceOf: RangeError });
 });

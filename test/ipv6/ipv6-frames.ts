@@ -1,0 +1,44 @@
+// IPv6 frames with right checksums, for the tests of what happens to them at the door and behind it.
+
+import { setU16 } from "../../lib/base/bytes.ts";
+import { fold, sumWords } from "../../lib/wire/checksum.ts";
+
+export const CHECKSUM_AT: Record<number, number> = { 6: 16, 17: 6, 58: 2 };
+
+/** An IPv6 frame, with the L4 checksum right. */
+export function frameOf(
+  protocol: number,
+  source: Uint8Array,
+  destination: Uint8Array,
+  l4: Uint8Array,
+  extensions = new Uint8Array(0),
+): Uint8Array {
+  const frame = new Uint8Array(54 + extensions.length + l4.length);
+  frame.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x6b, 0x80, 0x12, 0x34], 0);
+  setU16(frame, 18, extensions.length + l4.length);
+  frame.set([extensions.length > 0 ? 60 : protocol, 63], 20);
+  frame.set(source, 22);
+  frame.set(destination, 38);
+  frame.set(extensions, 54);
+  frame.set(l4, 54 + extensions.length);
+  complete(frame, 54 + extensions.length, protocol);
+  return frame;
+}
+
+export function complete(frame: Uint8Array, l4: number, protocol: number): void {
+  const field = CHECKSUM_AT[protocol];
+  if (field === undefined) return;
+  setU16(frame, l4 + field, 0);
+  const pseudo = sumWords(frame, 22, 54, frame.length - l4 + protocol);
+  const checksum = ~fold(sumWords(frame, l4, frame.length, pseudo)) & 0xffff;
+  setU16(frame, l4 + field, checksum === 0 && protocol === 17 ? 0xffff : checksum);
+}
+
+export function l4Of(protocol: number, payload: Uint8Array): Uint8Array {
+  if (protocol === 6)
+    return Uint8Array.of(1, 2, 3, 4, 0, 0, 0, 9, 0, 0, 0, 8, 0x50, 0x10, 1, 0, 0, 0, 0, 0, ...payload);
+  const length = 8 + payload.length;
+  if (protocol === 17) return Uint8Array.of(1, 2, 3, 4, length >> 8, length & 255, 0, 0, ...payload);
+  if (protocol === 58) return Uint8Array.of(128, 0, 0, 0, 0, 77, 0, 1, ...payload);
+  return payload;
+}
