@@ -16,6 +16,7 @@ import type { PeerPath } from "../peer/peer-path.ts";
 import type { Sessions } from "../session/open.ts";
 import type { Reroute } from "../session/reroute.ts";
 import { isName } from "../table/address-book.ts";
+import { addressNow } from "../table/drop-note.ts";
 import type { Events } from "./events.ts";
 
 /** A router that has just started waits at most so long for a peer to be there and give its sessions back, */
@@ -155,11 +156,13 @@ export class PathReports {
   #follow(path: PeerPath, { peerAt }: PathReport, nowMs: number): boolean {
     if (!path.nat.isDynamic) return true;
     if (peerAt === null) return false;
+    const at = addressNow(peerAt);
+    if (at === 0) return false;
     const { interfaces, neighbors, paths } = this.#sessions;
     for (const other of paths) {
-      if (other !== path && other.nat.isDynamic && other.remote === peerAt.address) other.remote = 0;
+      if (other !== path && other.nat.isDynamic && other.remote === at) other.remote = 0;
     }
-    return path.reach(peerAt.address, peerAt.port, interfaces[path.interfaceId], neighbors, nowMs);
+    return path.reach(at, peerAt.port, interfaces[path.interfaceId], neighbors, nowMs);
   }
 
   readonly #owed = new Set<number>();

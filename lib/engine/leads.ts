@@ -279,7 +279,10 @@ export class Leads {
     const verdict = this.#isMirrored(key)
       ? this.#inward.classifyMirrored(key, this.#classification)
       : classifyPacket(this.#policy, key, this.#classification);
-    if (verdict !== OK) return verdict;
+    if (verdict !== OK) {
+      // Refused here if nobody knows it.
+      return this.#isOfAnother(key) ? this.#strays!.handOver(batch, i, key[KEY_PROTOCOL] >>> 8) : verdict;
+    }
     // Under destination NAT the session may live with another worker: this need not be its first packet.
     if (this.#strays !== null && !this.#isOwn(key)) return this.#strays.handOver(batch, i, key[KEY_PROTOCOL] >>> 8);
     if (!ipv4HeaderIsRight(bytes, key[AT_L3])) return DROP_IP_CHECKSUM;
@@ -289,6 +292,15 @@ export class Leads {
       return DROP_TCP_MID_FLOW;
     if (protocol === PROTOCOL_ICMP && getIcmpType(bytes, key[AT_L4]) !== ICMP_ECHO) return DROP_ICMP_TYPE;
     return OK;
+  }
+
+  /** A packet that was in pieces came to the worker of its addresses: if it opens no session, it may be a reply of another worker's. */
+  #isOfAnother(key: Int32Array): boolean {
+    const strays = this.#strays;
+    return (
+      strays !== null &&
+      !strays.isOwner(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL] & 0xff)
+    );
   }
 
   #isMirrored(key: Int32Array): boolean {

@@ -52,6 +52,7 @@ import { EchoTest, meanOpinionScore, PathQuality } from "../peer/path-quality.ts
 import { type FirewallCounts, type FirewallView, NO_FIREWALL_COUNTS, UNKNOWN_QUALITY } from "../peer/path-settings.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
+import { noteAddress } from "../table/drop-note.ts";
 import {
   addBfdAttributes,
   BFD_ADMIN_DOWN,
@@ -710,7 +711,7 @@ export class Monitor {
       mtuAgeMs: nowMs - (watched.mtu?.beganMs ?? Number.NEGATIVE_INFINITY),
       firewall: firewallOf(watched, nowMs),
       firewallCounts: { ...watched.counts, failedRounds: watched.firewall?.failedRounds ?? 0 },
-      peerAt: path.nat.isDynamic && path.remote !== 0 ? { address: path.remote, port: path.remotePort } : null,
+      peerAt: path.nat.isDynamic && path.remote !== 0 ? { ...noteAddress(path.remote), port: path.remotePort } : null,
       bfd: {
         state: session.stateName,
         remoteState: BFD_STATE_NAMES[session.remoteState],

@@ -1,9 +1,11 @@
-// What the monitor says of one peer path to whoever forwards over it, and to operators. Plain data: it crosses threads.
+// What the monitor says of one peer path to whoever forwards over it, and to operators. Plain data: it crosses threads, so
+// addresses are what they stand for.
 
 import type { StateReader, StateWriter } from "../base/state.ts";
 import { TEST_RESULTS } from "../peer/firewall-detector.ts";
 import { TESTS } from "../peer/firewall-tests.ts";
 import type { FirewallCounts, FirewallView, PathQualityView } from "../peer/path-settings.ts";
+import { type NotedAddress, restoreAddress, saveAddress } from "../table/drop-note.ts";
 
 export interface PathReport {
   /** Row of the path. */
@@ -21,7 +23,7 @@ export interface PathReport {
   /** Routers between us and the peer. */
   readonly hops: number;
   /** Where the peer of a path with a dynamic address is; null = its address is configured, or nothing was heard of it. */
-  readonly peerAt: { readonly address: number; readonly port: number } | null;
+  readonly peerAt: (NotedAddress & { readonly port: number }) | null;
   /** What the latest round of probes found that the path takes, and how long ago it began, for clocks differ; 0 = nothing. */
   readonly mtu: number;
   readonly mtuAgeMs: number;
@@ -56,7 +58,7 @@ export function writeReport(out: StateWriter, report: PathReport): void {
   for (const value of [report.mtu, report.mtuAgeMs]) out.f64(value);
   writeFirewall(out, report);
   out.flag(report.peerAt !== null);
-  out.i32(report.peerAt?.address ?? 0);
+  saveAddress(out, report.peerAt ?? { address: 0, words: null });
   out.i32(report.peerAt?.port ?? 0);
   for (const value of [bfd.txIntervalMs, bfd.detectionTimeMs]) out.f64(value);
   for (const value of [bfd.downs, bfd.lossFromPeer, bfd.lossToPeer]) out.f64(value);
@@ -72,7 +74,7 @@ export function readReport(from: StateReader, paths: number): PathReport {
   const [mtu, mtuAgeMs] = [from.f64(), from.f64()];
   const firewall = readFirewall(from);
   const isReached = from.flag();
-  const [address, port] = [from.i32(), from.i32()];
+  const [noted, port] = [restoreAddress(from), from.i32()];
   const [txIntervalMs, detectionTimeMs] = Array.from({ length: 2 }, () => from.f64());
   const [downs, lossFromPeer, lossToPeer] = Array.from({ length: 3 }, () => from.f64());
   const [why, state, remoteState, diagnostic, remoteRouter] = Array.from({ length: 5 }, () => from.text());
@@ -86,7 +88,7 @@ export function readReport(from: StateReader, paths: number): PathReport {
     natChanges,
     clockWindows,
     hops,
-    peerAt: isReached ? { address, port } : null,
+    peerAt: isReached ? { ...noted, port } : null,
     mtu,
     mtuAgeMs,
     ...firewall,

@@ -72,10 +72,9 @@ const LISTENER_REPORT = 143;
 // Scratch memory.
 const SOURCE_PORT = 0;
 const DESTINATION_PORT = 1;
-const PORT_SUM = 2;
-const MIXED = 3;
-const SOURCE_WORD = 4;
-const DESTINATION_WORD = 5;
+const MIXED = 2;
+const SOURCE_WORD = 3;
+const DESTINATION_WORD = 4;
 
 /** Where a jump goes: a label, or null for the next instruction. */
 type Target = string | null;
@@ -128,7 +127,7 @@ class Assembler {
 
 /**
  * The program for an interface: `waypoints` are the router's own addresses of the peer paths on it, one word or four each. Returns an
- * array of struct sock_filter, at most 4096; below 90 and two for each address, for IPv6 ten more for each 96 bits that they begin with.
+ * array of struct sock_filter, at most 4096; 94 and two for each address, for IPv6 ten more for each 96 bits that they begin with.
  */
 export function steeringProgram(workers: number, waypoints: readonly (readonly number[])[]): Uint8Array {
   const program = new Assembler();
@@ -157,8 +156,9 @@ export function steeringProgram(workers: number, waypoints: readonly (readonly n
   program.branch(JUMP_NOT_LESS, OF_THE_LINK_LAST + 1, "portless", "first");
   program.label("to IPv6 ports").jump("IPv6 ports");
 
-  program.label("first").put(RETURN, 0);
-  program.label("portless").put(AND, 0).put(STORE, PORT_SUM).jump("hash");
+  // The kernel checks what memory is read as if a return went on with what stands behind it.
+  program.label("first").jump("worker 0");
+  program.label("portless").put(AND, 0).jump("hash");
 
   program.label("ports").put(LDX_HEADER_LENGTH, 0);
   program.put(LD_HALF_AT_X, 0).put(STORE, SOURCE_PORT);
@@ -187,13 +187,13 @@ export function steeringProgram(workers: number, waypoints: readonly (readonly n
     .jump("worker");
 
   program.label("plain").put(LDX_MEMORY, SOURCE_PORT).put(LD_MEMORY, DESTINATION_PORT).put(ADD_X);
-  program.put(STORE, PORT_SUM);
-  program.label("hash").put(LD_MEMORY, PORT_SUM).put(MULTIPLY, PORT_FACTOR);
+  program.label("hash").put(MULTIPLY, PORT_FACTOR);
   program.put(LDX_MEMORY, SOURCE_WORD).put(ADD_X).put(LDX_MEMORY, DESTINATION_WORD).put(ADD_X);
   program.put(MULTIPLY, FIRST_FACTOR).put(STORE, MIXED);
   program.put(SHIFT_RIGHT, MIX_SHIFT).put(LDX_MEMORY, MIXED).put(XOR_X);
   program.put(MULTIPLY, SECOND_FACTOR).put(SHIFT_RIGHT, SHARD_SHIFT);
   program.label("worker").put(MODULO, workers).put(RETURN_A);
+  program.label("worker 0").put(RETURN, 0);
   return program.bytes();
 }
 

@@ -67,6 +67,8 @@ export interface LabOptions {
   readonly extra?: string | ((router: string) => string);
   /** What every router's services take; tcp, udp and icmp where nothing is said. */
   readonly transports?: string;
+  /** More keys of every router's interface with hosts. */
+  readonly lan?: string;
   /** More keys of every peer path. */
   readonly path?: string;
   /** More keys of every router's services. */
@@ -438,7 +440,7 @@ export class Lab {
     const [fabric, payload] = protection === undefined ? ["none", "none"] : ["fabric", "payload"];
     const [left, right] = NETWORKS[this.family];
     const onLan = (address: string) =>
-      `  - { name: lan0, device: lan0, addresses: ["${address}/${PREFIX[this.family]}"], tenant: corp, backend: ${lan} }`;
+      `  - { name: lan0, device: lan0, addresses: ["${address}/${PREFIX[this.family]}"], tenant: corp, backend: ${lan}${this.#options.lan ?? ""} }`;
     const onWire = (device: string, address: string, family: Family) =>
       `  - { name: ${device}, device: ${device}, addresses: ["${address}/${PREFIX[family]}"], backend: ${wan} }`;
     if (first) lines.push(onLan(left.router));

@@ -3,19 +3,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ExecutionContext } from "ava";
 import { askRouter } from "../../lib/control/admin-socket.ts";
-import type {
-  CountersAnswer,
-  InterfacesAnswer,
-  NeighborsAnswer,
-  SessionsAnswer,
-  WorkersAnswer,
-} from "../../lib/control/show.ts";
+import type { CountersAnswer, InterfacesAnswer, NeighborsAnswer, SessionsAnswer } from "../../lib/control/show.ts";
 import { hostSuite } from "./host-suite.ts";
-import { CLIENT, type Lab, MAIN, openLab, outcome, SERVER } from "./lab.ts";
+import { type Lab, MAIN, openLab, outcome } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
-import { converse } from "./workload.ts";
+import { assertBothCarry, talk } from "./worker-checks.ts";
 
 /** Loaded by every thread of a router in place of a fault of ours. */
 /** Worker 1 fails once all of them forward, however long that takes. */
@@ -31,18 +24,7 @@ labTest("Many UDP streams and TCP connections at once are whole and in order", a
 });
 
 labTest("Both workers of both routers have carried sessions, and no frame changed hands", async (t) => {
-  for (const router of suite.lab().routers) {
-    const { workers } = (await askRouter(router.socketPath, "workers")) as WorkersAnswer;
-    t.is(workers.length, 2);
-    for (const { frames } of workers) t.true(frames.forwarded > 100, JSON.stringify(workers));
-    const counters = (await askRouter(router.socketPath, "counters")) as CountersAnswer;
-    t.is(counters["strays.sent"], 0);
-    t.is(counters["drop.stray-ring-full"], 0);
-    t.is(
-      workers.reduce((sum, { frames }) => sum + frames.received, 0),
-      counters["frames.received"],
-    );
-  }
+  await assertBothCarry(t, suite.lab());
 });
 
 labTest("show has one router: every session with its worker, each neighbor and interface once", async (t) => {
@@ -144,23 +126,6 @@ labTest("A device that is missing is told in one line, whichever worker found ou
     t.is((await lab.run("west", "nft", "list", "tables")).stdout, "");
   });
 });
-
-/**
- * Connections from both sides, then streams from both sides. The connections' first packets find every worker's
- * neighbors: only so many frames wait for one, and TCP sends again.
- */
-async function talk(t: ExecutionContext, lab: Lab): Promise<void> {
-  for (const [conversation, port, count, size] of [
-    ["parallel", 7000, 60, 4096],
-    ["streams", 7002, 48, 40],
-  ] as const) {
-    const outcomes = await Promise.all([
-      converse(lab, "client", conversation, SERVER, port, count, size),
-      converse(lab, "server", conversation, CLIENT, port, count, size),
-    ]);
-    for (const { code, stderr } of outcomes) t.is(code, 0, stderr);
-  }
-}
 
 async function inLab(workers: Readonly<Record<string, number>>, body: (lab: Lab) => Promise<void>): Promise<void> {
   const lab = await openLab("two-routers", { workers });

@@ -5,6 +5,30 @@ import { getU16, getU32 } from "../../lib/base/bytes.ts";
 
 const ETHERTYPE = -0x1000;
 
+/**
+ * The first instruction that reads a word of memory which nothing may have stored before; -1 = there is none. The kernel refuses
+ * such a program (check_load_and_stores in net/core/filter.c), and takes a return for an instruction that goes on.
+ */
+export function unstoredRead(program: Uint8Array): number {
+  const view = new DataView(program.buffer, program.byteOffset, program.byteLength);
+  const count = program.length / 8;
+  const masks = new Uint16Array(count + 1).fill(0xffff);
+  let stored = 0;
+  for (let at = 0; at < count; at++) {
+    const code = view.getUint16(at * 8, true);
+    const k = view.getInt32(at * 8 + 4, true);
+    stored &= masks[at];
+    if (code === 0x02) stored |= 1 << k;
+    else if ((code === 0x60 || code === 0x61) && (stored & (1 << k)) === 0) return at;
+    else if ((code & 7) === 5) {
+      const targets = code === 0x05 ? [k] : [program[at * 8 + 2], program[at * 8 + 3]];
+      for (const distance of targets) masks[at + 1 + distance] &= stored;
+      stored = 0xffff;
+    }
+  }
+  return -1;
+}
+
 /** Result of `program` (an array of struct sock_filter) for an Ethernet frame, as an unsigned 32-bit number. */
 export function runBpf(program: Uint8Array, frame: Uint8Array): number {
   const view = new DataView(program.buffer, program.byteOffset, program.byteLength);

@@ -152,6 +152,24 @@ for (const [hosts, wires] of SHAPES) {
   }
 }
 
+for (const hosts of [4, 6] as const) {
+  test(`the largest packets of IPv${hosts} hosts are whole when the worker that puts them together gives them to another`, (t) => {
+    const net = netOf(hosts, [wire(6)], CLEAR);
+    const split = ["r0", "r1"].map((name) => net.world.split(name, 3));
+    const wrong: string[] = [];
+    let port = 20_000;
+    for (let n = 0; n < 8; n++)
+      for (const protocol of ["udp", "ping"] as const)
+        wrong.push(...exchange(net, hosts, protocol, port++, DATA_MAX[hosts] - BELOW_MAX[n % BELOW_MAX.length]));
+    t.deepEqual(wrong, []);
+    for (const router of split) {
+      t.deepEqual(router.drops(), {});
+      t.true(router.count("strays.sent") > 3);
+      t.is(router.count("strays.sent"), router.count("strays.received"));
+    }
+  });
+}
+
 test("first datagrams and pings of sizes around what metadata makes too long", (t) => {
   const net = netOf(4, [wire(4)], CLEAR);
   const wrong: string[] = [];

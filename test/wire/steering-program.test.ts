@@ -15,7 +15,7 @@ import {
 import { SHARDS, shardOf, waypointShard } from "../../lib/wire/shard.ts";
 import { INSTRUCTION_BYTES, steeringProgram } from "../../lib/wire/steering-program.ts";
 import { OK } from "../../lib/wire/verdict.ts";
-import { runBpf } from "../model/bpf.ts";
+import { runBpf, unstoredRead } from "../model/bpf.ts";
 import { buildFrame } from "./frames.ts";
 
 const WAYPOINTS = [0xc6120001 | 0, 0xc6120101 | 0];
@@ -231,6 +231,12 @@ test("ARP and what is cut short go to worker 0; a piece of an IP fragment goes b
     setU16(frame, 12, 0x0806);
     t.is(runBpf(program, frame), 0);
   }
+});
+
+test("no path through a program reads memory that it has not written, or the kernel would not take it", (t) => {
+  for (const waypoints of [[], ALL_WAYPOINTS, ALL_WAYPOINTS.slice(0, 2), WAYPOINTS_IPV6])
+    t.is(unstoredRead(steeringProgram(2, waypoints)), -1);
+  t.is(unstoredRead(Uint8Array.of(0x60, 0, 0, 0, 3, 0, 0, 0)), 0);
 });
 
 test("a program has room for two thousand waypoint addresses, and refuses more than the kernel takes", (t) => {

@@ -33,7 +33,7 @@ class Worker {
   readonly strays: Strays;
   readonly taken: Taken[] = [];
   /** What the engine does with a stray beside. */
-  then: (batch: FrameBatch, interfaceId: number) => void = () => {};
+  onStray: (batch: FrameBatch, interfaceId: number) => void = () => {};
 
   constructor(worker: number, rings: readonly SharedArrayBuffer[], rowsMax: number) {
     this.book = new AddressBook(1, rowsMax);
@@ -75,7 +75,7 @@ class Worker {
         segmentSize: batch.segmentSize[0],
         isBack: this.strays.isBack,
       });
-      this.then(batch, interfaceId);
+      this.onStray(batch, interfaceId);
     };
     const engine: Pick<Engine, "takeStray" | "learnStray" | "refuseStray" | "flush"> = {
       takeStray: take("stray"),
@@ -111,7 +111,7 @@ for (const [what, wire, flags, segmentSize] of FRAMES) {
   test(`${what} that changes workers is what the other's own port would have given it, and comes home as it left`, (t) => {
     const [first, second, third] = circle(3);
     for (const worker of [second, third])
-      worker.then = (batch, interfaceId) => {
+      worker.onStray = (batch, interfaceId) => {
         t.is(worker.strays.handOver(batch, 0, interfaceId), HANDED_OVER);
       };
     const batch = first.port(t, wire, flags, segmentSize);

@@ -1,0 +1,40 @@
+// What must hold of routers with several workers, whatever the family of hosts and paths.
+
+import type { ExecutionContext } from "ava";
+import { askRouter } from "../../lib/control/admin-socket.ts";
+import type { CountersAnswer, WorkersAnswer } from "../../lib/control/show.ts";
+import type { Lab } from "./lab.ts";
+import { converse } from "./workload.ts";
+
+/**
+ * Connections from both sides, then streams from both sides. The connections' first packets find every worker's
+ * neighbors: only so many frames wait for one, and TCP sends again.
+ */
+export async function talk(t: ExecutionContext, lab: Lab): Promise<void> {
+  for (const [conversation, port, count, size] of [
+    ["parallel", 7000, 60, 4096],
+    ["streams", 7002, 48, 40],
+  ] as const) {
+    const outcomes = await Promise.all([
+      converse(lab, "client", conversation, lab.server, port, count, size),
+      converse(lab, "server", conversation, lab.client, port, count, size),
+    ]);
+    for (const { code, stderr } of outcomes) t.is(code, 0, stderr);
+  }
+}
+
+/** Both workers of each router have forwarded, and no frame went from one to the other. */
+export async function assertBothCarry(t: ExecutionContext, lab: Lab): Promise<void> {
+  for (const router of lab.routers) {
+    const { workers } = (await askRouter(router.socketPath, "workers")) as WorkersAnswer;
+    t.is(workers.length, 2);
+    for (const { frames } of workers) t.true(frames.forwarded > 100, JSON.stringify(workers));
+    const counters = (await askRouter(router.socketPath, "counters")) as CountersAnswer;
+    t.is(counters["strays.sent"], 0);
+    t.is(counters["drop.stray-ring-full"], 0);
+    t.is(
+      workers.reduce((sum, { frames }) => sum + frames.received, 0),
+      counters["frames.received"],
+    );
+  }
+}
