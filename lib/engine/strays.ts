@@ -3,10 +3,10 @@
 // without that is an ordinary miss where it arrived. There is one way round, so a flow's strays stay in order.
 //
 // Between Waymark routers there are none: the shard of a session is in its waypoint ports (wire/shard.ts). They come
-// of peers that pick ports otherwise, of a shard whose port pairs are used up, and of destination NAT, where replies
-// bear other addresses than the session's own.
+// of peers that pick ports otherwise, of a shard whose port pairs are used up, of destination NAT, where replies bear other
+// addresses than the session's own, and of what the kernel finds no ports in: pieces, extension headers, ICMP errors.
 //
-// ARP goes round too: the kernel gives every ARP message to worker 0, and the others learn from copies.
+// ARP, which NDP is here, goes round too: the kernel gives every such message to worker 0, and the others learn from copies.
 //
 // On IPv6 interfaces frames have names of addresses in them (table/address-book.ts), each worker its own. What these stand for
 // travels in front of the frame, and whoever takes it puts its own names there (ipv6/other-names.ts).

@@ -1273,6 +1273,29 @@ test("more workers than processors are a warning, more than port pairs an error"
     t.regex(problems.join("\n"), /workers {2}warning: 64 workers, and this process may use \d+ processors/);
 });
 
+test("IPv6 interfaces have any number of workers; source NAT, of either family, has one", (t) => {
+  const text = (keys: string, workers: number) => `authority: a
+router: b
+workers: ${workers}
+interfaces:
+  - { name: lan0, device: lan0, addresses: ["2001:db8:1::1/64"], tenant: corp, router-advertisements: true }
+  - { name: out0, device: out0, addresses: ["2001:db8:9::1/64"] }
+tenants: [{ name: corp }]
+services: [{ name: app, addresses: ["::/0"], access: [corp] }]
+service-routes: [{ service: app, interface: out0${keys} }]
+`;
+  const errors = (yaml: string) =>
+    parseConfig(yaml, "w.yaml")
+      .problems.map(formatProblem)
+      .filter((problem) => !problem.includes("warning: "));
+  t.deepEqual(errors(text("", 2)), []);
+  t.deepEqual(errors(text("", 64)), []);
+  t.deepEqual(errors(text(", source-nat: interface", 1)), []);
+  const [refused, ...others] = errors(text(", source-nat: interface", 2));
+  t.regex(refused, /source-nat and 2 workers: a host's ports would not be the same at each {2}write workers: 1/);
+  t.deepEqual(others, []);
+});
+
 test("Source NAT out of an IPv6 interface has IPv6 addresses, one by one", (t) => {
   const text = (keys: string, more = "") => `authority: a
 router: b

@@ -1,15 +1,19 @@
 // Routers with several workers and IPv6 on either side: what workers.test.ts says of IPv4, and what is IPv6's own.
 
 import test from "ava";
-import { parseAddress } from "../../lib/control/address-text.ts";
+import { StateReader, StateWriter } from "../../lib/base/state.ts";
+import { formatAddress, parseAddress } from "../../lib/control/address-text.ts";
 import type { WorkersAnswer } from "../../lib/control/show.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
+import { readReport, writeReport } from "../../lib/monitor/path-report.ts";
 import { isName } from "../../lib/table/address-book.ts";
 import { mergeAnswers } from "../../lib/worker/merge.ts";
 import { unaccounted } from "../fuzz/fuzzed.ts";
 import { TcpClient, tcpServer, udpServer } from "./endpoints.ts";
 import { FAR, type Family, LAN, netOf } from "./families.ts";
 import { type Ends, echoFrame, icmpError, udpFrame } from "./packets.ts";
+import { SIGNED } from "./protection.ts";
+import { World } from "./world.ts";
 
 const MIXES: readonly [hosts: Family, wires: readonly Family[]][] = [
   [6, [6]],
@@ -85,6 +89,33 @@ for (const [hosts, wires] of MIXES) {
     },
   );
 }
+
+test("a peer with a dynamic address is where the monitor's thread says, whatever that calls the address", (t) => {
+  const world = new World(1);
+  const router = world.addRouter(
+    "east",
+    `authority: acme
+router: east
+interfaces: [{ name: wan0, device: wan0, addresses: ["2001:db8:ff::1/64"] }]
+peers: [{ name: west, security: fabric, paths: [{ interface: wan0, address: dynamic, bfd: {} }] }]
+security-policies: [{ name: fabric, ${SIGNED} }]
+`,
+  );
+  world.addHost("west", "2001:db8:ff::2", "2001:db8:ff::1");
+  world.join("wan", "east.wan0", "west");
+  world.run(2000);
+  const words = [0x2001_0db8, 0x00ff_0000, 0, 0x77];
+  // A name that means something else here, or nothing.
+  const peerAt = { address: 0x7f00_0001, words, port: 20_000 };
+  const report = { ...router.reports.of(0)!, up: true, peerAt };
+  const written = new StateWriter();
+  writeReport(written, report);
+  t.deepEqual(readReport(new StateReader(written.finish()), 1).peerAt, peerAt);
+  router.reports.apply(structuredClone(report), world.clock.nowMs());
+  const [path] = router.sessions.paths;
+  t.is(formatAddress(path.remote), "2001:db8:ff::77");
+  t.is(path.remotePort, 20_000);
+});
 
 test.serial("every worker learns its neighbors from the advertisements that the first one gets", (t) => {
   const { world, client, server, split, ends } = splitChain(6, [6]);
