@@ -350,7 +350,7 @@ export function checksumComplaints(packets: readonly Packet[], byKernel = false)
     .map((packet) => `frame ${packet.frame}: checksum of ${packet.source} > ${packet.destination}`);
 }
 
-/** Complaints about anything on a wire but its neighbors' discovery and, between its two waypoint addresses, TCP and UDP behind a bare IP header. */
+/** Complaints about anything on a wire but its neighbors' discovery, listeners' reports and, between its two waypoint addresses, TCP and UDP behind a bare IP header. */
 export function addressComplaints(packets: readonly Packet[], addresses: readonly [string, string]): string[] {
   const [left, right] = addresses;
   return packets
@@ -358,7 +358,9 @@ export function addressComplaints(packets: readonly Packet[], addresses: readonl
       const between = (from === left && to === right) || (from === right && to === left);
       const isBare = ipHeader === (left.includes(":") ? IPV6_HEADER : 20);
       const discovers = protocol === 0 && (from === "" || from === left || from === right);
-      return !discovers && !(between && isBare && (protocol === TCP || protocol === UDP));
+      // Of what a router listens to (RFC 3810): to those who ask for it alone, behind a router alert.
+      const reports = protocol === 0 && from.startsWith("fe80::") && to === "ff02::16";
+      return !discovers && !reports && !(between && isBare && (protocol === TCP || protocol === UDP));
     })
     .map((packet) => `frame ${packet.frame}: ${packet.protocol} ${packet.source} > ${packet.destination}`);
 }
