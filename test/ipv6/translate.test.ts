@@ -4,6 +4,7 @@
 import test from "ava";
 import fc from "fast-check";
 import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
+import { StateReader, StateWriter } from "../../lib/base/state.ts";
 import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL } from "../../lib/io/port.ts";
 import { labelOf, withLabel } from "../../lib/ipv6/flow-label.ts";
 import { echoToIcmp, echoToIcmpv6 } from "../../lib/ipv6/icmp-echo.ts";
@@ -493,6 +494,23 @@ test("a book that is full knows what it knows, and gives a name away that nobody
   t.is(book.enter(7, 7, 7, 7, 12_000), 0);
   book.unpin(names[0]);
   t.is(book.enter(7, 7, 7, 7, 30_000) === 0, false);
+});
+
+test("a thread's book begins with the names of the configuration, for good, and with no other", (t) => {
+  const main = new AddressBook(1);
+  const written = [1, 2, 3].map((n) => main.keep(0x20010db8, 0, 0, n));
+  const seen = main.enter(0x20010db8, 0, 0, 99, 0);
+  written.push(main.keep(0x20010db8, 0, 0, 4));
+  const state = new StateWriter();
+  main.saveKept(state);
+  const book = new AddressBook(2, 16);
+  book.restoreKept(new StateReader(state.finish()));
+  for (const [n, name] of written.entries()) t.is(book.find(0x20010db8, 0, 0, n + 1), name);
+  t.is(book.find(0x20010db8, 0, 0, 99), 0);
+  t.true(isName(seen));
+  // Many more than there is room for, long after each other: what others said goes, what an operator wrote stays.
+  for (let n = 0; n < 200; n++) book.enter(0x20010db9, 0, 0, n, n * 20_000);
+  for (const [n, name] of written.entries()) t.is(book.find(0x20010db8, 0, 0, n + 1), name);
 });
 
 test("a book grows, and names and deltas stay", (t) => {
