@@ -299,14 +299,11 @@ export class FastPath {
       outLength[n] = packetLength + l3 - at;
       outFlags[n] = (partial ? PARTIAL : 0) | (flag & LABEL);
       outSegmentSize[n] = size;
+      n++;
       const mac0 = macs[mac];
       const mac1 = macs[mac | 1];
       const mac2 = macs[mac | 2];
-      if ((~plan & (flag << TO_SIGN)) < 0) {
-        allow(view, l3);
-        outFlags[n] &= ~LABEL;
-      }
-      n++;
+      if ((~plan & (flag << TO_SIGN)) < 0) allow(view, l3);
       apply(view, l3, l4, words, base, partial);
       address(view, at, mac0, mac1, mac2);
     }

@@ -222,8 +222,6 @@ export class SecurePath {
     const pieces = this.#pieces;
     const from = batch.offset[i];
     const headers = keys[at + AT_PAYLOAD] - from;
-    // What may be cut on its way needs identifications of its own.
-    takeMark(batch, i, keys[at + AT_L3], this.#sessions.flows.words[(flow << FLOW_SHIFT) + FLOW_PLAN]);
     const label = batch.flags[i] & FRAME_LABEL;
     let index = 0;
     for (;;) {

@@ -5,13 +5,23 @@ import test, { type ExecutionContext } from "ava";
 import fc from "fast-check";
 import { getI32, getU16, setU16 } from "../../lib/base/bytes.ts";
 import { SeededRandom } from "../../lib/base/random.ts";
+import { takeMark } from "../../lib/engine/fast-path.ts";
 import { rewrite } from "../../lib/engine/rewrite.ts";
 import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "../../lib/engine/splice.ts";
-import { FrameBatch, HEADROOM } from "../../lib/io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, FrameBatch, HEADROOM } from "../../lib/io/port.ts";
+import { withLabel } from "../../lib/ipv6/flow-label.ts";
 import type { Router } from "../../lib/router.ts";
 import { wireProtocol } from "../../lib/session/carrier.ts";
 import { OpenRequest } from "../../lib/session/open-request.ts";
-import { FLOW_NEW_PORTS, FLOW_PLAN, FLOW_SHIFT, OP_INSERT_UDP, OP_REMOVE_UDP } from "../../lib/table/flow-table.ts";
+import {
+  FLOW_NEW_PORTS,
+  FLOW_PLAN,
+  FLOW_SHIFT,
+  OP_INSERT_UDP,
+  OP_LABEL,
+  OP_REMOVE_UDP,
+  OPS_MASK,
+} from "../../lib/table/flow-table.ts";
 import {
   ipv4HeaderChecksum,
   ipv4HeaderIsRight,
@@ -29,6 +39,8 @@ import {
   KEY_PROTOCOL,
   KEY_ROW_WORDS,
 } from "../../lib/wire/flow-key.ts";
+import { udpFrame } from "../simulate/packets.ts";
+import { ENDS } from "../simulate/peer.ts";
 import { twoRouters } from "../simulate/topologies.ts";
 import { buildFrame, randomBytes, type TestFrame } from "../wire/frames.ts";
 
@@ -315,4 +327,29 @@ test("the payload never moves: headers slide into the headroom and back", (t) =>
   removeBeforePayload(held.batch, 0, held.key, 60);
   t.is(held.key[AT_PAYLOAD], before - 40);
   t.deepEqual(held.bytes.slice(before, before + frame.bytes.length), frame.bytes);
+});
+
+test("a router's label says that a packet may be cut, a host's says nothing; a wrong header checksum stays wrong", (t) => {
+  for (const isDamaged of [false, true]) {
+    for (const [label, plan, isTaken] of [
+      [0x1_1234, 0, true],
+      [0xf_ffff, OPS_MASK & ~OP_LABEL, true],
+      [0xe_ffff, 0, false],
+      [0x1_1234, OP_LABEL, false],
+      [0xf_ffff, OPS_MASK, false],
+    ] as const) {
+      const { batch, key, bytes } = new Held(udpFrame(ENDS, "said"));
+      const l3 = key[AT_L3];
+      if (isDamaged) bytes[l3 + 10] ^= 0x40;
+      batch.flags[0] = FRAME_CHECKSUM_KNOWN | withLabel(label);
+      takeMark(batch, 0, l3, plan);
+      t.is(getU16(bytes, l3 + 6), isTaken ? 0 : 0x4000);
+      t.is(ipv4HeaderIsRight(bytes, l3), !isDamaged);
+      // Its segments have identifications of their own.
+      t.is(batch.flags[0], FRAME_CHECKSUM_KNOWN | (isTaken ? 0 : withLabel(label)));
+    }
+    const { batch, key, bytes } = new Held(udpFrame(ENDS, "came over IPv4"));
+    takeMark(batch, 0, key[AT_L3], 0);
+    t.is(getU16(bytes, key[AT_L3] + 6), 0x4000);
+  }
 });
