@@ -4,10 +4,10 @@
 import test, { type ExecutionContext } from "ava";
 import fc from "fast-check";
 import { getU16, setU16 } from "../../lib/base/bytes.ts";
+import { allowFragments } from "../../lib/engine/rewrite.ts";
 import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL } from "../../lib/io/port.ts";
 import { Inbound } from "../../lib/ipv6/inbound.ts";
 import { OtherNames } from "../../lib/ipv6/other-names.ts";
-import { allowFragments } from "../../lib/engine/rewrite.ts";
 import { AddressBook } from "../../lib/table/address-book.ts";
 import { fold, ipv4HeaderIsRight, l4IsRight, sumWords } from "../../lib/wire/checksum.ts";
 import { OK } from "../../lib/wire/verdict.ts";
