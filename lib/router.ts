@@ -748,6 +748,7 @@ function openWatch(
   const begin = (bytes: Uint8Array | null) => {
     const state = bytes === null ? null : new StateReader(bytes);
     if (state !== null) {
+      addressBook.restore(state, performance.now() | 0);
       restoreSecurities(state, part.securityPolicies, securities, crypto, clock.nowMs());
       neighbors.restore(state, interfaces.length);
     }
@@ -772,6 +773,7 @@ function openWatch(
     leave: () => {
       stop(true);
       const out = new StateWriter();
+      addressBook.save(out);
       saveSecurities(out, securities);
       neighbors.save(out);
       monitor?.save(out);
