@@ -26,6 +26,8 @@ import { ANSWER_BYTES, GREETING, repeat } from "./host-talk.ts";
 const UDP_ANSWER_MS_MAX = 5_000;
 /** Datagrams of a socket under way at once: at first they all wait for the same neighbor, and 8 may. */
 const STREAM_WINDOW = 4;
+/** What has not come back so long after the last was sent is lost. */
+const UNDER_WAY_MS = 1000;
 /** Between what a paced conversation says. */
 const PACE_MS = 5;
 
@@ -114,7 +116,7 @@ async function datagrams(everyMs: number): Promise<object> {
     socket.send(String(came.length - 1), port, address);
     await sleep(everyMs);
   }
-  await sleep(1000);
+  await sleep(UNDER_WAY_MS);
   socket.close();
   const lost = [...came.keys()].filter((n) => came[n] === 0);
   return { sent: came.length, lost, twice: came.filter((times) => times > 1).length };
@@ -228,6 +230,8 @@ async function paced(udpPort: number): Promise<object> {
   });
   clearInterval(timer);
   const bytes = await connection.end();
+  // The last ones may be on their way, or wait in the socket: that the connection has ended says nothing of them.
+  for (const deadline = Date.now() + UNDER_WAY_MS; seen.size < sent && Date.now() < deadline; ) await sleep(PACE_MS);
   return { bytes, datagrams: sent, lost: sent - seen.size, twice };
 }
 
