@@ -6,8 +6,10 @@ import type { Step } from "./explain.ts";
 import { pathText } from "./names.ts";
 import type { Router } from "./router-parts.ts";
 
+/** Of the session's sides, FORWARD and REVERSE. */
 export const SIDE_NAMES = ["toward its initiator", "toward its server"];
 
+/** A session in row `session`, and the steps said of it so far, in the order in which they are told. */
 export class Told {
   readonly router: Router;
   readonly session: number;
@@ -35,6 +37,7 @@ export class Told {
     return row < 0 ? null : this.router.sessions.paths[row];
   }
 
+  /** A path as the operator wrote it: peer, interface, address. */
   pathName(path: PeerPath): string {
     return `peer ${path.peerName} ${pathText(this.router.interfaces, path)}`;
   }

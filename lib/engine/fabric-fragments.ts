@@ -29,6 +29,7 @@ import {
 } from "../wire/flow-key.ts";
 import {
   DONT_FRAGMENT,
+  FRAGMENT_OFFSET,
   IPV4_FLAGS,
   IPV4_IDENTIFICATION,
   isCongested,
@@ -44,7 +45,7 @@ import type { Generator } from "./generate.ts";
 /** Base header and attribute 1. */
 const FRAGMENT_METADATA = 26;
 /** Where a piece can begin. */
-const OFFSET_MAX = 0x1fff << 3;
+const OFFSET_MAX = FRAGMENT_OFFSET << 3;
 /** The longest L4 payload of a packet. */
 export const FABRIC_PAYLOAD_MAX = LENGTH_MAX + GROWTH_MAX;
 
@@ -140,7 +141,7 @@ export class FabricFragments {
     const end = isUdp ? key[AT_L4] + getU16(bytes, key[AT_L4] + 4) : key[AT_END];
     const at = parsed.offsetOf(ATTRIBUTE_FRAGMENT);
     const flags = getU16(bytes, at + 6);
-    const pieceOffset = (flags & 0x1fff) << 3;
+    const pieceOffset = (flags & FRAGMENT_OFFSET) << 3;
     const from = key[AT_PAYLOAD] + parsed.totalLength;
     const id = (getU16(bytes, at) << 16) | getU16(bytes, at + 2);
     const length = key[AT_END] - key[AT_L3];

@@ -45,6 +45,7 @@ import {
   writeIcmp,
 } from "../wire/icmp.ts";
 import {
+  FRAGMENT_OFFSET,
   IPV4_CHECKSUM,
   IPV4_DESTINATION,
   IPV4_HEADER,
@@ -64,7 +65,6 @@ const QUOTED_L4 = 8;
 /** From where metadata begins: its two lengths, and of a fabric fragment's attribute, which is its first, what has the offset. */
 const METADATA_LENGTHS = 8;
 const FRAGMENT_FLAGS = METADATA_BASE_LENGTH + 4 + 6;
-const FRAGMENT_OFFSET = 0x1fff;
 /** The longest message: ICMP header, IPv4 header with all options, and that. */
 const MESSAGE_MAX = ICMP_HEADER + 60 + Math.max(UDP_HEADER + QUOTED_L4, TCP_HEADER);
 /** RFC 1191, 7.1: what a path may take whose routers do not say it, largest first. */

@@ -11,6 +11,7 @@ import { FRAGMENT_COMPLETE, FRAGMENT_HELD, type FragmentTable } from "../table/f
 import { ipv4HeaderChecksum, ipv4HeaderIsRight } from "../wire/checksum.ts";
 import { AT_END, AT_L3, AT_L4, ETHERNET_HEADER, KEY_DESTINATION, KEY_PROTOCOL, KEY_SOURCE } from "../wire/flow-key.ts";
 import {
+  FRAGMENT_OFFSET,
   IPV4_CHECKSUM,
   IPV4_FLAGS,
   IPV4_IDENTIFICATION,
@@ -34,8 +35,6 @@ import {
 import { dropCounter } from "./counters.ts";
 import type { Generator } from "./generate.ts";
 
-const OFFSET_MASK = 0x1fff;
-
 export class IpFragments {
   readonly table: FragmentTable;
   readonly #counters: CounterSet;
@@ -56,7 +55,7 @@ export class IpFragments {
     const l3 = key[AT_L3];
     if (!ipv4HeaderIsRight(bytes, l3)) return DROP_IP_CHECKSUM;
     const word = getU16(bytes, l3 + IPV4_FLAGS);
-    const at = (word & OFFSET_MASK) << 3;
+    const at = (word & FRAGMENT_OFFSET) << 3;
     const id = getU16(bytes, l3 + IPV4_IDENTIFICATION);
     const more = (word & MORE_FRAGMENTS) !== 0;
     const [source, destination, protocol] = [key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PROTOCOL]];

@@ -16,6 +16,7 @@ import { ETHERNET_HEADER } from "../wire/flow-key.ts";
 import {
   completeIcmpv6,
   ETHERTYPE_IPV6,
+  GROUP_MAC_HIGH,
   IPV6_DESTINATION,
   IPV6_HEADER,
   IPV6_HOP_LIMIT,
@@ -63,7 +64,6 @@ const ANSWERS_PER_SECOND = 1000;
 const FROM_ROUTER = 0x8000_0000;
 const SOLICITED = 0x4000_0000;
 const OVERRIDE = 0x2000_0000;
-const GROUP_MAC_HIGH = 0x3333;
 const ALL_NODES_0 = 0xff02_0000;
 const ALL_NODES_3 = 1;
 

@@ -5,14 +5,16 @@
 
 import { FRAME_LABEL_SHIFT, FRAME_LABELLED } from "../io/port.ts";
 
+const LABEL_MASK = 0xf_ffff;
+
 /**
  * The packet is not forbidden to be fragmented: IPv4's DF is 0. Said, and believed, of packets of IPv4 sessions alone: only a
  * flow knows whose they are (OP_LABEL, table/flow-table.ts).
  */
 export const LABEL_MAY_BE_CUT = 0x1_0000;
 
-/** The flag column bits of a frame with this label. */
-export const withLabel = (label: number): number => FRAME_LABELLED | (label << FRAME_LABEL_SHIFT);
+/** The flag column bits of a frame whose IPv6 header begins with this word: a label is its low 20 bits. */
+export const withLabel = (head: number): number => FRAME_LABELLED | ((head & LABEL_MASK) << FRAME_LABEL_SHIFT);
 
 /** The label that stands in a flag column with FRAME_LABELLED. */
-export const labelOf = (flags: number): number => (flags >>> FRAME_LABEL_SHIFT) & 0xf_ffff;
+export const labelOf = (flags: number): number => (flags >>> FRAME_LABEL_SHIFT) & LABEL_MASK;

@@ -143,7 +143,7 @@ export class Inbound {
     const head = getI32(bytes, l3);
     let protocol = walk.protocol;
     let newEnd = end;
-    this.flags = flags | withLabel(head & 0xf_ffff);
+    this.flags = flags | withLabel(head);
     if (protocol === PROTOCOL_ICMPV6) {
       const type = bytes[l4];
       if (!isPiece && type >= ICMPV6_UNREACHABLE && type <= ICMPV6_PARAMETER_PROBLEM) {
@@ -244,7 +244,7 @@ export class Inbound {
     if (source === 0 || destination === 0) return -1;
     const rest = restOf(bytes, l4);
     // Nobody goes on with the error's own label.
-    this.flags = (this.flags & ~FRAME_LABEL) | withLabel(getI32(bytes, quote) & 0xf_ffff);
+    this.flags = (this.flags & ~FRAME_LABEL) | withLabel(getI32(bytes, quote));
     const headers = walk.l4 - quote;
     const isIcmp = walk.protocol === PROTOCOL_ICMPV6;
     const length = getU16(bytes, quote + IPV6_PAYLOAD_LENGTH) + IPV6_HEADER - headers + IPV4_HEADER;

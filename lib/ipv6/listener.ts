@@ -16,7 +16,9 @@ import { ETHERNET_HEADER } from "../wire/flow-key.ts";
 import {
   completeIcmpv6,
   ETHERTYPE_IPV6,
+  GROUP_MAC_HIGH,
   HeaderWalk,
+  HOP_BY_HOP,
   IPV6_DESTINATION,
   IPV6_HEADER,
   IPV6_HOP_LIMIT,
@@ -54,9 +56,7 @@ import { CONSUMED, DROP_LISTENER_QUERY, OK } from "../wire/verdict.ts";
 import type { Group } from "./groups.ts";
 import { identifierOf, writeLinkLocal } from "./link-local.ts";
 
-const HOP_BY_HOP = 0;
 const HOP_LIMIT = 1;
-const GROUP_MAC_HIGH = 0x3333;
 const ALL_NODES: Group = [0, 1];
 const ALL_ROUTERS: Group = [0, 2];
 /** Who hears reports of version 2. */

@@ -33,6 +33,7 @@ import {
 } from "../wire/flow-key.ts";
 import { ICMP_CHECKSUM, ICMP_HEADER } from "../wire/icmp.ts";
 import {
+  FRAGMENT_OFFSET,
   IPV4_CHECKSUM,
   IPV4_DESTINATION,
   IPV4_FLAGS,
@@ -47,7 +48,6 @@ import { icmpv6Of } from "./icmp-codes.ts";
 
 /** Places that a frame has for names at most. */
 const ADDRESSES = 4;
-const FRAGMENT_OFFSET = 0x1fff;
 
 export class OtherNames {
   /** Of `tell` and `take`: the words of the address in each place, in this machine's order; zero where there is no name. */

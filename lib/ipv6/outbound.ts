@@ -30,6 +30,7 @@ import {
 import { ICMP_ECHO, ICMP_HEADER, ICMP_REST } from "../wire/icmp.ts";
 import {
   DONT_FRAGMENT,
+  FRAGMENT_OFFSET,
   IPV4_FLAGS,
   IPV4_HEADER,
   IPV4_IDENTIFICATION,
@@ -42,6 +43,7 @@ import {
 import {
   completeIcmpv6,
   ETHERTYPE_IPV6,
+  GROUP_MAC_HIGH,
   ICMPV6_ECHO,
   ICMPV6_ECHO_REPLY,
   IPV6_DESTINATION,
@@ -63,10 +65,7 @@ import { LABEL_MAY_BE_CUT, labelOf } from "./flow-label.ts";
 import { icmpv6Of, restOfV6 } from "./icmp-codes.ts";
 import { echoToIcmpv6 } from "./icmp-echo.ts";
 
-const FRAGMENT_OFFSET = 0x1fff;
 const LABELLED_ITSELF = FRAME_LABELLED | FRAME_LABEL_QUOTED;
-/** 33:33 and the last four bytes of the group (RFC 2464, 7). */
-const GROUP_MAC_HIGH = 0x3333;
 const ALL_NODES_0 = 0xff02_0000 | 0;
 const ALL_NODES_3 = 1;
 /** ff02::1:ff00:0 and the last three bytes of the address (RFC 4291, 2.7.1). */

@@ -23,6 +23,8 @@ export const IPV4_HEADER = 20;
 // Of the flags and offset word.
 export const DONT_FRAGMENT = 0x4000;
 export const MORE_FRAGMENTS = 0x2000;
+/** In units of 8 bytes. */
+export const FRAGMENT_OFFSET = 0x1fff;
 
 /** Congestion experienced, in the two bits of the type of service below the DSCP (RFC 3168). */
 const ECN_CE = 3;

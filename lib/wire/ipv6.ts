@@ -17,11 +17,14 @@ export const IPV6_SOURCE = 8;
 export const IPV6_DESTINATION = 24;
 export const IPV6_HEADER = 40;
 export const IPV6_FRAGMENT_HEADER = 8;
+/** The upper two bytes of a group's MAC address; the others are the last four of the group (RFC 2464, 7). */
+export const GROUP_MAC_HIGH = 0x3333;
 /** What every link must take (RFC 8200, 5). */
 export const IPV6_MTU_MIN = 1280;
 
 export const PROTOCOL_ICMPV6 = 58;
-const HOP_BY_HOP = 0;
+/** Next header: hop-by-hop options, only behind the IPv6 header itself. */
+export const HOP_BY_HOP = 0;
 const ROUTING = 43;
 /** Next header: a fragment header. */
 export const IPV6_FRAGMENT = 44;

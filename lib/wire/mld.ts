@@ -7,7 +7,7 @@
 //   record:                       | type | 0 | number of sources 2 | group 16 |
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
-import { IPV6_HEADER, IPV6_NEXT_HEADER, PROTOCOL_ICMPV6 } from "./ipv6.ts";
+import { HOP_BY_HOP, IPV6_HEADER, IPV6_NEXT_HEADER, PROTOCOL_ICMPV6 } from "./ipv6.ts";
 
 export const MLD_QUERY = 130;
 export const MLD1_REPORT = 131;
@@ -29,7 +29,6 @@ export const MODE_IS_EXCLUDE = 2;
 export const CHANGE_TO_INCLUDE = 3;
 export const CHANGE_TO_EXCLUDE = 4;
 
-const HOP_BY_HOP = 0;
 const ROUTER_ALERT = 5;
 /** A hop-by-hop header with a router alert and two bytes of padding. */
 export const ALERT_HEADER = 8;

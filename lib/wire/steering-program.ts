@@ -15,6 +15,7 @@
 import { ETHERTYPE_IPV4, PROTOCOL_TCP, PROTOCOL_UDP } from "./flow-key.ts";
 import {
   ETHERTYPE_IPV6,
+  HOP_BY_HOP,
   IPV6_DESTINATION,
   IPV6_HEADER,
   IPV6_NEXT_HEADER,
@@ -63,7 +64,6 @@ const RETURN_A = 0x16;
 /** SKF_AD_OFF + SKF_AD_PROTOCOL: the EtherType. */
 const ETHERTYPE = -0x1000;
 
-const HOP_BY_HOP = 0;
 // Types of ICMPv6 that never leave a link: listeners, routers, neighbors (RFC 2710, RFC 4861), and listeners again (RFC 3810).
 const OF_THE_LINK_FIRST = 130;
 const OF_THE_LINK_LAST = 137;

@@ -5,9 +5,9 @@ import { fold, sumWords } from "../../lib/wire/checksum.ts";
 
 export const CHECKSUM_AT: Record<number, number> = { 6: 16, 17: 6, 58: 2 };
 
-/** An IPv6 frame, with the L4 checksum right. */
-export function frameOf(
-  protocol: number,
+/** An IPv6 frame: `l4` behind `extensions`, the first of which is of type `next`. */
+export function bareFrame(
+  next: number,
   source: Uint8Array,
   destination: Uint8Array,
   l4: Uint8Array,
@@ -16,11 +16,23 @@ export function frameOf(
   const frame = new Uint8Array(54 + extensions.length + l4.length);
   frame.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x6b, 0x80, 0x12, 0x34], 0);
   setU16(frame, 18, extensions.length + l4.length);
-  frame.set([extensions.length > 0 ? 60 : protocol, 63], 20);
+  frame.set([next, 63], 20);
   frame.set(source, 22);
   frame.set(destination, 38);
   frame.set(extensions, 54);
   frame.set(l4, 54 + extensions.length);
+  return frame;
+}
+
+/** The same with the L4 checksum right; extensions begin with destination options. */
+export function frameOf(
+  protocol: number,
+  source: Uint8Array,
+  destination: Uint8Array,
+  l4: Uint8Array,
+  extensions = new Uint8Array(0),
+): Uint8Array {
+  const frame = bareFrame(extensions.length > 0 ? 60 : protocol, source, destination, l4, extensions);
   complete(frame, 54 + extensions.length, protocol);
   return frame;
 }

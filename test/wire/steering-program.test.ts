@@ -15,6 +15,7 @@ import {
 import { SHARDS, shardOf, waypointShard } from "../../lib/wire/shard.ts";
 import { INSTRUCTION_BYTES, steeringProgram } from "../../lib/wire/steering-program.ts";
 import { OK } from "../../lib/wire/verdict.ts";
+import { bareFrame } from "../ipv6/ipv6-frames.ts";
 import { runBpf, unstoredRead } from "../model/bpf.ts";
 import { buildFrame } from "./frames.ts";
 
@@ -99,14 +100,13 @@ function ipv6Frame(
   l4: Uint8Array,
   extensions = new Uint8Array(0),
 ): Uint8Array {
-  const frame = new Uint8Array(54 + extensions.length + l4.length);
-  frame.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0x12, 0x34], 0);
-  setU16(frame, 18, extensions.length + l4.length);
-  frame.set([next, 64], 20);
-  for (const [n, word] of [...source, ...destination].entries()) setU32(frame, 22 + 4 * n, word);
-  frame.set(extensions, 54);
-  frame.set(l4, 54 + extensions.length);
-  return frame;
+  return bareFrame(next, bytesOf(source), bytesOf(destination), l4, extensions);
+}
+
+function bytesOf(words: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(16);
+  for (const [n, word] of words.entries()) setU32(bytes, 4 * n, word);
+  return bytes;
 }
 
 /** The header of TCP, UDP, an echo, or eight bytes of anything. */
