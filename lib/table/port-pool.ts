@@ -29,9 +29,9 @@ export const PAIRS_MAX = 1_000_000;
 /** 1 / 2 modulo REMOTE_PORTS. */
 const HALF = (REMOTE_PORTS + 1) / 2;
 
-/** In the place of a release time: the pair is in use, or was never. */
-const IN_USE = -1;
+/** In the place of a release time, which is kept as its complement and so below 0: the pair was never in use, or is. */
 const FRESH = 0;
+const IN_USE = 1;
 const TIME_BITS = 0x7fffffff;
 
 /** Rows r with the same r modulo 64 have even ports with the same shard (wire/shard.ts): LOCAL_PORTS is a multiple. */
@@ -43,8 +43,8 @@ export class PortPool {
   readonly #stride: number;
   /** Pairs of this stripe; the columns below are indexed by (row - firstRow) / stride. */
   readonly #size: number;
-  /** The low 31 bits of the release time, or IN_USE. */
-  readonly #releasedMs: Int32Array;
+  /** The complement of the release time's low 31 bits, FRESH or IN_USE. */
+  readonly #released: Int32Array;
   /** Ring of released pairs, oldest at #head. Pairs from #fresh on were never used: they stand before it in the queue. */
   readonly #queue: Int32Array;
   #head = 0;
@@ -61,7 +61,7 @@ export class PortPool {
     this.#firstRow = firstRow;
     this.#stride = stride;
     this.#size = Math.ceil((capacity - firstRow) / stride);
-    this.#releasedMs = new Int32Array(this.#size);
+    this.#released = new Int32Array(this.#size);
     this.#queue = new Int32Array(this.#size);
   }
 
@@ -80,17 +80,17 @@ export class PortPool {
       if (this.#queued === 0) return -1;
       index = this.#queue[this.#head];
       // A pair that has been free for 25 days, to within its quarantine, rests once more.
-      if (((nowMs - this.#releasedMs[index]) & TIME_BITS) < this.#quarantineMs) return -1;
+      if (((nowMs - ~this.#released[index]) & TIME_BITS) < this.#quarantineMs) return -1;
       this.#head = (this.#head + 1) % this.#size;
       this.#queued--;
     }
-    this.#releasedMs[index] = IN_USE;
+    this.#released[index] = IN_USE;
     return this.#firstRow + index * this.#stride;
   }
 
   /** Pairs that were reserved are no longer fresh when their turn comes. */
   #passReserved(): void {
-    for (; this.#fresh < this.#size && this.#releasedMs[this.#fresh] !== FRESH; this.#fresh++) this.#ahead--;
+    for (; this.#fresh < this.#size && this.#released[this.#fresh] !== FRESH; this.#fresh++) this.#ahead--;
   }
 
   /**
@@ -101,8 +101,8 @@ export class PortPool {
     const row = rowOf(ports);
     if (row < 0 || (row - this.#firstRow) % this.#stride !== 0) return -1;
     const index = (row - this.#firstRow) / this.#stride;
-    if (index < this.#fresh || index >= this.#size || this.#releasedMs[index] !== FRESH) return -1;
-    this.#releasedMs[index] = IN_USE;
+    if (index < this.#fresh || index >= this.#size || this.#released[index] !== FRESH) return -1;
+    this.#released[index] = IN_USE;
     this.#ahead++;
     return row;
   }
@@ -111,7 +111,7 @@ export class PortPool {
   release(row: number, nowMs: number): void {
     invariant(this.isInUse(row), "port pool: released a pair that is not in use");
     const index = (row - this.#firstRow) / this.#stride;
-    this.#releasedMs[index] = nowMs & TIME_BITS || 1;
+    this.#released[index] = ~(nowMs & TIME_BITS);
     this.#queue[(this.#head + this.#queued) % this.#size] = index;
     this.#queued++;
   }
@@ -119,7 +119,7 @@ export class PortPool {
   /** False for rows of other stripes too. */
   isInUse(row: number): boolean {
     const index = (row - this.#firstRow) / this.#stride;
-    return index >= 0 && index < this.#size && this.#releasedMs[index] === IN_USE;
+    return index >= 0 && index < this.#size && this.#released[index] === IN_USE;
   }
 
   /** Which pairs are in use, and the queue. */
@@ -129,11 +129,11 @@ export class PortPool {
     for (let i = 0; i < this.#queued; i++) {
       const index = this.#queue[(this.#head + i) % this.#size];
       out.i32(index);
-      out.i32(this.#releasedMs[index]);
+      out.i32(~this.#released[index]);
     }
     const reserved: number[] = [];
     for (let index = this.#fresh; this.#ahead > 0 && index < this.#size; index++)
-      if (this.#releasedMs[index] === IN_USE) reserved.push(index);
+      if (this.#released[index] === IN_USE) reserved.push(index);
     out.i32(reserved.length);
     for (const index of reserved) out.i32(index);
   }
@@ -141,21 +141,21 @@ export class PortPool {
   /** Into a fresh pool. */
   restore(from: StateReader): void {
     this.#fresh = from.count(this.#size, "waypoint port pairs");
-    this.#releasedMs.fill(IN_USE, 0, this.#fresh);
+    this.#released.fill(IN_USE, 0, this.#fresh);
     const queued = from.count(this.#size, "waypoint port pairs");
     for (let i = 0; i < queued; i++) {
       const index = from.row(this.#size, "waypoint port pair");
       const releasedMs = from.i32();
       const before = index < this.#fresh ? IN_USE : FRESH;
-      if (releasedMs <= 0 || this.#releasedMs[index] !== before) throw new StateError("a port pair is there twice");
-      this.#releasedMs[index] = releasedMs;
+      if (releasedMs < 0 || this.#released[index] !== before) throw new StateError("a port pair is there twice");
+      this.#released[index] = ~releasedMs;
       this.#queue[this.#queued++] = index;
       if (before === FRESH) this.#ahead++;
     }
     for (let left = from.count(this.#size, "waypoint port pairs"); left > 0; left--) {
       const index = from.row(this.#size, "waypoint port pair");
-      if (this.#releasedMs[index] !== FRESH) throw new StateError("a port pair is there twice");
-      this.#releasedMs[index] = IN_USE;
+      if (this.#released[index] !== FRESH) throw new StateError("a port pair is there twice");
+      this.#released[index] = IN_USE;
       this.#ahead++;
     }
   }

@@ -51,6 +51,15 @@ test("a released pair stays in quarantine and the pool is exhausted meanwhile", 
   t.is(pool.allocate(16_000), first);
 });
 
+test("a pair's quarantine is no longer when it begins at time 0, as the clock reads it every 25 days", (t) => {
+  for (const startMs of [0, 2 ** 31]) {
+    const pool = new PortPool(1, 100);
+    pool.release(pool.allocate(startMs), startMs);
+    t.is(pool.allocate(startMs + 99), -1);
+    t.is(pool.allocate(startMs + 100), 0);
+  }
+});
+
 test("a pair's quarantine is as long past 2^31 milliseconds, and over after a month", (t) => {
   const pool = new PortPool(1, 10_000);
   for (let nowMs = 2 ** 31 - 15_000, n = 0; n < 4; n++) {
