@@ -305,17 +305,20 @@ rootTest("run refuses a device that does not exist", async (t) => {
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   rootTest(`run starts the router, reads its keys again at SIGHUP, and closes it at ${signal}`, async (t) => {
     const story: string[] = [];
+    /** As soon as somebody listens. */
+    const hangUp = () =>
+      setTimeout(() => (process.listenerCount("SIGHUP") > 0 ? process.emit("SIGHUP") : hangUp()), 10);
     const router: Partial<RouterModule> = {
       dropPrivileges: () => void story.push("drop privileges"),
       startRouter: async (config, { guard, log }) => {
         story.push(`start ${config.router} guard=${guard} log=${log.level}`);
-        setTimeout(() => process.emit("SIGHUP"), 10);
-        setTimeout(() => process.emit(signal), 60);
+        hangUp();
         return {
           failed: new Promise(() => {}),
           handedOver: new Promise(() => {}),
           reloadKeys: async ({ router: name }) => {
             story.push(`reload ${name}`);
+            setTimeout(() => process.emit(signal), 10);
           },
           close: async () => {
             story.push("close");

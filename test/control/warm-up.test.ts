@@ -11,7 +11,7 @@ for (const Port of [LivePort, AfPacketPort]) {
     const ports = openWire().map((end, row) => new Port({ name: `lan${row}`, device: "", end }));
     let router: Router | undefined;
     const build = (...given: Parameters<typeof buildRouter>) => (router = buildRouter(...given));
-    const forwarded = await warmUp(build, ports, new NativeClock(), 50);
+    const forwarded = await warmUp(build, ports, new NativeClock());
     const counters = router!.counters.publish(true);
     t.true(forwarded > 1000, `${forwarded} packets`);
     t.true(counters["slow-path.packets"] < forwarded / 4, JSON.stringify(counters));

@@ -159,13 +159,15 @@ function portKindOverIpv6(): PortKind {
   };
 }
 
-/** Everything that is on the wire already: veth delivers at once. */
+/** Everything that is on the wire already. veth delivers at once, but for a kernel that puts it off for other work. */
 async function receiveAll(far: DevicePort): Promise<Uint8Array[]> {
   const batch = emptyBatch(2048);
   const frames: Uint8Array[] = [];
+  let quiet = 0;
   await patiently(() => {
     if (far.rx(batch) > 0) frames.push(...copies(batch));
-    return batch.count === 0;
+    quiet = batch.count === 0 ? quiet + 1 : 0;
+    return quiet > 20;
   });
   return frames;
 }
@@ -194,7 +196,7 @@ const deviceCases: Record<string, () => Promise<void>> = {
     for (let i = 0; i < 20; i++) sendFromFar(far, frames);
     const batch = emptyBatch(64);
     let quiet = 0;
-    await patiently(() => (near.rx(batch) === 0 ? ++quiet : 0) > 5);
+    await patiently(() => (quiet = near.rx(batch) === 0 ? quiet + 1 : 0) > 20);
     const { rxFrames, rxKernelDrops } = near.stats();
     assert.ok(rxKernelDrops > 0);
     assert.equal(rxFrames + rxKernelDrops, 2000);
@@ -321,8 +323,7 @@ const deviceCases: Record<string, () => Promise<void>> = {
     });
     assert.equal(near.info().linkUp, true);
     run(`ip link set ${NEAR} down`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    assert.equal(near.info().linkUp, false);
+    await patiently(() => !near.info().linkUp);
     assert.equal(near.tx(batchOf(many(2)), 0, 2), 0);
     assert.equal(near.stats().txErrors, 2);
     near.rx(batch);
@@ -356,12 +357,17 @@ const deviceCases: Record<string, () => Promise<void>> = {
   "a transmit queue that stays full is given up on, and the rest counted": async () => {
     run(`tc qdisc add dev ${NEAR} root tbf rate 8kbit burst 2000 limit 3000`);
     const near = openNear();
-    const started = Date.now();
-    const sent = near.tx(batchOf(many(200)), 0, 200);
-    assert.ok(Date.now() - started < 100, "it waits milliseconds, not for the queue");
+    let [sent, shortestMs] = [0, Number.POSITIVE_INFINITY];
+    // Three times, for the processor may be taken away meanwhile; the queue would want more than ten seconds for each.
+    for (let n = 0; n < 3; n++) {
+      const started = performance.now();
+      sent += near.tx(batchOf(many(200)), 0, 200);
+      shortestMs = Math.min(shortestMs, performance.now() - started);
+    }
+    assert.ok(shortestMs < 100, `it waits milliseconds, not for the queue: ${shortestMs} ms`);
     const { txFrames, txFull, txErrors } = near.stats();
     assert.ok(sent < 200);
-    assert.deepEqual([txFrames, txFull, txErrors], [sent, 200 - sent, 0]);
+    assert.deepEqual([txFrames, txFull, txErrors], [sent, 600 - sent, 0]);
     near.close();
     freshWire();
   },
