@@ -15,4 +15,6 @@ export {
   TAILROOM,
   type WakingPort,
 } from "./io/port.ts";
-export { buildRouter, explainPacket, type Router, replayCaptures, startRouter } from "./router.ts";
+export { startRouter } from "./live-router.ts";
+export { explainPacket, replayCaptures } from "./offline-router.ts";
+export { buildRouter, type Router } from "./router.ts";

@@ -11,7 +11,7 @@ const exitCode = await runProgram(process.argv.slice(2), {
   out: (text) => process.stdout.write(text),
   err: (text) => process.stderr.write(text),
   isTerminal: process.stdout.isTTY === true,
-  loadRouter: () => import("../router.ts"),
+  loadRouter: async () => ({ ...(await import("../live-router.ts")), ...(await import("../offline-router.ts")) }),
 });
 // What a slow reader of a pipe has not taken yet must not be cut off.
 for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write("", done));

@@ -9,7 +9,7 @@ import test from "ava";
 import { OperatorError } from "../../lib/control/operator-error.ts";
 import { CaptureReader } from "../../lib/io/pcap-file.ts";
 import { FrameBatch } from "../../lib/io/port.ts";
-import { replayCaptures } from "../../lib/router.ts";
+import { replayCaptures } from "../../lib/offline-router.ts";
 import { config, fuzzed, unaccounted } from "./fuzzed.ts";
 
 const folder = fileURLToPath(new URL("../../../../shared/corpus/tcpdump/", import.meta.url));

@@ -14,6 +14,7 @@ const FLOORS = [
   ["control"],
   ["worker"],
   ["router.ts"],
+  ["live-router.ts", "offline-router.ts"],
   ["thread.ts", "cli"],
   ["index.ts"],
 ];
@@ -58,11 +59,14 @@ test("the engine knows ports, not what is behind them", (t) => {
   t.deepEqual([...new Set(fromEngine.map(({ to }) => to))], ["lib/io/port.ts"]);
 });
 
-test("only router.ts chooses ports; explain and the public API have the one for memory", (t) => {
+test("only router.ts chooses ports; what needs no network has those of captures and memory", (t) => {
   const concrete = imports.filter(({ from, to }) => roomOf(from) !== "io" && /^lib\/io\/.*-port\.ts$/.test(to));
   t.deepEqual(concrete.filter(({ from }) => from !== "lib/router.ts").map(show), [
     "lib/control/explain.ts imports lib/io/memory-port.ts",
     "lib/index.ts imports lib/io/memory-port.ts",
+    "lib/offline-router.ts imports lib/io/answering-port.ts",
+    "lib/offline-router.ts imports lib/io/memory-port.ts",
+    "lib/offline-router.ts imports lib/io/replay-port.ts",
   ]);
   t.true(concrete.some(({ to }) => to.endsWith("live-port.ts")));
 });

@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from "ava";
 import { parsePacket } from "../../lib/control/packet-text.ts";
 import type { InterfacesAnswer, PathsAnswer } from "../../lib/control/show.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
-import { explainPacket } from "../../lib/router.ts";
+import { explainPacket } from "../../lib/offline-router.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { FAR, type Family, LAN, type Net, netOf } from "./families.ts";
 import { echoFrame, type SeenPacket, tcpFrame, udpFrame } from "./packets.ts";

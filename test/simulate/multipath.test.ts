@@ -5,7 +5,7 @@ import { parseConfig } from "../../lib/control/config.ts";
 import { parsePacket } from "../../lib/control/packet-text.ts";
 import type { PathsAnswer, ServicesAnswer } from "../../lib/control/show.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
-import { explainPacket } from "../../lib/router.ts";
+import { explainPacket } from "../../lib/offline-router.ts";
 import { udpServer } from "./endpoints.ts";
 import { udpFrame } from "./packets.ts";
 import { CLIENT, dropsOf, packetsOn, SERVER } from "./topologies.ts";

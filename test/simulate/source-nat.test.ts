@@ -5,7 +5,7 @@ import { readCounters } from "../../lib/control/metrics.ts";
 import { parsePacket } from "../../lib/control/packet-text.ts";
 import { RouterRestorer, saveRouter } from "../../lib/control/router-state.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
-import { explainPacket } from "../../lib/router.ts";
+import { explainPacket } from "../../lib/offline-router.ts";
 import { TcpClient, tcpServer } from "./endpoints.ts";
 import {
   answerTo,

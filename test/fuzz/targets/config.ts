@@ -6,7 +6,7 @@ import { TextError } from "../../../lib/control/address-text.ts";
 import { parseConfig } from "../../../lib/control/config.ts";
 import { parseKeyFile } from "../../../lib/control/key-material.ts";
 import { parsePacket } from "../../../lib/control/packet-text.ts";
-import { explainPacket } from "../../../lib/router.ts";
+import { explainPacket } from "../../../lib/offline-router.ts";
 import { CONFIG } from "../fuzzed.ts";
 import type { Target } from "../fuzzer.ts";
 
