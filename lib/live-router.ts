@@ -35,7 +35,7 @@ import { addressBook } from "./table/address-book.ts";
 import { FrameRing } from "./table/frame-ring.ts";
 import { answerQuestions, Member } from "./worker/member.ts";
 import type { WorkerStart } from "./worker/messages.ts";
-import { MonitorThread } from "./worker/monitor-thread.ts";
+import { type Heard, MonitorThread } from "./worker/monitor-thread.ts";
 import { WorkerPool } from "./worker/pool.ts";
 import { shareOf } from "./worker/share.ts";
 
@@ -115,7 +115,10 @@ export async function startRouter(
       const failed = pool.failed.then((error) => fails(error, "a worker failed"));
       await listen(config, undo, (resource, query) => pool.answer(resource, query));
       const { startUs } = new NativeClock();
-      const monitor = await startMonitor(config, startUs, false, undo, (reports) => pool.tellPaths(reports));
+      const monitor = await startMonitor(config, startUs, false, undo, {
+        reports: (reports) => pool.tellPaths(reports),
+        losses: (losses) => pool.tellLosses(losses),
+      });
       log.info({ router: config.router, interfaces, workers: config.workers }, "forwarding");
       const reloadKeys = async ({ securityPolicies }: Config) => {
         monitor?.reloadKeys(securityPolicies);
@@ -126,9 +129,8 @@ export async function startRouter(
     }
     await warmUp(buildRouter, wiredPorts(config), new NativeClock());
     const clock = new NativeClock(before?.clockStartUs);
-    let reported = (_: readonly PathReport[]) => {};
-    const watchPaths = (waits: boolean) =>
-      startMonitor(config, clock.startUs, waits, undo, (reports) => reported(reports));
+    const heard: Heard = { reports: () => {}, losses: () => {} };
+    const watchPaths = (waits: boolean) => startMonitor(config, clock.startUs, waits, undo, heard);
     let monitor = before === null ? null : await watchPaths(true);
     await before?.open();
     const ports = config.interfaces.map((item) => {
@@ -147,7 +149,8 @@ export async function startRouter(
       monitoring: "elsewhere",
       ...liveMeans(),
     });
-    reported = (reports) => takeReports(router, reports, log);
+    heard.reports = (reports) => takeReports(router, reports, log);
+    heard.losses = (losses) => router.monitorLosses.take(losses, clock.nowMs());
     if (before !== null) {
       await before.receive(router, ports);
       await before.confirm(async () => {
@@ -310,6 +313,7 @@ export function runWorker(): void {
     if (question.ask === "start") return member!.start();
     if (question.ask === "reload-keys") return takeKeys(router!, question.policies);
     if (question.ask === "paths") return takeReports(router!, question.reports, worker === 0 ? log : null);
+    if (question.ask === "losses") return router!.monitorLosses.take(question.losses, router!.clock.nowMs());
     if (question.ask !== "close") return member!.answer(question);
     stopWatching();
     if (member === null) for (const port of ports) port.close();
@@ -329,11 +333,11 @@ async function startMonitor(
   clockStartUs: number,
   waits: boolean,
   undo: (() => void | Promise<void>)[],
-  report: (reports: readonly PathReport[]) => void,
+  heard: Heard,
 ): Promise<MonitorThread | null> {
   if (!config.peers.some(({ paths }) => paths.some(({ bfd }) => bfd.enabled))) return null;
   const start = { role: "monitor", config, clockStartUs, waits, names: keptNames() } as const;
-  const monitor = await MonitorThread.start(start, new URL("./thread.js", import.meta.url), report);
+  const monitor = await MonitorThread.start(start, new URL("./thread.js", import.meta.url), heard);
   undo.push(() => monitor.close());
   return monitor;
 }

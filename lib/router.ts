@@ -18,13 +18,14 @@ import {
 import type { Config, InterfaceConfig, SecurityPolicyConfig } from "./control/config.ts";
 import { Events } from "./control/events.ts";
 import { Loops } from "./control/loops.ts";
+import { MonitorLosses } from "./control/monitor-losses.ts";
 import { OperatorError } from "./control/operator-error.ts";
 import { PathReports } from "./control/path-reports.ts";
 import type { Router } from "./control/router-parts.ts";
 import { nativeCrypto } from "./crypto/native-crypto.ts";
 import { nodeCrypto } from "./crypto/node-crypto.ts";
 import { KEY_STRIDE, type PacketCrypto } from "./crypto/packet-crypto.ts";
-import { ANSWERS_WITHHELD, COUNTERS, countVerdict } from "./engine/counters.ts";
+import { ANSWERS_WITHHELD, COUNTERS } from "./engine/counters.ts";
 import { Egress } from "./engine/egress.ts";
 import { Engine } from "./engine/engine.ts";
 import { FABRIC_PAYLOAD_MAX, FabricFragments } from "./engine/fabric-fragments.ts";
@@ -53,6 +54,7 @@ import type { DevicePort, Port } from "./io/port.ts";
 import { groupsOf } from "./ipv6/groups.ts";
 import { Ipv6Port } from "./ipv6/ipv6-port.ts";
 import { ParameterProblems } from "./ipv6/parameter-problems.ts";
+import { Losses } from "./monitor/losses.ts";
 import type { FromMonitor } from "./monitor/messages.ts";
 import { Monitor } from "./monitor/monitor.ts";
 import type { PathReport } from "./monitor/path-report.ts";
@@ -92,6 +94,8 @@ export const liveMeans = () => ({ crypto: nativeCrypto(native()), wallMs: Date.n
 /** Frames that the monitor takes and makes are few, and short but for MTU probes. */
 const WATCHED_BYTES = 2048;
 const WATCHED_RING_FRAMES = 512;
+/** How often the monitor says what it has dropped. */
+const LOSSES_MS = 1000;
 /** RFC 791, 3.2. */
 const IP_FRAGMENTS_MS = 15_000;
 /** Frames a port hands over per turn. */
@@ -196,6 +200,7 @@ export function buildRouter(
   const reroute = new Reroute(sessions, policy, duplication);
   const retrigger = new Retrigger(sessions, signals);
   const samples = new DropSamples(DROP_REASONS.length);
+  const monitorLosses = new MonitorLosses(samples);
   const outcomes = new Outcomes({ counters, samples, sessions });
   const { pathMetrics } = config;
   if (pathMetrics !== null) for (const path of paths) path.metrics = new InlineMetrics(pathMetrics);
@@ -309,6 +314,7 @@ export function buildRouter(
     events,
     loops,
     monitor,
+    monitorLosses,
     egress,
     slow,
     engine,
@@ -384,7 +390,19 @@ export function openWatch(
   const resolver = new Resolver({ interfaces, neighbors, egress, generator, counters });
   const security = new PacketSecurity({ crypto, random, wallMs, seed: random.nextI32() });
   const own = (report: PathReport): PathReport => ({ ...report, path: rows[report.path] });
-  const dropped = (verdict: number) => countVerdict(counters, verdict);
+  const losses = new Losses(counters);
+  const rowOf = (interfaceId: number) =>
+    config.interfaces.findIndex(({ name }) => name === interfaces[interfaceId].name);
+  const tellLosses = () => {
+    const report = losses.report(devices, clock.nowUs() / 1000);
+    if (report === null) return;
+    const drops = report.drops.map(({ last, ...drop }) => ({
+      ...drop,
+      last: last && { ...last, interfaceId: rowOf(last.interfaceId) },
+    }));
+    say({ losses: { ...report, drops } });
+  };
+  const telling = setInterval(tellLosses, LOSSES_MS);
   let monitor: Monitor | null = null;
   let end = (_silent?: boolean) => {};
   const begin = (bytes: Uint8Array | null) => {
@@ -403,9 +421,11 @@ export function openWatch(
       state,
     );
     monitor = watching;
-    end = keepWatch({ monitor: watching, resolver, egress, interfaces, ports, devices, clock, dropped });
+    end = keepWatch({ monitor: watching, resolver, egress, interfaces, ports, devices, clock, losses });
   };
   const stop = (silent: boolean) => {
+    clearInterval(telling);
+    tellLosses();
     end(silent);
     end = () => {};
   };

@@ -3,6 +3,7 @@
 // which change nothing. Limits, port pairs and neighbors are not tried: that would take something.
 
 import { viewOf } from "../base/bytes.ts";
+import { isOwnAddress } from "../peer/router-interface.ts";
 import { Classification, classifyMetadata, classifyPacket } from "../session/classify.ts";
 import { addressNow, type KnownOfDrop } from "../table/drop-note.ts";
 import type { DropSample } from "../table/drop-samples.ts";
@@ -141,13 +142,15 @@ function decideNow(router: Router, sample: DropSample, frame: Uint8Array): DropS
     );
   }
   const key = new Int32Array(KEY_ROW_WORDS);
-  const { isIpv6 } = router.interfaces[sample.interfaceId];
-  const decoded = decodeFrame(viewOf(frame), 0, frame.length, sample.interfaceId, ANY_MAC, 0, key, 0, isIpv6);
+  const at = router.interfaces[sample.interfaceId];
+  const decoded = decodeFrame(viewOf(frame), 0, frame.length, sample.interfaceId, ANY_MAC, 0, key, 0, at.isIpv6);
   if (decoded !== OK) return unknown(steps, `the frame itself decides: ${verdictName(decoded)}`);
   if (router.sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]) >= 0) {
     steps.push({ step: "flow", outcome: "found", reason: "a session has these addresses and ports now" });
     return { verdict: "of a session", steps };
   }
+  if (isOwnAddress(at, key[KEY_DESTINATION]))
+    return unknown(steps, "it is for the router itself: who sends it and what it carries decide, not the policy");
   return decided(router, steps, classifyPacket(router.policy, key, found), found, -1);
 }
 

@@ -129,7 +129,15 @@ function dropPart(router: Router, reason: number): LivePart {
   const { name, sentence } = DROP_REASONS[reason];
   const steps = explainDrop(router, reason);
   const sample = steps === null ? null : { ...steps, ...workerOf(router) };
-  return { of: "drop", explanation: { drop: name, count: router.counters.get(reason), sentence, sample } };
+  return {
+    of: "drop",
+    explanation: {
+      drop: name,
+      count: router.counters.get(reason) + router.monitorLosses.drops[reason],
+      sentence,
+      sample,
+    },
+  };
 }
 
 function workerOf({ strays }: Router): { worker?: number } {

@@ -4,7 +4,7 @@
 import { COUNTERS } from "../engine/counters.ts";
 import type { PortStats } from "../io/port.ts";
 import type { FirewallCounts } from "../peer/path-settings.ts";
-import { DROP_TX_ERROR, DROP_TX_FULL, verdictName } from "../wire/verdict.ts";
+import { DROP_REASONS, DROP_TX_ERROR, DROP_TX_FULL, verdictName } from "../wire/verdict.ts";
 import { formatAddress } from "./address-text.ts";
 import type { Router } from "./router-parts.ts";
 
@@ -55,7 +55,16 @@ const PORT_COUNTERS: Record<keyof PortStats, string> = {
     "Senders told, by ICMPv6 parameter problem, what is wrong with the extension headers of a packet that was dropped.",
 };
 
-/** Name and sentence of every counter; `<tenant>` and `<interface>` stand for each one's name. */
+/** Of the path monitor, where it has a thread of its own; for the engine its frames are consumed, so these are not in the sum of drops. */
+const MONITOR_COUNTERS = [
+  {
+    name: "monitor.drop.<reason>",
+    sentence: "Frames that the path monitor dropped for this reason, where there are any.",
+  },
+  { name: "monitor.rx-kernel-drops", sentence: "Frames that the path monitor's capture rings had no room for." },
+] as const;
+
+/** Name and sentence of every counter; `<tenant>`, `<interface>` and `<reason>` stand for each one's name. */
 export const counterReference: readonly { readonly name: string; readonly sentence: string }[] = [
   ...COUNTERS,
   ...SESSION_COUNTERS,
@@ -65,6 +74,7 @@ export const counterReference: readonly { readonly name: string; readonly senten
     name: `firewall-detector.${kebab(field)}`,
     sentence,
   })),
+  ...MONITOR_COUNTERS,
   ...Object.entries(PORT_COUNTERS).map(([field, sentence]) => ({
     name: `interface.<interface>.${kebab(field)}`,
     sentence,
@@ -89,6 +99,11 @@ export function readCounters(router: Router): Record<string, number> {
   for (const address of nat?.addresses ?? [])
     counters[`source-nat.${formatAddress(address)}.ports`] = nat!.portsInUse(address);
   Object.assign(counters, firewallCounters(router));
+  DROP_REASONS.forEach(({ name }, reason) => {
+    const count = router.monitorLosses.drops[reason];
+    if (count > 0) counters[`monitor.drop.${name}`] = count;
+  });
+  counters["monitor.rx-kernel-drops"] = router.monitorLosses.unheard;
   router.ports.forEach((port, row) => {
     const stats = port.stats();
     counters[`drop.${verdictName(DROP_TX_FULL)}`] += stats.txFull;

@@ -22,6 +22,7 @@ import type { Securities } from "./compile.ts";
 import type { Config } from "./config.ts";
 import type { Events } from "./events.ts";
 import type { Loops } from "./loops.ts";
+import type { MonitorLosses } from "./monitor-losses.ts";
 import type { PathReports } from "./path-reports.ts";
 
 export interface Router {
@@ -49,6 +50,8 @@ export interface Router {
   readonly loops: Loops;
   /** Watches paths in this very thread; null = another thread does, or nobody. */
   readonly monitor: Monitor | null;
+  /** Of that other thread. */
+  readonly monitorLosses: MonitorLosses;
   readonly egress: Egress;
   readonly slow: SlowPath;
   readonly engine: Engine;

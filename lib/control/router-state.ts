@@ -91,6 +91,7 @@ function saveAround(router: Router): Uint8Array {
   router.egress.save(out);
   router.retrigger.save(out);
   router.reports.save(out);
+  router.monitorLosses.save(out);
   router.events.save(out);
   for (const total of [sessions.openedTotal, sessions.closedTotal, sessions.evictedTotal, router.reroute.movedTotal])
     out.f64(total);
@@ -181,6 +182,7 @@ export class RouterRestorer {
     this.#router.egress.restore(from, hops);
     this.#router.retrigger.restore(from);
     this.#router.reports.restore(from);
+    this.#router.monitorLosses.restore(from);
     this.#router.events.restore(from);
     sessions.openedTotal = from.f64();
     sessions.closedTotal = from.f64();

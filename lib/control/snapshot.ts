@@ -179,7 +179,7 @@ function stateName(router: Router, row: number, protocol: number): string {
 
 function drops(router: Router): DropsAnswer {
   const met = DROP_REASONS.flatMap(({ name, sentence }, reason) => {
-    const count = router.counters.get(reason);
+    const count = router.counters.get(reason) + router.monitorLosses.drops[reason];
     return count === 0 ? [] : [{ reason: name, count, sentence, sample: dropSample(router, reason) }];
   });
   return { drops: met.sort((a, b) => b.count - a.count) };

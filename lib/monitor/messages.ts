@@ -1,5 +1,6 @@
 // What the main thread and the monitor's thread say to each other, by structured clone.
 
+import type { LossReport } from "./losses.ts";
 import type { PathReport } from "./path-report.ts";
 
 /** The monitor's start-up data; Config and policies are control's, so they are named where they are known. */
@@ -31,4 +32,6 @@ export type FromMonitor =
   /** Of `leave`. */
   | { readonly left: Uint8Array }
   /** What has changed, and once a second everything. */
-  | { readonly reports: readonly PathReport[] };
+  | { readonly reports: readonly PathReport[] }
+  /** Once a second, where there is something to say. */
+  | { readonly losses: LossReport };

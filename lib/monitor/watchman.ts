@@ -8,6 +8,7 @@ import { FrameBatch, type Port, refusalOf, type WakingPort } from "../io/port.ts
 import type { RouterInterface } from "../peer/router-interface.ts";
 import { ANY_MAC, decodeFrame, KEY_ROW_WORDS } from "../wire/flow-key.ts";
 import { OK, PUNT_ARP, PUNT_ICMP_ERROR } from "../wire/verdict.ts";
+import type { Losses } from "./losses.ts";
 import type { Monitor } from "./monitor.ts";
 
 /** What the watchman's ports let through: the kernel keeps all other frames away from them. */
@@ -33,10 +34,10 @@ export function keepWatch(parts: {
   ports: readonly Port[];
   devices: readonly WakingPort[];
   clock: Clock;
-  /** Told each verdict that is a drop. */
-  dropped: (verdict: number) => void;
+  /** Told what became of each frame. */
+  losses: Losses;
 }): (silent?: boolean) => void {
-  const { monitor, resolver, egress, ports, clock, dropped } = parts;
+  const { monitor, resolver, egress, ports, clock, losses } = parts;
   const key = new Int32Array(KEY_ROW_WORDS);
   const batch = new FrameBatch(new Uint8Array(0), BATCH_FRAMES);
   let timer: NodeJS.Timeout | undefined;
@@ -50,7 +51,7 @@ export function keepWatch(parts: {
         refused || decodeFrame(batch.view, batch.offset[i], batch.length[i], port, ANY_MAC, 0, key, 0, isIpv6);
       if (verdict === PUNT_ARP) resolver.receive(batch, i, port, Math.floor(nowMs));
       else if (verdict === PUNT_ICMP_ERROR) monitor.heardError(batch, key, nowMs);
-      else dropped(verdict === OK ? monitor.receive(batch, i, key, nowMs) : verdict);
+      else losses.count(verdict === OK ? monitor.receive(batch, i, key, nowMs) : verdict, batch, i, port, nowMs);
     }
   };
   let isOver = false;

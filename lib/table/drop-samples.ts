@@ -38,6 +38,12 @@ export interface DropSample {
   readonly known: KnownOfDrop | null;
 }
 
+/** A sample that goes to another thread: with what its addresses stand for, and its age, for names and clocks differ there. */
+export interface MovedSample extends Omit<DropSample, "atMs"> {
+  readonly agoMs: number;
+  readonly addresses: readonly NotedAddress[];
+}
+
 export class DropSamples {
   readonly #bytes: Uint8Array;
   readonly #length: Int32Array;
@@ -84,6 +90,26 @@ export class DropSamples {
     const from = reason * SAMPLE_BYTES;
     const bytes = this.#bytes.slice(from, from + Math.min(length, SAMPLE_BYTES));
     return { atMs, interfaceId: this.#interface[reason], length, bytes, known: this.#known[reason] };
+  }
+
+  /** The last one, for another thread; null = none was taken. */
+  move(reason: number, nowMs: number): MovedSample | null {
+    const sample = this.of(reason);
+    if (sample === null) return null;
+    const { atMs, ...rest } = sample;
+    return { ...rest, agoMs: nowMs - atMs, addresses: this.#addresses[reason] };
+  }
+
+  /** Take in the sample of another thread, unless there is a later one. */
+  put(reason: number, moved: MovedSample, nowMs: number): void {
+    const atMs = nowMs - moved.agoMs;
+    if (atMs <= this.#atMs[reason]) return;
+    this.#atMs[reason] = atMs;
+    this.#length[reason] = moved.length;
+    this.#interface[reason] = moved.interfaceId;
+    this.#bytes.set(moved.bytes.subarray(0, SAMPLE_BYTES), reason * SAMPLE_BYTES);
+    this.#addresses[reason] = moved.addresses;
+    this.#known[reason] = moved.known;
   }
 
   /** The bytes of that one; of an IPv6 interface with the names that addresses have now, as those that they had may be others'. */

@@ -4,6 +4,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { Config, SecurityPolicyConfig } from "../control/config.ts";
 import type { LiveQuestion } from "../control/explain-live.ts";
+import type { LossReport } from "../monitor/losses.ts";
 import type { PathReport } from "../monitor/path-report.ts";
 
 /** A worker's start-up data. */
@@ -39,6 +40,8 @@ export type Question =
   | { readonly ask: "forget"; readonly listing: number }
   /** What the monitor says of paths. */
   | { readonly ask: "paths"; readonly reports: readonly PathReport[] }
+  /** What the monitor has dropped. */
+  | { readonly ask: "losses"; readonly losses: LossReport }
   /** Take up newer keys. Answer: a KeyRotation. */
   | { readonly ask: "reload-keys"; readonly policies: readonly SecurityPolicyConfig[] }
   /** Close the ports. The worker ends after its answer. */

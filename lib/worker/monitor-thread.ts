@@ -3,6 +3,7 @@
 import { Worker } from "node:worker_threads";
 import type { Config, SecurityPolicyConfig } from "../control/config.ts";
 import { OperatorError } from "../control/operator-error.ts";
+import type { LossReport } from "../monitor/losses.ts";
 import type { FromMonitor, MonitorStart, ToMonitor } from "../monitor/messages.ts";
 import type { PathReport } from "../monitor/path-report.ts";
 
@@ -10,6 +11,12 @@ import type { PathReport } from "../monitor/path-report.ts";
 const END_MS = 2000;
 /** Who takes over does not wait longer: a peer's detection time may be 150 ms. */
 const LEAVE_MS = 100;
+
+/** Who takes in what the thread says. */
+export interface Heard {
+  reports(reports: readonly PathReport[]): void;
+  losses(losses: LossReport): void;
+}
 
 export class MonitorThread {
   readonly #worker: Worker;
@@ -23,11 +30,12 @@ export class MonitorThread {
 
   #left: (state: Uint8Array | null) => void = () => {};
 
-  private constructor(start: MonitorStart<Config>, entry: URL, report: (reports: readonly PathReport[]) => void) {
+  private constructor(start: MonitorStart<Config>, entry: URL, heard: Heard) {
     const workerData = start;
     this.#worker = new Worker(entry, { workerData, name: "monitor" });
     this.#worker.on("message", (said: FromMonitor) => {
-      if ("reports" in said) report(said.reports);
+      if ("reports" in said) heard.reports(said.reports);
+      else if ("losses" in said) heard.losses(said.losses);
       else if ("left" in said) this.#left(said.left);
       else if ("ready" in said) this.#ready?.resolve();
       else this.#ready?.reject(said.isOperators ? new OperatorError(said.refused) : new Error(said.refused));
@@ -37,12 +45,8 @@ export class MonitorThread {
   }
 
   /** Start the thread of the module `entry`. Rejects when its ports cannot be opened. */
-  static async start(
-    start: MonitorStart<Config>,
-    entry: URL,
-    report: (reports: readonly PathReport[]) => void,
-  ): Promise<MonitorThread> {
-    const thread = new MonitorThread(start, entry, report);
+  static async start(start: MonitorStart<Config>, entry: URL, heard: Heard): Promise<MonitorThread> {
+    const thread = new MonitorThread(start, entry, heard);
     try {
       await new Promise<void>((resolve, reject) => {
         thread.#ready = { resolve, reject };

@@ -8,6 +8,7 @@ import type { Config, SecurityPolicyConfig } from "../control/config.ts";
 import { joinLive, type LivePart, liveQuestion } from "../control/explain-live.ts";
 import { OperatorError } from "../control/operator-error.ts";
 import { RING_BYTES } from "../engine/strays.ts";
+import type { LossReport } from "../monitor/losses.ts";
 import type { PathReport } from "../monitor/path-report.ts";
 import { FrameRing } from "../table/frame-ring.ts";
 import { mergeAnswers } from "./merge.ts";
@@ -110,6 +111,11 @@ export class WorkerPool {
   tellPaths(reports: readonly PathReport[]): void {
     // A worker that is gone takes the router down anyway.
     for (const hand of this.#hands) hand.ask({ ask: "paths", reports }).catch(() => {});
+  }
+
+  /** Tell the first worker what the monitor has dropped: it answers for it. */
+  tellLosses(losses: LossReport): void {
+    this.#hands[0].ask({ ask: "losses", losses }).catch(() => {});
   }
 
   /** Every worker takes up newer keys; they do the same with them, so the first one's answer is that of all. */

@@ -260,7 +260,12 @@ export class Lab {
     this.#shell(name, QUIET_KERNEL);
     this.#link(wire.name, name, name, "eth0");
     this.#shell(wire.name, `ip link set ${name} master bridge`);
-    this.#shell(name, `ip address add ${address}/24 dev eth0`);
+    this.#shell(
+      name,
+      wire.family === 4
+        ? `ip address add ${address}/24 dev eth0`
+        : `${HOST_WITH_IPV6}\nip -6 address add ${address}/64 dev eth0 nodad`,
+    );
   }
 
   /** What of a wire router `at` of the chain has: device, our end, and the peer at the other. */

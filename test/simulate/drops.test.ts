@@ -1,14 +1,25 @@
 // `show drops`: for each reason the last packet that was dropped for it, and what to ask `explain` about it.
 
 import test from "ava";
+import { explainLive } from "../../lib/control/explain-live.ts";
+import { readCounters } from "../../lib/control/metrics.ts";
 import { parsePacket } from "../../lib/control/packet-text.ts";
 import { type DropsAnswer, printAnswer } from "../../lib/control/show.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
+import { COUNTERS } from "../../lib/engine/counters.ts";
+import { MemoryPort } from "../../lib/io/memory-port.ts";
+import type { Port } from "../../lib/io/port.ts";
+import { Losses } from "../../lib/monitor/losses.ts";
 import { explainPacket } from "../../lib/offline-router.ts";
 import type { Router } from "../../lib/router.ts";
+import { CounterSet } from "../../lib/table/counter-set.ts";
 import { ACK } from "../../lib/wire/tcp.ts";
+import { CONSUMED, DROP_NO_SERVICE, DROP_NOT_A_PEER } from "../../lib/wire/verdict.ts";
 import { mergeAnswers } from "../../lib/worker/merge.ts";
+import { batchOf } from "../contract/port-contract.ts";
+import { unaccounted } from "../fuzz/fuzzed.ts";
 import { echoFrame, pattern, protocolFrame, tcpFrame, udpFrame } from "./packets.ts";
+import { takeOver } from "./successor.ts";
 import { CLIENT, SERVER, twoRouters } from "./topologies.ts";
 
 const dropsOf = (router: Router) => (snapshot(router, "drops") as DropsAnswer).drops;
@@ -100,4 +111,55 @@ test("a flood pays for a sample each tenth of a second, and the workers' are one
     merged.drops.map((drop) => [drop.reason, drop.count, drop.sample!.packet]),
     [["no-service", 57, "later"]],
   );
+});
+
+test("what a monitor in another thread has dropped counts with what the engine has, with the later of both frames", async (t) => {
+  const net = twoRouters();
+  const { world, client, west } = net;
+  const ours = udpFrame({ source: CLIENT, destination: ELSEWHERE, sourcePort: 4000, destinationPort: 53 }, "ours");
+  world.send(client, ours);
+  world.run(200);
+  const bfd = { source: "198.18.0.9", destination: "198.18.0.1", sourcePort: 4000, destinationPort: 3784 };
+  const batch = batchOf([udpFrame(bfd, "one"), udpFrame(bfd, "the last")]);
+  const counters = new CounterSet(COUNTERS);
+  const losses = new Losses(counters);
+  const port = new MemoryPort({ name: "wan0", mac: new Uint8Array(6) });
+  const lost = { ...port.stats(), txFull: 3, rxKernelDrops: 5 };
+  const ports = [port, { ...port, stats: () => lost } as unknown as Port];
+  // Its clock began at another time, and what it took in is no loss.
+  losses.count(CONSUMED, batch, 0, 1, 1000);
+  losses.count(DROP_NOT_A_PEER, batch, 0, 1, 1000);
+  losses.count(DROP_NOT_A_PEER, batch, 1, 1, 2000);
+  losses.count(DROP_NO_SERVICE, batch, 0, 1, 1000);
+  const report = losses.report(ports, 2300);
+  t.is(losses.report(ports, 3000), null, "each is said once");
+  west.monitorLosses.take(structuredClone(report!), world.clock.nowMs());
+  lost.rxKernelDrops += 2;
+  west.monitorLosses.take(losses.report(ports, 4000)!, world.clock.nowMs());
+  const drops = () => dropsOf(west).map(({ reason, count, sample }) => [reason, count, sample?.agoMs, sample?.packet]);
+  t.deepEqual(drops(), [
+    ["tx-full", 3, undefined, undefined],
+    ["no-service", 2, 199, dropsOf(west)[1].sample!.packet],
+    ["not-a-peer", 2, 300, "udp 198.18.0.9:4000 > 198.18.0.1:3784 length 36 ttl 64 payload 8"],
+  ]);
+  t.true(dropsOf(west)[1].sample!.packet.includes(CLIENT), "the engine's is the later one");
+  const totals = readCounters(west);
+  t.like(totals, {
+    "drop.no-service": 1,
+    "drop.not-a-peer": 0,
+    "monitor.drop.no-service": 1,
+    "monitor.drop.not-a-peer": 2,
+    "monitor.drop.tx-full": 3,
+    "monitor.rx-kernel-drops": 7,
+  });
+  t.is(unaccounted(totals), 0, "the engine's books have nothing of it");
+  const explained = await explainLive(west, new URLSearchParams("drop=not-a-peer"));
+  t.like(explained, { count: 2, sample: { now: { verdict: "unknown" } } });
+  const before = drops();
+  const successor = takeOver(net, "west");
+  t.deepEqual(
+    dropsOf(successor).map(({ reason, count, sample }) => [reason, count, sample?.agoMs, sample?.packet]),
+    before,
+  );
+  t.is(readCounters(successor)["monitor.rx-kernel-drops"], 7);
 });
