@@ -11,6 +11,7 @@ import {
   FRAME_CHECKSUM_PARTIAL,
   FRAME_LABEL,
   FRAME_LABEL_SHIFT,
+  FRAME_OF_IPV6,
   FRAME_REFUSED,
   FRAME_TRUNCATED,
   type FrameBatch,
@@ -32,6 +33,7 @@ import {
   type FlowTable,
   GENERATION_MASK,
   OP_FROM_PEER,
+  OP_LABEL,
   OP_SECURE,
   OP_SLOW,
   OP_TO_PEER,
@@ -96,7 +98,9 @@ const BYTES = FLOW_BYTES_F64;
 const PARTIAL = FRAME_CHECKSUM_PARTIAL;
 const KNOWN = FRAME_CHECKSUM_KNOWN;
 const LABEL = FRAME_LABEL;
-/** Brings bit 16 of a flow label to the sign, where OP_LABEL is in a plan. */
+/** The same bit in a plan and in a flag column: OP_LABEL, FRAME_OF_IPV6. */
+const OWN = FRAME_OF_IPV6 & OP_LABEL;
+/** Brings bit 16 of a flow label to the sign, where a plan has OP_LABEL. */
 const TO_SIGN = 31 - 16 - FRAME_LABEL_SHIFT;
 const NOT_READ = FRAME_TRUNCATED | FRAME_REFUSED;
 const CUT_OFF = DROP_TRUNCATED;
@@ -297,7 +301,7 @@ export class FastPath {
       macs[mac | 3] = now;
       outOffset[n] = at;
       outLength[n] = packetLength + l3 - at;
-      outFlags[n] = (partial ? PARTIAL : 0) | (flag & LABEL);
+      outFlags[n] = (partial ? PARTIAL : 0) | (flag & LABEL) | (plan & OWN);
       outSegmentSize[n] = size;
       n++;
       const mac0 = macs[mac];
@@ -376,6 +380,7 @@ const hasPartialChecksum = (view: DataView, keys: Int32Array, key: number, l4: n
  * fragmented: if so, its DF is 0 from now on and it has no label, for what it is cut to may need identifications of its own.
  */
 export function takeMark(batch: FrameBatch, i: number, l3: number, plan: number): void {
+  batch.flags[i] |= plan & OWN;
   if ((~plan & (batch.flags[i] << TO_SIGN)) >= 0) return;
   allow(batch.view, l3);
   batch.flags[i] &= ~LABEL;

@@ -26,8 +26,10 @@ const REASON_MASK = 0xf_ffff;
 /** A flag column bit: the frame came over IPv6, and from FRAME_LABEL_SHIFT on is its flow label, 20 bits (RFC 6437). */
 export const FRAME_LABELLED = 1 << 28;
 export const FRAME_LABEL_SHIFT = 8;
+/** A flag column bit: the frame is of an IPv6 session, so that its identification is what an IPv4 path left of its flow label. */
+export const FRAME_OF_IPV6 = 1 << 31;
 /** What a frame keeps of the flag column on its way through the router: its flow label, and whether it has one. */
-export const FRAME_LABEL = FRAME_LABELLED | (0xf_ffff << FRAME_LABEL_SHIFT);
+export const FRAME_LABEL = FRAME_LABELLED | (0xf_ffff << FRAME_LABEL_SHIFT) | FRAME_OF_IPV6;
 /** A flag column bit: the label is not the frame's, an ICMP error, but that of the packet which it quotes. */
 export const FRAME_LABEL_QUOTED = 1 << 30;
 

@@ -5,7 +5,7 @@
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
 import { copyBytes } from "../base/copy.ts";
-import { FRAME_CHECKSUM_PARTIAL, FRAME_LABEL_QUOTED, FRAME_LABELLED } from "../io/port.ts";
+import { FRAME_CHECKSUM_PARTIAL, FRAME_LABEL_QUOTED, FRAME_LABELLED, FRAME_OF_IPV6 } from "../io/port.ts";
 import { type AddressBook, isName } from "../table/address-book.ts";
 import { ARP_REQUEST, ARP_SENDER_MAC, getArpOperation, getArpSenderIp, getArpTargetIp } from "../wire/arp.ts";
 import { addDelta, applyDelta, applyDeltaUdp, l4Checksum, l4ChecksumOffset, pseudoSum } from "../wire/checksum.ts";
@@ -61,7 +61,7 @@ import {
   writeIpv6,
 } from "../wire/ipv6.ts";
 import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
-import { LABEL_MAY_BE_CUT, labelOf } from "./flow-label.ts";
+import { LABEL_MAY_BE_CUT, labelOf, sessionLabel } from "./flow-label.ts";
 import { icmpv6Of, restOfV6 } from "./icmp-codes.ts";
 import { echoToIcmpv6 } from "./icmp-echo.ts";
 
@@ -75,6 +75,8 @@ const SOLICITED_3 = 0xff00_0000;
 const FROM_ROUTER = 0x8000_0000;
 const SOLICITED = 0x4000_0000;
 const OVERRIDE = 0x2000_0000;
+
+const hasPorts = (protocol: number): boolean => protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
 
 export class Outbound {
   readonly #book: AddressBook;
@@ -135,7 +137,11 @@ export class Outbound {
         ? labelOf(flags)
         : isPiece
           ? 0
-          : identification | ((field & DONT_FRAGMENT) === 0 ? LABEL_MAY_BE_CUT : 0),
+          : (field & DONT_FRAGMENT) === 0
+            ? identification | LABEL_MAY_BE_CUT
+            : (flags & FRAME_OF_IPV6) === 0 && hasPorts(protocol) && l4 + 4 <= end
+              ? sessionLabel(source, destination, protocol, getI32(bytes, l4))
+              : identification,
       end - l4 + headers,
       isPiece ? IPV6_FRAGMENT : next,
       bytes[l3 + IPV4_TTL],

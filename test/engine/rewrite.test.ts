@@ -8,7 +8,7 @@ import { SeededRandom } from "../../lib/base/random.ts";
 import { takeMark } from "../../lib/engine/fast-path.ts";
 import { rewrite } from "../../lib/engine/rewrite.ts";
 import { insertBeforePayload, insertUdpHeader, removeBeforePayload, removeUdpHeader } from "../../lib/engine/splice.ts";
-import { FRAME_CHECKSUM_KNOWN, FrameBatch, HEADROOM } from "../../lib/io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_OF_IPV6, FrameBatch, HEADROOM } from "../../lib/io/port.ts";
 import { withLabel } from "../../lib/ipv6/flow-label.ts";
 import type { Router } from "../../lib/router.ts";
 import { wireProtocol } from "../../lib/session/carrier.ts";
@@ -346,7 +346,8 @@ test("a router's label says that a packet may be cut, a host's says nothing; a w
       t.is(getU16(bytes, l3 + 6), isTaken ? 0 : 0x4000);
       t.is(ipv4HeaderIsRight(bytes, l3), !isDamaged);
       // Its segments have identifications of their own.
-      t.is(batch.flags[0], FRAME_CHECKSUM_KNOWN | (isTaken ? 0 : withLabel(label)));
+      const ofIpv6 = (plan & OP_LABEL) === 0 ? 0 : FRAME_OF_IPV6;
+      t.is(batch.flags[0], FRAME_CHECKSUM_KNOWN | ofIpv6 | (isTaken ? 0 : withLabel(label)));
     }
     const { batch, key, bytes } = new Held(udpFrame(ENDS, "came over IPv4"));
     takeMark(batch, 0, key[AT_L3], 0);

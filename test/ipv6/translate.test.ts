@@ -5,7 +5,7 @@ import test from "ava";
 import fc from "fast-check";
 import { getI32, getU16, setU16, setU32 } from "../../lib/base/bytes.ts";
 import { StateReader, StateWriter } from "../../lib/base/state.ts";
-import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL } from "../../lib/io/port.ts";
+import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, FRAME_OF_IPV6 } from "../../lib/io/port.ts";
 import { labelOf, withLabel } from "../../lib/ipv6/flow-label.ts";
 import { echoToIcmp, echoToIcmpv6 } from "../../lib/ipv6/icmp-echo.ts";
 import { Inbound } from "../../lib/ipv6/inbound.ts";
@@ -41,7 +41,8 @@ class Door {
     return [verdict, memory.slice(this.inbound.offset, this.inbound.offset + this.inbound.length)];
   }
 
-  go(frame: Uint8Array, flags = 0): Uint8Array {
+  /** A session's frame, of IPv6 if nothing else is said. */
+  go(frame: Uint8Array, flags = FRAME_OF_IPV6): Uint8Array {
     const out = new Uint8Array(frame.length + 128);
     return out.slice(0, this.outbound.translate(frame, 0, frame.length, flags, 0, out, 0));
   }

@@ -251,7 +251,10 @@ for (const [hosts, paths, hops, isSealed] of CHAINS) {
         const sent = paths === 6 && isIpv4(frame) && !isFragment(frame) ? withoutOptions(frame) : inIpv4Form(frame);
         const isSuper = frame.length > FRAME_MAX || (arrived.length > 1 && asked.isExceededBy(frame));
         for (const each of arrived) asked.hear(each);
-        const other = arrived.length === 0 ? undefined : difference(sent, arrived.map(inIpv4Form), hops + 1, isSuper);
+        const other =
+          arrived.length === 0
+            ? undefined
+            : difference(sent, arrived.map(inIpv4Form), hops + 1, isSuper, hosts === 4 && paths === 6);
         if (other !== undefined) found.push(other);
         wrong.push(...found.map((what) => `${capture}, frame ${n}: ${what}`));
       }

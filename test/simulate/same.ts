@@ -45,13 +45,15 @@ export class Pieces {
 
 /**
  * What is not the same in what `arrived` of a frame behind `routers`; undefined when all is. Packets in pieces are none of its
- * business: they may be cut otherwise. `isLong`: it is a super-frame.
+ * business: they may be cut otherwise. `isLong`: it is a super-frame. `isRelabelled`: it went over IPv6, where all packets of an
+ * IPv4 session that may not be cut have one label, and so one identification where they leave (RFC 6864: nobody needs theirs).
  */
 export function difference(
   frame: Uint8Array,
   arrived: readonly Uint8Array[],
   routers: number,
   isLong = frame.length > FRAME_MAX,
+  isRelabelled = false,
 ): string | undefined {
   if (isFragment(frame)) return undefined;
   if (isLong) return streamDifference(frame, arrived);
@@ -59,6 +61,8 @@ export function difference(
   const compared = isIcmpError(frame) ? errorOf : packetOf;
   const [came, left] = [compared(frame, 0), compared(arrived[0], routers)];
   if (isUnfinished(frame)) for (const packet of [came, left]) forgetChecksum(packet);
+  if (isRelabelled && !isIcmpError(frame) && (came[6] & 0x40) !== 0)
+    for (const packet of [came, left]) setU16(packet, 4, 0);
   if (!came.equals(left)) allowChange(came, left);
   return came.equals(left) ? undefined : `${came.toString("hex")} became ${left.toString("hex")}`;
 }
