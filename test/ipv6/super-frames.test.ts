@@ -37,6 +37,11 @@ function withLabelOf(first: Uint8Array, wire: Uint8Array): Uint8Array {
   return copy;
 }
 
+/** 0 and 0xFFFF are one number to TCP's checksum; UDP's 0 is none at all. */
+function makeComparable(wire: Uint8Array): void {
+  if (wire[20] === 6 && getU16(wire, 70) === 0xffff) setU16(wire, 70, 0);
+}
+
 test("cut as IPv6 the segments are those that are cut as IPv4 and then translated, whatever the checksum is", (t) => {
   fc.assert(
     fc.property(
@@ -51,12 +56,15 @@ test("cut as IPv6 the segments are those that are cut as IPv4 and then translate
         if (checksum === "wrong") frame[protocol === 6 ? 50 : 40] ^= 0x15;
         const inside = segmentsOf(frame, size, isPartial).map((segment) => toWire(segment));
         const outside = segmentsOf(toWire(frame, isPartial), size, isPartial);
+        // A right one is never written as 0xFFFF.
+        if (checksum === "wrong") for (const wire of [...outside, ...inside]) makeComparable(wire);
         t.deepEqual(
           outside,
           inside.map((wire) => withLabelOf(inside[0], wire)),
         );
       },
     ),
+    { examples: [[6, 18_833, 101, "wrong"]] },
   );
 });
 
