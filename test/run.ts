@@ -5,8 +5,14 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
-/** Tests that make network namespaces or need the machine to themselves. */
-const ALONE = ["dist/test/lab/**/*.test.js", "dist/test/contract/live*.test.js", "dist/test/engine/allocation.test.js"];
+/** Tests that make network namespaces, open devices or need the machine to themselves. */
+const ALONE = [
+  "dist/test/lab/**/*.test.js",
+  "dist/test/io/live-port.test.js",
+  "dist/test/io/addon.test.js",
+  "dist/test/control/kernel-guard.test.js",
+  "dist/test/engine/allocation.test.js",
+];
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 /** The lines of the tests that failed. */

@@ -12,6 +12,8 @@ import {
   type DevicePort,
   FRAME_CHECKSUM_KNOWN,
   FRAME_CHECKSUM_PARTIAL,
+  type FrameBatch,
+  type Port,
   SEGMENT_SIZE_UNKNOWN,
 } from "../../lib/io/port.ts";
 import { withLabel } from "../../lib/ipv6/flow-label.ts";
@@ -129,7 +131,7 @@ function portKind(): PortKind {
         port.close();
         far.close();
       };
-      return { port, collect: () => receiveAll(far), close };
+      return { port, collect: (least) => receiveAll(far, least), close };
     },
   };
 }
@@ -153,23 +155,43 @@ function portKindOverIpv6(): PortKind {
         near.close();
         far.close();
       };
-      const collect = async () => (await receiveAll(far)).map((frame) => fromWire(frame));
+      const collect = async (least: number) => (await receiveAll(far, least)).map((frame) => fromWire(frame));
       return { port: portOver(near), collect, close };
     },
   };
 }
 
-/** Everything that is on the wire already. veth delivers at once, but for a kernel that puts it off for other work. */
-async function receiveAll(far: DevicePort): Promise<Uint8Array[]> {
+/**
+ * Everything that is on the wire already, `least` frames. veth delivers at once, but for a kernel that puts it off for
+ * other work; what comes beyond is seen while the wire is quiet.
+ */
+async function receiveAll(far: DevicePort, least: number): Promise<Uint8Array[]> {
   const batch = emptyBatch(2048);
   const frames: Uint8Array[] = [];
   let quiet = 0;
   await patiently(() => {
     if (far.rx(batch) > 0) frames.push(...copies(batch));
-    quiet = batch.count === 0 ? quiet + 1 : 0;
+    quiet = batch.count === 0 && frames.length >= least ? quiet + 1 : 0;
     return quiet > 20;
   });
   return frames;
+}
+
+/** `count` frames and what is said of them, in however many batches they come; each batch is given on. */
+async function receiveMarked(port: Port, count: number, giveOn = (_: FrameBatch): void => {}) {
+  const batch = emptyBatch(4);
+  const frames: Uint8Array[] = [];
+  const sizes: number[] = [];
+  const flags: number[] = [];
+  await patiently(() => {
+    port.rx(batch);
+    frames.push(...copies(batch));
+    sizes.push(...batch.segmentSize.subarray(0, batch.count));
+    flags.push(...batch.flags.subarray(0, batch.count));
+    if (batch.count > 0) giveOn(batch);
+    return frames.length >= count;
+  });
+  return { frames, sizes, flags };
 }
 
 const deviceCases: Record<string, () => Promise<void>> = {
@@ -196,7 +218,12 @@ const deviceCases: Record<string, () => Promise<void>> = {
     for (let i = 0; i < 20; i++) sendFromFar(far, frames);
     const batch = emptyBatch(64);
     let quiet = 0;
-    await patiently(() => (quiet = near.rx(batch) === 0 ? quiet + 1 : 0) > 20);
+    await patiently(() => {
+      const isEmpty = near.rx(batch) === 0;
+      const stats = near.stats();
+      quiet = isEmpty && stats.rxFrames + stats.rxKernelDrops >= 2000 ? quiet + 1 : 0;
+      return quiet > 20;
+    });
     const { rxFrames, rxKernelDrops } = near.stats();
     assert.ok(rxKernelDrops > 0);
     assert.equal(rxFrames + rxKernelDrops, 2000);
@@ -357,9 +384,10 @@ const deviceCases: Record<string, () => Promise<void>> = {
   "a transmit queue that stays full is given up on, and the rest counted": async () => {
     run(`tc qdisc add dev ${NEAR} root tbf rate 8kbit burst 2000 limit 3000`);
     const near = openNear();
-    let [sent, shortestMs] = [0, Number.POSITIVE_INFINITY];
-    // Three times, for the processor may be taken away meanwhile; the queue would want more than ten seconds for each.
-    for (let n = 0; n < 3; n++) {
+    let [sent, attempts, shortestMs] = [0, 0, Number.POSITIVE_INFINITY];
+    // Until one is short, for the processor may be taken away meanwhile; the queue would want more than ten seconds
+    // for each.
+    for (; attempts < 10 && shortestMs >= 100; attempts++) {
       const started = performance.now();
       sent += near.tx(batchOf(many(200)), 0, 200);
       shortestMs = Math.min(shortestMs, performance.now() - started);
@@ -367,7 +395,7 @@ const deviceCases: Record<string, () => Promise<void>> = {
     assert.ok(shortestMs < 100, `it waits milliseconds, not for the queue: ${shortestMs} ms`);
     const { txFrames, txFull, txErrors } = near.stats();
     assert.ok(sent < 200);
-    assert.deepEqual([txFrames, txFull, txErrors], [sent, 600 - sent, 0]);
+    assert.deepEqual([txFrames, txFull, txErrors], [sent, 200 * attempts - sent, 0]);
     near.close();
     freshWire();
   },
@@ -457,11 +485,11 @@ const afPacketCases: Record<string, () => Promise<void>> = {
     assert.equal(batch.segmentSize[0], 1200);
     const other = new LivePort({ name: "other", device: NEAR, filter: "udp" });
     assert.equal(other.tx(batch, 0, 1), 1);
-    const datagrams = await receiveAll(far);
+    const datagrams = await receiveAll(far, 9);
     assert.equal(datagrams.length, 9);
     for (const frame of datagrams) assert.deepEqual(checksumsRight(frame), { ip: true, l4: true });
     assert.equal(near.tx(batch, 0, 1), 1);
-    const [again] = await receiveAll(far);
+    const [again] = await receiveAll(far, 1);
     assert.deepEqual(again, makePartial(whole));
     for (const port of [near, far, other]) port.close();
   },
@@ -475,7 +503,7 @@ const afPacketCases: Record<string, () => Promise<void>> = {
     await patiently(() => near.rx(batch) === 1);
     const other = new LivePort({ name: "other", device: NEAR, filter: "udp" });
     assert.equal(other.tx(batch, 0, 1), 1);
-    const segments = await receiveAll(far);
+    const segments = await receiveAll(far, Math.ceil(10_000 / SEGMENT));
     assert.equal(segments.length, Math.ceil(10_000 / SEGMENT));
     for (const frame of segments) assert.deepEqual(checksumsRight(frame), { ip: true, l4: true });
     assert.deepEqual(
@@ -496,19 +524,17 @@ const afPacketCases: Record<string, () => Promise<void>> = {
         [[1, GSO_TCP_IPV6, 86, SEGMENT_IPV6, 54, 16], wire[0]],
         [[1, GSO_UDP, 62, 1200, 54, 6], wire[1]],
       ]);
-      const batch = emptyBatch(4);
-      let count = 0;
-      await patiently(() => (count ||= port.rx(batch)) === 2);
-      assert.deepEqual(copies(batch), frames.map(makePartial));
-      assert.deepEqual([...batch.segmentSize.subarray(0, 2)], [SEGMENT_IPV6, 1200]);
-      assert.deepEqual([...batch.flags.subarray(0, 2)], wire.map(flagsOfPartial));
-      assert.equal(port.tx(batch, 0, 2), 2);
-      const back = emptyBatch(4);
-      count = 0;
-      await patiently(() => (count ||= far.rx(back)) === 2);
-      assert.deepEqual(copies(back), wire);
-      assert.deepEqual([...back.segmentSize.subarray(0, 2)], [SEGMENT_IPV6, 1200]);
-      assert.deepEqual([...back.flags.subarray(0, 2)], Array(2).fill(FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL));
+      const came = await receiveMarked(port, 2, (batch) => assert.equal(port.tx(batch, 0, batch.count), batch.count));
+      assert.deepEqual(came, {
+        frames: frames.map(makePartial),
+        sizes: [SEGMENT_IPV6, 1200],
+        flags: wire.map(flagsOfPartial),
+      });
+      assert.deepEqual(await receiveMarked(far, 2), {
+        frames: wire,
+        sizes: [SEGMENT_IPV6, 1200],
+        flags: Array(2).fill(FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL),
+      });
       const { txFrames, superFrames, segments, partialChecksums } = port.stats();
       assert.deepEqual([txFrames, superFrames, segments, partialChecksums], [2, 2, 0, 2]);
       near.close();
@@ -545,7 +571,7 @@ const afPacketCases: Record<string, () => Promise<void>> = {
     const port = portOver(near);
     assert.equal(port.tx(batch, 0, 3), 3);
     assert.deepEqual([port.stats().segments, port.stats().txErrors], [200, 0]);
-    const left = (await receiveAll(far)).map((frame) => fromWire(frame));
+    const left = (await receiveAll(far, 202)).map((frame) => fromWire(frame));
     assert.deepEqual([left[0], left[201]], [udpFrame(7, 60), udpFrame(8, 60)]);
     assert.equal(left.length, 202);
     for (const frame of left) assert.deepEqual(checksumsRight(frame), { ip: true, l4: true });
@@ -574,13 +600,10 @@ const afPacketCases: Record<string, () => Promise<void>> = {
       [[1, 0, 0, 0, 34, 6], frames[0]],
       [[1, 0, 0, 0, 34, 16], frames[1]],
     ]);
-    const batch = emptyBatch(4);
-    let count = 0;
-    await patiently(() => (count ||= near.rx(batch)) === 2);
-    assert.deepEqual(copies(batch), frames);
-    assert.deepEqual([...batch.flags.subarray(0, 2)], Array(2).fill(FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL));
-    assert.equal(near.tx(batch, 0, 2), 2);
-    assert.deepEqual(await receiveAll(far), frames);
+    const came = await receiveMarked(near, 2, (batch) => assert.equal(near.tx(batch, 0, batch.count), batch.count));
+    assert.deepEqual(came.frames, frames);
+    assert.deepEqual(came.flags, Array(2).fill(FRAME_CHECKSUM_KNOWN | FRAME_CHECKSUM_PARTIAL));
+    assert.deepEqual(await receiveAll(far, 2), frames);
     near.close();
     far.close();
   },
@@ -623,10 +646,8 @@ const afPacketCases: Record<string, () => Promise<void>> = {
       [[1, GSO_TCP, 66, 1, 34, 16], makePartial(tcpFrame(3000))],
     ];
     for (const one of frames) sendWithHeader([one]);
-    const batch = emptyBatch(8);
-    let count = 0;
-    await patiently(() => (count ||= near.rx(batch)) === 3);
-    assert.deepEqual([...batch.segmentSize.subarray(0, 3)], [SEGMENT_SIZE_UNKNOWN, SEGMENT_SIZE_UNKNOWN, 1]);
+    const { sizes } = await receiveMarked(near, 3);
+    assert.deepEqual(sizes, [SEGMENT_SIZE_UNKNOWN, SEGMENT_SIZE_UNKNOWN, 1]);
     near.close();
   },
 
@@ -641,7 +662,7 @@ const afPacketCases: Record<string, () => Promise<void>> = {
     assert.equal(near.tx(batch, 0, 3), 3);
     assert.equal(near.stats().segments, 200);
     assert.equal(near.stats().txErrors, 0);
-    const left = await receiveAll(far);
+    const left = await receiveAll(far, 202);
     assert.deepEqual([left[0], left[201]], [udpFrame(7, 60), udpFrame(8, 60)]);
     assert.equal(left.length, 202);
     for (const frame of left) assert.deepEqual(checksumsRight(frame), { ip: true, l4: true });

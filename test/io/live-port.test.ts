@@ -13,8 +13,9 @@ const child = fileURLToPath(new URL("./live-port.child.js", import.meta.url));
 
 async function runChild(backend: Backend): Promise<Map<string, string | undefined>> {
   const command = ["-n", process.execPath, child, "--run", backend];
-  const { stdout } = await promisify(execFile)("unshare", command, { timeout: 100_000 }).catch((error) => error);
-  const lines = String(stdout).trim().split("\n");
+  const { stdout } = await promisify(execFile)("unshare", command, { timeout: 500_000 }).catch((error) => error);
+  // Behind the last line's end there is nothing, or what a child that was ended began to say.
+  const lines = String(stdout).split("\n").slice(0, -1);
   return new Map(lines.map((line) => JSON.parse(line)).map(({ title, error }) => [title, error]));
 }
 
@@ -30,6 +31,7 @@ for (const backend of ["libpcap", "af-packet"] as const) {
       continue;
     }
     test(`${backend} port: ${title}`, async (t) => {
+      t.timeout(600_000);
       const results = await outcome;
       t.true(results.has(title), "the child ended before this case");
       t.is(results.get(title), undefined);
