@@ -233,7 +233,7 @@ for (const [hosts, paths, hops, isSealed] of CHAINS) {
   differential(
     `${title}: what leaves of the corpus is what came, well formed, no checksum spoilt and none repaired${why}`,
     async (t) => {
-      t.timeout(180_000);
+      t.timeout(600_000);
       const { fates, late } = through(chainOf(hops, isSealed ? SEALED : {}, hosts, paths), hosts);
       const { came, left, way } = await judged(fates, hosts);
       t.is(came.length, fates.length);
