@@ -44,6 +44,8 @@ const OPENING_MS = 10;
 const OPENING_TURNS = 50;
 /** New packets, for those that have gone round until their end. */
 const FEED_MS = 10;
+/** So often at least, for the time can be another process's, and packets are what has code compiled. */
+const FEEDS_MIN = 5;
 
 const LOOP_TURNS = 5000;
 const TICKS = 5000;
@@ -56,8 +58,8 @@ type Build = (
 ) => Router;
 
 /**
- * Forward packets that nobody sees for `milliseconds` of wall time, on `ports`, the two ends of one wire, of the classes
- * that will carry traffic; then close them. Returns how many were forwarded.
+ * Forward packets that nobody sees for at least `milliseconds` of wall time, on `ports`, the two ends of one wire, of
+ * the classes that will carry traffic; then close them. Returns how many were forwarded.
  */
 export async function warmUp(
   build: Build,
@@ -82,9 +84,11 @@ export async function warmUp(
     await opened();
     offer(makeFrames(macs[1], PROTOCOL_TCP, SYN | ACK, true), 1);
     await opened();
-    for (const end = performance.now() + milliseconds; performance.now() < end; await sleep(FEED_MS)) {
+    const end = performance.now() + milliseconds;
+    for (let feeds = 0; feeds < FEEDS_MIN || performance.now() < end; feeds++) {
       for (const batch of there) offer(batch, 0);
       for (const batch of back) offer(batch, 1);
+      await sleep(FEED_MS);
     }
     await turnLoop();
     for (let n = 0; n < TICKS; n++) router.engine.tick(clock.nowMs());
