@@ -134,14 +134,23 @@ const CAPTURE_SETTLE_MS = 1_200;
 
 /**
  * $1: prefix of the lab's names. $2: its directory. Waits for the end of standard input, then for a command that the
- * lab may have just started, then removes both.
+ * lab may have just started, then removes both. Commands of the lab may outlive it and make more: over and over, until
+ * there is nothing twice.
  */
 const JANITOR = `trap "" INT TERM HUP
 cat >/dev/null
 sleep 0.1
-for name in $(ip netns list | cut -d " " -f 1 | grep "^$1-"); do
-  ip netns pids "$name" | xargs -r kill -KILL 2>/dev/null
-  ip netns del "$name"
+rounds=0
+nothing=0
+while [ $nothing -lt 2 ] && [ $rounds -lt 50 ]; do
+  [ $rounds -eq 0 ] || sleep 0.2
+  rounds=$((rounds + 1))
+  nothing=$((nothing + 1))
+  for name in $(ip netns list | cut -d " " -f 1 | grep "^$1-"); do
+    nothing=0
+    ip netns pids "$name" | xargs -r kill -KILL 2>/dev/null
+    ip netns del "$name"
+  done
 done
 [ -n "$WAYMARK_LAB_KEEP" ] || rm -rf "$2"`;
 
