@@ -3,7 +3,7 @@
 //
 // What is measured is the longest time without a delivered byte at the client, of answers. The bound is the detection
 // time and 100 ms; on a machine that is busy with other things a measurement says more of those, so each is taken up to
-// three times and the best counts, with all of them printed. That nothing breaks is asked for each time.
+// five times and the best counts, with all of them printed. That nothing breaks is asked for each time.
 
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,10 +12,23 @@ import type { CountersAnswer, SessionsAnswer } from "../../lib/control/show.ts";
 import { type Lab, type LabOptions, openLab, SERVER, type Shape, type Wire } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
 import { type Gaps, Talk } from "./talk.ts";
-import { bfdText, eventsOf, FAST, pathsOf, pathsUp, shown, type Timing, uuidsOf } from "./watched.ts";
+import {
+  bfdText,
+  eventsOf,
+  FAST,
+  pathsOf,
+  pathsUp,
+  ringDrops,
+  shown,
+  socketDrops,
+  type Timing,
+  uuidsOf,
+} from "./watched.ts";
 
 const CONNECTIONS = 100;
-const ATTEMPTS = 3;
+const ATTEMPTS = 5;
+/** Of iperf3, whose server may be busy with the end of the attempt before. */
+const STARTS = 10;
 const LOAD_S = 10;
 /** What a router shows of BFD is a second old at most. */
 const REPORTED_MS = 1200;
@@ -121,7 +134,7 @@ for (const [kind, shape, options] of [
   labTest(
     `100 TCP connections, UDP and ICMP ${kind} go on within 300 ms at 50 ms × 3, however a path is cut`,
     async (t) => {
-      t.timeout(180_000);
+      t.timeout(300_000);
       await failOver(t, shape, FAST, CUTS, options);
     },
   );
@@ -129,69 +142,100 @@ for (const [kind, shape, options] of [
 
 for (const intervalMs of [100, 300]) {
   labTest(`at ${intervalMs} ms × 3 datagrams go on within the detection time and 100 ms`, async (t) => {
-    t.timeout(120_000);
+    t.timeout(240_000);
     await failOver(t, "two-paths", { intervalMs, multiplier: 3 }, [CUTS[1], CUTS[3]], {});
   });
 }
 
 labTest("where packets go over both paths, none is missed when one is cut, BFD at its defaults", async (t) => {
-  t.timeout(120_000);
-  const twice = "service-policies: [{ name: twice, resiliency: packet-duplication }]";
+  t.timeout(400_000);
   for (const protection of [undefined, { sign: "every-packet", adaptive: false }] as const) {
-    const lab = await openLab("two-paths", {
-      extra: `bfd: { hold-down: 0s }\n${twice}`,
-      service: ", policy: twice",
-      ...(protection === undefined ? {} : { protection }),
-    });
-    try {
-      if (protection !== undefined) await lab.waymark("west", "keys", "generate", "--file", "keys");
-      await lab.startRouters();
-      await pathsUp(lab);
-      // Routers that have just started leave datagrams to sessions of before.
-      await sleep(RECOVERING_MS);
-      const talk = await Talk.start(lab, CONNECTIONS);
-      for (const [n, { name, cut, heal }] of [CUTS[3], CUTS[0], CUTS[1]].entries()) {
-        const { name: wire } = lab.wires[n % 2];
-        const from = Date.now();
-        await lab.run(wire, "sh", "-ec", cut);
-        // It is cut for longer than it takes to be seen, and before that the router sends into it.
-        await sleep(4500);
-        const gaps = talk.gaps(from, Date.now());
-        t.log(`${name}, wire ${n % 2}: ${text(gaps)}`);
-        t.true(Math.max(gaps.udp, gaps.icmp, gaps.tcp) < 1000);
-        await lab.run(wire, "sh", "-ec", heal);
-        await pathsUp(lab);
+    for (let attempt = 1; ; attempt++) {
+      const { gapMs, lost, unheard } = await cutsOfTwice(t, protection);
+      const said = `${gapMs} ms, ${lost} lost, ${unheard} frames and datagrams without room`;
+      // Lost although everything had room: that was a router.
+      const isFault = lost > 0 && unheard === 0;
+      if (isFault || attempt === ATTEMPTS || (gapMs < 1000 && lost === 0)) {
+        t.is(lost, 0, said);
+        t.true(gapMs < 1000, said);
+        break;
       }
-      const ended = await talk.end();
-      t.is(ended.completed, CONNECTIONS);
-      t.deepEqual({ lost: ended.lost, twice: ended.twice }, { lost: 0, twice: 0 });
-      const { sessions } = await shown<SessionsAnswer>(lab, "west", "sessions");
-      t.true(sessions.every(({ moves, secondPath }) => moves === 0 && secondPath !== null));
-    } finally {
-      await lab.close();
+      t.log(`again: ${said}`);
     }
   }
 });
 
+/** One lab with packets over both paths: the longest gap, datagrams lost, and what routers' rings and hosts' sockets had no room for. */
+async function cutsOfTwice(
+  t: ExecutionContext,
+  protection: LabOptions["protection"],
+): Promise<{ gapMs: number; lost: number; unheard: number }> {
+  const twice = "service-policies: [{ name: twice, resiliency: packet-duplication }]";
+  const lab = await openLab("two-paths", {
+    extra: `bfd: { hold-down: 0s }\n${twice}`,
+    service: ", policy: twice",
+    ...(protection === undefined ? {} : { protection }),
+  });
+  const unheard = async () => {
+    const sockets = await Promise.all((["client", "server"] as const).map((host) => socketDrops(lab, host)));
+    return [...(await ringDrops(lab)), ...sockets].reduce((sum, one) => sum + one, 0);
+  };
+  try {
+    if (protection !== undefined) await lab.waymark("west", "keys", "generate", "--file", "keys");
+    await lab.startRouters();
+    await pathsUp(lab);
+    // Routers that have just started leave datagrams to sessions of before.
+    await sleep(RECOVERING_MS);
+    const before = await unheard();
+    const talk = await Talk.start(lab, CONNECTIONS);
+    let gapMs = 0;
+    for (const [n, { name, cut, heal }] of [CUTS[3], CUTS[0], CUTS[1]].entries()) {
+      const { name: wire } = lab.wires[n % 2];
+      const from = Date.now();
+      await lab.run(wire, "sh", "-ec", cut);
+      // It is cut for longer than it takes to be seen, and before that the router sends into it.
+      await sleep(4500);
+      const gaps = talk.gaps(from, Date.now());
+      t.log(`${name}, wire ${n % 2}: ${text(gaps)}`);
+      gapMs = Math.max(gapMs, gaps.udp, gaps.icmp, gaps.tcp);
+      await lab.run(wire, "sh", "-ec", heal);
+      await pathsUp(lab);
+    }
+    const ended = await talk.end();
+    t.is(ended.completed, CONNECTIONS);
+    t.is(ended.twice, 0);
+    const { sessions } = await shown<SessionsAnswer>(lab, "west", "sessions");
+    t.true(sessions.every(({ moves, secondPath }) => moves === 0 && secondPath !== null));
+    return { gapMs, lost: ended.lost, unheard: (await unheard()) - before };
+  } finally {
+    await lab.close();
+  }
+}
+
 labTest("no path goes down at 50 ms × 3 while both routers forward as much as they can for ten seconds", async (t) => {
-  t.timeout(120_000);
+  t.timeout(300_000);
   const lab = await openLab("two-paths", { extra: bfdText(FAST) });
   try {
     await lab.startRouters();
     await pathsUp(lab);
     for (const port of ["5201", "5202"]) lab.spawn("server", "iperf3", ["-s", "-p", port], { stdio: "ignore" });
     await sleep(200);
-    let downs = 0;
-    for (let attempt = 0; attempt === 0 || (downs > 0 && attempt < ATTEMPTS); attempt++)
+    let downs: number | undefined;
+    for (let [starts, attempts] = [0, 0]; downs !== 0 && starts < STARTS && attempts < ATTEMPTS; starts++) {
       downs = await downsUnderLoad(t, lab);
+      if (downs !== undefined) attempts++;
+    }
     t.is(downs, 0);
   } finally {
     await lab.close();
   }
 });
 
-/** How many paths go down while hosts send bulk, and beside it datagrams as small and as many as they can. */
-async function downsUnderLoad(t: ExecutionContext, lab: Lab): Promise<number> {
+/**
+ * How many paths go down while hosts send bulk, and beside it datagrams as small and as many as they can; undefined where
+ * one of the two did not send, which says nothing of the routers.
+ */
+async function downsUnderLoad(t: ExecutionContext, lab: Lab): Promise<number | undefined> {
   const counts = async () =>
     await Promise.all(
       lab.routers.map(async ({ name }) => ({
@@ -209,6 +253,11 @@ async function downsUnderLoad(t: ExecutionContext, lab: Lab): Promise<number> {
     lab.run("client", "iperf3", ...load, "-p", "5202", "-u", "-b", "0", "-l", "64"),
   ]);
   await sleep(REPORTED_MS);
+  const errors = done.map(({ stdout }) => (JSON.parse(stdout) as { error?: string }).error);
+  if (errors.some((error) => error !== undefined)) {
+    t.log(`iperf3: ${errors.join(", ")}`);
+    return undefined;
+  }
   for (const { code, stdout } of done) t.is(code, 0, stdout);
   const after = await counts();
   return after.reduce((sum, { frames, downs, cpuMs }, at) => {

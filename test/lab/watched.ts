@@ -2,7 +2,13 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { askRouter } from "../../lib/control/admin-socket.ts";
-import type { EventsAnswer, PathsAnswer, SessionsAnswer, ShowResource } from "../../lib/control/show.ts";
+import type {
+  CountersAnswer,
+  EventsAnswer,
+  PathsAnswer,
+  SessionsAnswer,
+  ShowResource,
+} from "../../lib/control/show.ts";
 import type { Lab } from "./lab.ts";
 
 const UP_MS_MAX = 30_000;
@@ -55,6 +61,24 @@ export async function pathsUp(lab: Lab): Promise<void> {
 }
 
 /** Wait until `wrong` returns undefined. Throws with what it returned last. */
+/** Frames that each router's capture rings had no room for: of a router that gets no processor for half a second. */
+export async function ringDrops(lab: Lab): Promise<number[]> {
+  return await Promise.all(
+    lab.routers.map(async ({ name }) => {
+      const counters = Object.entries(await shown<CountersAnswer>(lab, name, "counters"));
+      return counters.reduce((sum, [of, n]) => sum + (/^interface\..*\.rx-kernel-drops$/.test(of) ? n : 0), 0);
+    }),
+  );
+}
+
+/** Datagrams that a host's own sockets had no room for. */
+export async function socketDrops(lab: Lab, host: "client" | "server"): Promise<number> {
+  const { stdout } = await lab.run(host, "cat", "/proc/net/snmp", "/proc/net/snmp6");
+  const [names, values] = stdout.split("\n").filter((line) => line.startsWith("Udp:"));
+  const six = /^Udp6RcvbufErrors\s+(\d+)/m.exec(stdout)?.[1] ?? 0;
+  return Number(values.split(" ")[names.split(" ").indexOf("RcvbufErrors")]) + Number(six);
+}
+
 export async function until(what: string, wrong: () => Promise<string | undefined>): Promise<void> {
   for (const deadline = Date.now() + UP_MS_MAX; ; await sleep(50)) {
     const still = await wrong();
