@@ -1,6 +1,7 @@
 // What lab tests of watched paths share: how fast BFD is, what routers say, and waiting for paths.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import type { ExecutionContext } from "ava";
 import { askRouter } from "../../lib/control/admin-socket.ts";
 import type {
   CountersAnswer,
@@ -85,4 +86,16 @@ export async function until(what: string, wrong: () => Promise<string | undefine
     if (still === undefined) return;
     if (Date.now() > deadline) throw new Error(`waited in vain until ${what}: ${still}`);
   }
+}
+
+/**
+ * A longest pause by the wall clock, of a machine that may be busy with other things: tried up to three times until one is
+ * short enough. Returns the shortest; all are logged. What else a try must show it asks for itself, each time.
+ */
+export async function shortestPause(t: ExecutionContext, msMax: number, take: () => Promise<number>): Promise<number> {
+  const pauses: number[] = [];
+  do pauses.push(await take());
+  while (Math.min(...pauses) >= msMax && pauses.length < 3);
+  t.log(`longest pause ${pauses.join(" ms, again: ")} ms`);
+  return Math.min(...pauses);
 }
