@@ -61,7 +61,6 @@ export async function pathsUp(lab: Lab): Promise<void> {
   });
 }
 
-/** Wait until `wrong` returns undefined. Throws with what it returned last. */
 /** Frames that each router's capture rings had no room for: of a router that gets no processor for half a second. */
 export async function ringDrops(lab: Lab): Promise<number[]> {
   return await Promise.all(
@@ -80,8 +79,13 @@ export async function socketDrops(lab: Lab, host: "client" | "server"): Promise<
   return Number(values.split(" ")[names.split(" ").indexOf("RcvbufErrors")]) + Number(six);
 }
 
-export async function until(what: string, wrong: () => Promise<string | undefined>): Promise<void> {
-  for (const deadline = Date.now() + UP_MS_MAX; ; await sleep(50)) {
+/** Wait until `wrong` returns undefined. Throws with what it returned last. */
+export async function until(
+  what: string,
+  wrong: () => Promise<string | undefined>,
+  msMax: number = UP_MS_MAX,
+): Promise<void> {
+  for (const deadline = Date.now() + msMax; ; await sleep(50)) {
     const still = await wrong();
     if (still === undefined) return;
     if (Date.now() > deadline) throw new Error(`waited in vain until ${what}: ${still}`);
