@@ -45,7 +45,7 @@ async function ava(args: string[]): Promise<number> {
 }
 
 const together = await ava(["--concurrency", "2", "dist/test/**/*.test.js", ...ALONE.map((glob) => `!${glob}`)]);
-const alone = process.exitCode === 1 ? 1 : await ava(["--serial", "--concurrency", "1", ...ALONE]);
+const alone = process.exitCode === 1 ? 1 : await ava(["--serial", "--concurrency", "1", "--timeout", "6m", ...ALONE]);
 if (together !== 0 || alone !== 0) {
   process.exitCode = 1;
   // ava can fail without a failed test (a file that could not be loaded).

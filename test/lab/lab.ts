@@ -127,7 +127,7 @@ process.env.PATH = (process.env.PATH ?? "")
 
 const TOOLS = ["ip", "nft", "tcpdump", "tshark", "curl", "ping", "ethtool", "setpriv"];
 const DIRECTORY = "/tmp";
-const READY_MS_MAX = 60_000;
+const READY_MS_MAX = 180_000;
 const STOP_MS_MAX = 10_000;
 /** tcpdump hands over what it has at least once a second; a capture is complete this long after the last frame. */
 const CAPTURE_SETTLE_MS = 1_200;
