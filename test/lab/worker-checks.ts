@@ -4,6 +4,7 @@ import type { ExecutionContext } from "ava";
 import { askRouter } from "../../lib/control/admin-socket.ts";
 import type { CountersAnswer, WorkersAnswer } from "../../lib/control/show.ts";
 import type { Lab } from "./lab.ts";
+import { until } from "./watched.ts";
 import { converse } from "./workload.ts";
 
 /**
@@ -26,10 +27,18 @@ export async function talk(t: ExecutionContext, lab: Lab): Promise<void> {
 /** Both workers of each router have forwarded, and no frame went from one to the other. */
 export async function assertBothCarry(t: ExecutionContext, lab: Lab): Promise<void> {
   for (const router of lab.routers) {
-    const { workers } = (await askRouter(router.socketPath, "workers")) as WorkersAnswer;
+    const count = async () => (await askRouter(router.socketPath, "counters")) as CountersAnswer;
+    let counters = await count();
+    let workers: WorkersAnswer["workers"] = [];
+    // Frames may come between two answers: until the same was counted before and after.
+    await until("no frame comes", async () => {
+      const before = counters["frames.received"];
+      ({ workers } = (await askRouter(router.socketPath, "workers")) as WorkersAnswer);
+      counters = await count();
+      return counters["frames.received"] === before ? undefined : `${counters["frames.received"]} after ${before}`;
+    });
     t.is(workers.length, 2);
     for (const { frames } of workers) t.true(frames.forwarded > 100, JSON.stringify(workers));
-    const counters = (await askRouter(router.socketPath, "counters")) as CountersAnswer;
     t.is(counters["strays.sent"], 0);
     t.is(counters["drop.stray-ring-full"], 0);
     t.is(
