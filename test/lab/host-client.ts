@@ -64,17 +64,20 @@ async function parallel(count: number, bytes: number): Promise<object> {
 
 async function udp(sizes: number[]): Promise<object> {
   const answered: number[] = [];
+  const sockets: ReturnType<typeof udpSocket>[] = [];
   for (const size of sizes) {
     const socket = udpSocket();
+    sockets.push(socket);
     for (let exchange = 0; exchange < 3; exchange++) {
       const data = randomBytes(size);
       socket.send(data, port, address);
       const [answer] = await once(socket, "message", { signal: AbortSignal.timeout(UDP_ANSWER_MS_MAX) });
       if (!data.equals(answer)) throw new Error(`UDP answer to ${size} bytes differs`);
     }
-    socket.close();
     answered.push(size);
   }
+  // Not before, or the next might get the same port, and its session.
+  for (const socket of sockets) socket.close();
   return { answered };
 }
 
