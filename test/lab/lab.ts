@@ -131,6 +131,7 @@ const READY_MS_MAX = 180_000;
 const STOP_MS_MAX = 10_000;
 /** tcpdump hands over what it has at least once a second; a capture is complete this long after the last frame. */
 const CAPTURE_SETTLE_MS = 1_200;
+const CAPTURE_MS_MAX = 10_000;
 
 /**
  * $1: prefix of the lab's names. $2: its directory. Waits for the end of standard input, then for a command that the
@@ -391,6 +392,7 @@ export class Lab {
   async stopCaptures(): Promise<void> {
     await sleep(CAPTURE_SETTLE_MS);
     for (const { child, stderr } of this.#captures.splice(0)) {
+      await hasAll(child, stderr);
       await stop(child, "SIGINT");
       if (!stderr.join("").includes("\n0 packets dropped by kernel"))
         throw new Error(`capture lost frames:\n${stderr.join("")}`);
@@ -530,6 +532,20 @@ function collect(child: ChildProcess): string[] {
   const pieces: string[] = [];
   child.stderr?.setEncoding("utf8").on("data", (text: string) => pieces.push(text));
   return pieces;
+}
+
+/** Wait until a tcpdump has taken all that its filter had received when it was first asked: SIGUSR1 makes it tell both. */
+async function hasAll(child: ChildProcess, stderr: string[]): Promise<void> {
+  let wanted: number | undefined;
+  for (const deadline = Date.now() + CAPTURE_MS_MAX; Date.now() < deadline; await sleep(100)) {
+    const from = stderr.length;
+    child.kill("SIGUSR1");
+    const told = () => /(\d+) packets? captured, (\d+) packets? received/.exec(stderr.slice(from).join(""));
+    await until("tcpdump tells its counts", () => told() !== null, child, stderr);
+    const [captured, received] = told()!.slice(1).map(Number);
+    wanted ??= received;
+    if (captured >= wanted) return;
+  }
 }
 
 /** Signal a process and wait for its exit code; null when it had to be killed. */
