@@ -196,10 +196,12 @@ labTest(
       const sum = await lab.run("client", "sha256sum", "slow.bin");
       t.is(sum.stdout.split(" ")[0], sha256);
       await lab.run(WIRE, "nft", "delete", "table", "ip", "firewall");
-      await until("TCP is TCP again", async () => {
+      const again = async () => {
         const [{ udpTransform }] = await pathsOf(lab, "west");
         return udpTransform.carrier === "tcp" ? undefined : JSON.stringify(udpTransform);
-      });
+      };
+      // It is tested every 20 s.
+      await until("TCP is TCP again", again, 60_000);
       await arrives(t, lab, sha256);
     } finally {
       await lab.close();
