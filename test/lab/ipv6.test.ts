@@ -67,7 +67,9 @@ function configure(lab: Lab, wires: readonly Family[], protectedBy: boolean, bfd
       ...["branch", "branch6"].map((name) => `  - ${route(name, at === 0, at - 1)}`),
       "peers:",
       ...peers.map((item) => `  - ${item}`),
-      ...(bfd ? ["bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, hold-down: 0s }"] : []),
+      ...(bfd
+        ? ["bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, multiplier: 10, hold-down: 0s }"]
+        : []),
     ];
     if (protectedBy) {
       const keys = "keys: { file: keys }, encryption: aes-cbc-256";
@@ -171,7 +173,7 @@ async function talks(t: ExecutionContext, lab: Lab, server: string, size: number
   t.is(curl.code, 0, curl.stderr);
   const digest = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
   t.is(digest(readFileSync(got)), digest(file));
-  const udp = ["-c", server, "-u", "-b", "20M", "-l", "1200", "-t", "1", "--json"];
+  const udp = ["-c", server, "-u", "-b", "20M", "-l", "1200", "-t", "2", "--json"];
   lab.spawn("server", "iperf3", ["-s", "-1"], { stdio: "ignore" });
   let said = await lab.run("client", "iperf3", ...udp);
   for (let n = 0; n < 20 && said.code !== 0; n++) said = await lab.run("client", "iperf3", ...udp);
