@@ -219,7 +219,8 @@ labTest("no path goes down at 50 ms × 3 while both routers forward as much as t
     await lab.startRouters();
     await pathsUp(lab);
     for (const port of ["5201", "5202"]) lab.spawn("server", "iperf3", ["-s", "-p", port], { stdio: "ignore" });
-    await sleep(200);
+    // Routers that have just started leave datagrams to sessions of before, and iperf3 sends its first one once.
+    await sleep(RECOVERING_MS);
     let downs: number | undefined;
     for (let [starts, attempts] = [0, 0]; downs !== 0 && starts < STARTS && attempts < ATTEMPTS; starts++) {
       downs = await downsUnderLoad(t, lab);
