@@ -1,6 +1,12 @@
 // The contract's frames as they are on an IPv6 wire: its two addresses are the first two names of a book.
 
-import { FRAME_CHECKSUM_KNOWN, FRAME_CHECKSUM_PARTIAL, type Port } from "../../lib/io/port.ts";
+import {
+  FRAME_CHECKSUM_KNOWN,
+  FRAME_CHECKSUM_PARTIAL,
+  FRAME_OF_IPV6,
+  type FrameBatch,
+  type Port,
+} from "../../lib/io/port.ts";
 import { Inbound } from "../../lib/ipv6/inbound.ts";
 import { Ipv6Port } from "../../lib/ipv6/ipv6-port.ts";
 import { Outbound } from "../../lib/ipv6/outbound.ts";
@@ -22,12 +28,20 @@ for (const [row, last] of [
 const inbound = new Inbound(book);
 const outbound = new Outbound(book);
 
+/** Says of what leaves that it is of an IPv6 session, as the engine does: of others the identification is not kept. */
+class SessionsPort extends Ipv6Port {
+  override tx(batch: FrameBatch, from: number, to: number): number {
+    for (let i = from; i < to; i++) batch.flags[i] |= FRAME_OF_IPV6;
+    return super.tx(batch, from, to);
+  }
+}
+
 /** A port of the contract's frames over `beneath`, whose frames are IPv6. */
-export const portOver = (beneath: Port): Port => new Ipv6Port(beneath, book);
+export const portOver = (beneath: Port): Port => new SessionsPort(beneath, book);
 
 export function toWire(frame: Uint8Array, isPartial = false): Uint8Array {
   const wire = new Uint8Array(frame.length + 64);
-  const flags = isPartial ? FRAME_CHECKSUM_PARTIAL : 0;
+  const flags = FRAME_OF_IPV6 | (isPartial ? FRAME_CHECKSUM_PARTIAL : 0);
   return wire.slice(0, outbound.translate(frame, 0, frame.length, flags, 0, wire, 0));
 }
 

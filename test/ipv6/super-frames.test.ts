@@ -7,7 +7,6 @@ import { MemoryPort } from "../../lib/io/memory-port.ts";
 import {
   FRAME_CHECKSUM_KNOWN,
   FRAME_CHECKSUM_PARTIAL,
-  FRAME_OF_IPV6,
   type FrameBatch,
   type Port,
   SEGMENT_SIZE_UNKNOWN,
@@ -116,7 +115,7 @@ test("the longest super-frames, more than fit at once, are given on whole and in
   const frames = Array.from({ length: 9 }, (_, n) => makePartial(n % 3 === 1 ? udpFrame(n, 60) : tcpFrame(65_483 - n)));
   t.is(frames[0].length, 65_549);
   const batch = batchOf(frames);
-  batch.flags.fill(FRAME_CHECKSUM_PARTIAL | FRAME_OF_IPV6);
+  batch.flags.fill(FRAME_CHECKSUM_PARTIAL);
   batch.segmentSize.fill(SEGMENT_SIZE_UNKNOWN);
   t.is(port.tx(batch, 0, frames.length), frames.length);
   t.deepEqual(
