@@ -1,4 +1,4 @@
-// The composition root: the only file that names concrete parts. A router is the same engine over different ports: live
+// The composition root: of what concrete parts a router is made, and which port a device has. A router is the same engine over different ports: live
 // devices (live-router.ts), capture files and memory (offline-router.ts), links of a simulated world (tests). A second
 // I/O backend is one line here.
 
@@ -390,17 +390,13 @@ export function openWatch(
   const resolver = new Resolver({ interfaces, neighbors, egress, generator, counters });
   const security = new PacketSecurity({ crypto, random, wallMs, seed: random.nextI32() });
   const own = (report: PathReport): PathReport => ({ ...report, path: rows[report.path] });
-  const losses = new Losses(counters);
-  const rowOf = (interfaceId: number) =>
-    config.interfaces.findIndex(({ name }) => name === interfaces[interfaceId].name);
+  const losses = new Losses(
+    counters,
+    part.interfaces.map((item) => config.interfaces.indexOf(item)),
+  );
   const tellLosses = () => {
     const report = losses.report(devices, clock.nowUs() / 1000);
-    if (report === null) return;
-    const drops = report.drops.map(({ last, ...drop }) => ({
-      ...drop,
-      last: last && { ...last, interfaceId: rowOf(last.interfaceId) },
-    }));
-    say({ losses: { ...report, drops } });
+    if (report !== null) say({ losses: report });
   };
   const telling = setInterval(tellLosses, LOSSES_MS);
   let monitor: Monitor | null = null;

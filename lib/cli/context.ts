@@ -28,7 +28,7 @@ export interface RunningRouter {
   close(): Promise<void>;
 }
 
-/** The part of router.ts that commands use. */
+/** The parts of live-router.ts and offline-router.ts that commands use. */
 export interface RouterModule {
   startRouter(config: Config, options: { guard: boolean; log: Log; takeOver: boolean }): Promise<RunningRouter>;
   dropPrivileges(log: Log): void;

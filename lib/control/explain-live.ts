@@ -22,7 +22,7 @@ import { explainSession } from "./explain-session.ts";
 import { nearest } from "./nearest.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { Router } from "./router-parts.ts";
-import { sessionAnswer } from "./snapshot.ts";
+import { dropCount, sessionAnswer } from "./snapshot.ts";
 
 export interface SessionExplanation {
   readonly session: string;
@@ -129,15 +129,7 @@ function dropPart(router: Router, reason: number): LivePart {
   const { name, sentence } = DROP_REASONS[reason];
   const steps = explainDrop(router, reason);
   const sample = steps === null ? null : { ...steps, ...workerOf(router) };
-  return {
-    of: "drop",
-    explanation: {
-      drop: name,
-      count: router.counters.get(reason) + router.monitorLosses.drops[reason],
-      sentence,
-      sample,
-    },
-  };
+  return { of: "drop", explanation: { drop: name, count: dropCount(router, reason), sentence, sample } };
 }
 
 function workerOf({ strays }: Router): { worker?: number } {

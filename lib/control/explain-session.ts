@@ -7,7 +7,7 @@ import { routerWord } from "../session/passed-routers.ts";
 import { tcpStateName } from "../session/tcp-state.ts";
 import { FLOW_PROTOCOL, FLOW_SHIFT } from "../table/flow-table.ts";
 import { FORWARD, REVERSE } from "../table/session-table.ts";
-import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
+import { hasPorts, PROTOCOL_ICMP, PROTOCOL_TCP } from "../wire/flow-key.ts";
 import { formatAddress } from "./address-text.ts";
 import type { Step } from "./explain.ts";
 import { tellHop, tellPayload } from "./explain-hop.ts";
@@ -107,8 +107,7 @@ function tellPolicy(told: Told): void {
 function target(told: Told): string {
   const { context } = told.router.sessions.table;
   const [, destination, ports, protocol] = context.subarray(told.session * 4, told.session * 4 + 4);
-  const hasPorts = protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
-  return `${formatAddress(destination)} ${protocolName(protocol)}${hasPorts ? `/${ports & 0xffff}` : ""}`;
+  return `${formatAddress(destination)} ${protocolName(protocol)}${hasPorts(protocol) ? `/${ports & 0xffff}` : ""}`;
 }
 
 function tellTimers(told: Told): void {

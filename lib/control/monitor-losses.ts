@@ -5,9 +5,11 @@ import type { LossReport } from "../monitor/losses.ts";
 import type { DropSamples } from "../table/drop-samples.ts";
 import { DROP_REASONS } from "../wire/verdict.ts";
 
+/** Totals since start, of this process and those that it took over from; nothing where the monitor has no thread. */
 export class MonitorLosses {
   /** By number of the reason. */
   readonly drops = new Float64Array(DROP_REASONS.length);
+  /** Frames that its capture rings had no room for. */
   unheard = 0;
   readonly #samples: DropSamples;
 
@@ -16,6 +18,7 @@ export class MonitorLosses {
     this.#samples = samples;
   }
 
+  /** Add what the thread has lost since it last said so. */
   take(report: LossReport, nowMs: number): void {
     for (const { reason, count, last } of report.drops) {
       this.drops[reason] += count;

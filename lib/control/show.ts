@@ -1,5 +1,5 @@
 // What `waymark show` prints: the router's JSON answers as text in fixed columns. The answers' shapes below are a
-// contract with whoever reads --json; router.ts produces them, and nothing here changes them on the way.
+// contract with whoever reads --json; snapshot.ts produces them, and nothing here changes them on the way.
 
 import type { PortStats } from "../io/port.ts";
 import { isFailed, type TestResult } from "../peer/firewall-detector.ts";

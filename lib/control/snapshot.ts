@@ -179,10 +179,15 @@ function stateName(router: Router, row: number, protocol: number): string {
 
 function drops(router: Router): DropsAnswer {
   const met = DROP_REASONS.flatMap(({ name, sentence }, reason) => {
-    const count = router.counters.get(reason) + router.monitorLosses.drops[reason];
+    const count = dropCount(router, reason);
     return count === 0 ? [] : [{ reason: name, count, sentence, sample: dropSample(router, reason) }];
   });
   return { drops: met.sort((a, b) => b.count - a.count) };
+}
+
+/** How often a frame was dropped for reason number `reason`, whoever dropped it. */
+export function dropCount({ counters, monitorLosses }: Router, reason: number): number {
+  return counters.get(reason) + monitorLosses.drops[reason];
 }
 
 function dropSample(router: Router, reason: number): DropsAnswer["drops"][number]["sample"] {

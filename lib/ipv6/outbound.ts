@@ -23,8 +23,8 @@ import {
   ETHERNET_HEADER,
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
+  hasPorts,
   PROTOCOL_ICMP,
-  PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
 import { ICMP_ECHO, ICMP_HEADER, ICMP_REST } from "../wire/icmp.ts";
@@ -76,8 +76,6 @@ const FROM_ROUTER = 0x8000_0000;
 const SOLICITED = 0x4000_0000;
 const OVERRIDE = 0x2000_0000;
 
-const hasPorts = (protocol: number): boolean => protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
-
 export class Outbound {
   readonly #book: AddressBook;
   /** Of the frame that `translate` wrote: FRAME_CHECKSUM_PARTIAL or 0. */
@@ -122,6 +120,12 @@ export class Outbound {
     const next = isIcmp ? PROTOCOL_ICMPV6 : protocol;
     const headers = isPiece ? IPV6_FRAGMENT_HEADER : 0;
     const identification = getU16(bytes, l3 + IPV4_IDENTIFICATION);
+    let label = identification;
+    if ((flags & LABELLED_ITSELF) === FRAME_LABELLED) label = labelOf(flags);
+    else if (isPiece) label = 0;
+    else if ((field & DONT_FRAGMENT) === 0) label |= LABEL_MAY_BE_CUT;
+    else if ((flags & FRAME_OF_IPV6) === 0 && hasPorts(protocol) && l4 + 4 <= end)
+      label = sessionLabel(source, destination, protocol, getI32(bytes, l4));
 
     const toL3 = to + ETHERNET_HEADER;
     const toL4 = toL3 + IPV6_HEADER + headers;
@@ -133,15 +137,7 @@ export class Outbound {
       out,
       toL3,
       bytes[l3 + IPV4_TOS],
-      (flags & LABELLED_ITSELF) === FRAME_LABELLED
-        ? labelOf(flags)
-        : isPiece
-          ? 0
-          : (field & DONT_FRAGMENT) === 0
-            ? identification | LABEL_MAY_BE_CUT
-            : (flags & FRAME_OF_IPV6) === 0 && hasPorts(protocol) && l4 + 4 <= end
-              ? sessionLabel(source, destination, protocol, getI32(bytes, l4))
-              : identification,
+      label,
       end - l4 + headers,
       isPiece ? IPV6_FRAGMENT : next,
       bytes[l3 + IPV4_TTL],
@@ -177,7 +173,7 @@ export class Outbound {
     out: Uint8Array,
     toL4: number,
   ): void {
-    if (protocol !== PROTOCOL_TCP && protocol !== PROTOCOL_UDP) return;
+    if (!hasPorts(protocol)) return;
     const isUdp = protocol === PROTOCOL_UDP;
     const field = l4ChecksumOffset(protocol);
     if (l4 + field + 2 > end) return;

@@ -23,14 +23,16 @@ export interface LossReport {
 
 export class Losses {
   readonly #counters: CounterSet;
+  readonly #rows: readonly number[];
   readonly #samples = new DropSamples(DROP_REASONS.length);
   readonly #note = new DropNote();
   readonly #told = new Float64Array(DROP_REASONS.length);
   #unheardTold = 0;
 
-  /** `counters`: the thread's, in which others count drops too. */
-  constructor(counters: CounterSet) {
+  /** `counters`: the thread's, in which others count drops too. rows[i] is the router's interface that is interface i here. */
+  constructor(counters: CounterSet, rows: readonly number[]) {
     this.#counters = counters;
+    this.#rows = rows;
   }
 
   /** Count the verdict about frame i of the batch, come in by `interfaceId`. */
@@ -38,7 +40,7 @@ export class Losses {
     countVerdict(this.#counters, verdict);
     if (verdict < DROP) return;
     const { bytes, offset, length } = batch;
-    this.#samples.take(verdict - DROP, bytes, offset[i], length[i], interfaceId, nowMs, this.#note);
+    this.#samples.take(verdict - DROP, bytes, offset[i], length[i], this.#rows[interfaceId], nowMs, this.#note);
   }
 
   /** What was lost since the last call, on `ports` too; null = nothing. */

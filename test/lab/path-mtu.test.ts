@@ -74,8 +74,8 @@ const DATAGRAMS = [1, 1400, 1472, 1473, 8000, 65_000, 65_250, 65_300, 65_400, 65
 
 async function sizes(t: ExecutionContext, lab: Lab): Promise<void> {
   for (const size of PINGS) {
-    // Half a second between them, and as long for the last: so that never more than one is under way, and none is given up
-    // on a slow machine. Not -A: that waits for the last no longer than twice what another took.
+    // Half a second between them, and as long for the last, so that one is answered before the next is sent unless the machine
+    // is slower than that. Not -A: that waits for the last no longer than twice what another took.
     const ping = await lab.run("client", "ping", "-c", "3", "-i", "0.5", "-W", "3", "-s", `${size}`, lab.server);
     // Of what does not fit as it is ping is told once, over IPv6 by each router where it grows: it counts that as an answer.
     const answered =

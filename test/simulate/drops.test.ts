@@ -122,15 +122,15 @@ test("what a monitor in another thread has dropped counts with what the engine h
   const bfd = { source: "198.18.0.9", destination: "198.18.0.1", sourcePort: 4000, destinationPort: 3784 };
   const batch = batchOf([udpFrame(bfd, "one"), udpFrame(bfd, "the last")]);
   const counters = new CounterSet(COUNTERS);
-  const losses = new Losses(counters);
+  const losses = new Losses(counters, [1]);
   const port = new MemoryPort({ name: "wan0", mac: new Uint8Array(6) });
   const lost = { ...port.stats(), txFull: 3, rxKernelDrops: 5 };
   const ports = [port, { ...port, stats: () => lost } as unknown as Port];
   // Its clock began at another time, and what it took in is no loss.
-  losses.count(CONSUMED, batch, 0, 1, 1000);
-  losses.count(DROP_NOT_A_PEER, batch, 0, 1, 1000);
-  losses.count(DROP_NOT_A_PEER, batch, 1, 1, 2000);
-  losses.count(DROP_NO_SERVICE, batch, 0, 1, 1000);
+  losses.count(CONSUMED, batch, 0, 0, 1000);
+  losses.count(DROP_NOT_A_PEER, batch, 0, 0, 1000);
+  losses.count(DROP_NOT_A_PEER, batch, 1, 0, 2000);
+  losses.count(DROP_NO_SERVICE, batch, 0, 0, 1000);
   const report = losses.report(ports, 2300);
   t.is(losses.report(ports, 3000), null, "each is said once");
   west.monitorLosses.take(structuredClone(report!), world.clock.nowMs());
@@ -143,6 +143,7 @@ test("what a monitor in another thread has dropped counts with what the engine h
     ["not-a-peer", 2, 300, "udp 198.18.0.9:4000 > 198.18.0.1:3784 length 36 ttl 64 payload 8"],
   ]);
   t.true(dropsOf(west)[1].sample!.packet.includes(CLIENT), "the engine's is the later one");
+  t.is(dropsOf(west)[2].sample!.interface, "wan0", "the thread has that one interface alone");
   const totals = readCounters(west);
   t.like(totals, {
     "drop.no-service": 1,
