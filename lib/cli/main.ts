@@ -1,11 +1,14 @@
 #!/usr/bin/env node
 import { runProgram } from "./program.ts";
 
-// A reader that closes early (`waymark show sessions | head`) is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-  process.exit(0);
+  // A reader that closes early (`waymark show sessions | head`) is no failure.
+  if (error.code === "EPIPE") process.exit(0);
+  process.stderr.write(`waymark: standard output: ${error.message}\n`);
+  process.exit(1);
 });
+// Where messages cannot go there is nobody to tell, and nothing that should end for it.
+process.stderr.on("error", () => {});
 
 const exitCode = await runProgram(process.argv.slice(2), {
   out: (text) => process.stdout.write(text),
@@ -14,5 +17,7 @@ const exitCode = await runProgram(process.argv.slice(2), {
   loadRouter: async () => ({ ...(await import("../live-router.ts")), ...(await import("../offline-router.ts")) }),
 });
 // What a slow reader of a pipe has not taken yet must not be cut off.
-for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write("", done));
+for (const stream of [process.stdout, process.stderr]) {
+  if (stream.writableLength > 0) await new Promise((done) => stream.write("", done));
+}
 process.exit(exitCode);

@@ -83,6 +83,24 @@ labTest("A router whose terminal goes away stops as cleanly as by Ctrl-C", async
   });
 });
 
+labTest("A router whose log cannot be written routes on, answers, and stops in order", async (t) => {
+  await withLab(async (lab) => {
+    const [{ name, configPath, socketPath }] = lab.routers;
+    const command = `exec ${process.execPath} ${MAIN} run -c ${configPath} 2> /dev/full`;
+    const router = lab.spawn(name, "sh", ["-c", command], { stdio: "ignore" });
+    t.true(await until(APPEAR_MS_MAX, () => existsSync(socketPath)));
+    // Longer than it takes to find out that the first line does not go.
+    await sleep(2000);
+    const shown = await lab.run(name, process.execPath, MAIN, "show", "interfaces", "--socket", socketPath);
+    t.is(shown.code, 0, shown.stderr);
+    t.regex(shown.stdout, /lan0/);
+    const ended = once(router, "exit");
+    router.kill("SIGTERM");
+    t.deepEqual(await ended, [0, null]);
+    t.is(await tables(lab, name), "");
+  });
+});
+
 labTest("A closed lab leaves no namespace, process, directory or change outside", async (t) => {
   const before = outside();
   const lab = await openLab("three-routers");
