@@ -16,7 +16,8 @@
         "native/memory.cc",
         "native/clock.cc",
         "native/crypto.cc",
-        "native/privileges.cc"
+        "native/privileges.cc",
+        "native/output.cc"
       ],
       "defines": ["NAPI_VERSION=8"],
       "cflags_cc": ["-std=c++17", "-O2", "-Wall", "-Wextra", "-fno-exceptions"],

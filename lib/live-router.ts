@@ -21,6 +21,7 @@ import { HandsOver, lockSoon, notTakenOver, TAKE_OVER, TakesOver, Talk } from ".
 import { warmUp } from "./control/warm-up.ts";
 import { lookAtClocks, lookAtPorts, watch } from "./control/watch.ts";
 import { pace } from "./engine/pace.ts";
+import { logOutput } from "./io/log-output.ts";
 import { native } from "./io/native.ts";
 import { NativeClock } from "./io/native-clock.ts";
 import type { DevicePort, Port } from "./io/port.ts";
@@ -40,6 +41,7 @@ import { WorkerPool } from "./worker/pool.ts";
 import { shareOf } from "./worker/share.ts";
 
 const CAP_NET_ADMIN = 12;
+const STANDARD_ERROR = 2;
 /** Of the monitor's thread, and of a successor until it forwards: ahead of everything ordinary. */
 const HIGH_PRIORITY = -15;
 /** The least there is: the unit permits one (LimitRTPRIO). */
@@ -266,7 +268,7 @@ export function runWorker(): void {
   // A configuration's IPv6 addresses are names of the book in which it was read.
   addressBook.restoreKept(new StateReader(start.names));
   const config = shareOf(start.config, workers);
-  const log = createLog(start.logLevel).child({ worker });
+  const log = createLog(start.logLevel, logOutput(STANDARD_ERROR)).child({ worker });
   const halt = new Int32Array(start.halt);
   // Before the thread's ports close, which changes where frames go: the others must not answer for what is not theirs.
   process.on("uncaughtExceptionMonitor", () => Atomics.store(halt, 0, 1));

@@ -14,6 +14,7 @@ void registerMemory(napi_env env, napi_value exports);
 void registerClock(napi_env env, napi_value exports);
 void registerCrypto(napi_env env, napi_value exports);
 void registerPrivileges(napi_env env, napi_value exports);
+void registerOutput(napi_env env, napi_value exports);
 
 NAPI_MODULE_INIT() {
   setProperty(env, exports, "headroom", giveInt(env, HEADROOM));
@@ -31,5 +32,6 @@ NAPI_MODULE_INIT() {
   registerClock(env, exports);
   registerCrypto(env, exports);
   registerPrivileges(env, exports);
+  registerOutput(env, exports);
   return exports;
 }

@@ -1,4 +1,3 @@
-import { write, writeSync } from "node:fs";
 import { type Logger, pino } from "pino";
 
 // The one logger. Fixed field names, so that a line can be searched for: interface, peer, service, tenant, uuid,
@@ -6,59 +5,79 @@ import { type Logger, pino } from "pino";
 
 export type Log = Logger;
 
-const STANDARD_ERROR = 2;
+/**
+ * Write as much of bytes[from..) as goes at once, and return how many bytes that were. Throws EAGAIN where none do, other errors
+ * where none will. `io/log-output.ts` has one.
+ */
+export type Put = (bytes: Uint8Array, from: number) => number;
+
 const WAITING_BYTES_MAX = 1 << 20;
 const RETRY_MS = 100;
 const WARN = 40;
 const NEWLINE = 0x0a;
 
-/**
- * A logger that writes JSON lines to `fd`, standard error unless told, so that standard output stays free for data.
- * `level` as in pino.
- */
-export function createLog(level: string, fd = STANDARD_ERROR): Log {
-  const lines = new LineWriter(fd);
+/** A logger that writes JSON lines. `level` as in pino. */
+export function createLog(level: string, put: Put): Log {
+  const lines = new LineWriter(put);
   process.on("exit", () => lines.flush());
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, lines);
 }
 
 /**
- * Lines to a descriptor whose reader may be slow, whose disk may be full, whose terminal may have gone: no reason to stop
- * routing. Lines wait, up to a megabyte; what cannot be written is lost, and the next line that can be says how much.
+ * Lines to where a reader may be slow, a disk full, a terminal gone: no reason to stop routing. Lines wait for the reader,
+ * up to a megabyte; what cannot be written is lost, and the next line that can be says how much.
  */
 export class LineWriter {
-  readonly #fd: number;
+  readonly #put: Put;
   #waiting: string[] = [];
   #waitingBytes = 0;
   #lost = 0;
   /** Whether the last line that is there lacks its end. */
   #isCut = false;
-  #isWriting = false;
+  /** What is being written. */
+  #block: Block | null = null;
+  #retry: NodeJS.Timeout | null = null;
 
-  constructor(fd: number) {
-    this.#fd = fd;
+  constructor(put: Put) {
+    this.#put = put;
   }
 
   /** One line, its end included. Never throws, never waits. */
   write(line: string): void {
     const bytes = Buffer.byteLength(line);
-    if (this.#waitingBytes + bytes > WAITING_BYTES_MAX) {
+    const held = this.#waitingBytes + (this.#block?.bytes.length ?? 0);
+    if (held + bytes > WAITING_BYTES_MAX) {
       this.#lost++;
       return;
     }
     this.#waiting.push(line);
     this.#waitingBytes += bytes;
-    if (!this.#isWriting) this.#push(this.#take());
+    if (this.#retry === null) this.flush();
   }
 
-  /** Write what waits before returning, as far as it can be: the process ends. */
+  /** Write what waits, as far as it goes. */
   flush(): void {
-    if (this.#waiting.length === 0 && this.#lost === 0) return;
-    const block = this.#take();
-    try {
-      while (block.written < block.bytes.length) block.written += writeSync(this.#fd, block.bytes, block.written);
-    } catch {}
-    this.#settle(block);
+    while (this.#block !== null || this.#waiting.length > 0) {
+      const block = this.#block ?? this.#take();
+      this.#block = block;
+      try {
+        while (block.written < block.bytes.length) block.written += this.#put(block.bytes, block.written);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "EAGAIN") {
+          this.#later();
+          return;
+        }
+      }
+      this.#block = null;
+      this.#settle(block);
+    }
+  }
+
+  #later(): void {
+    this.#retry ??= setTimeout(() => {
+      this.#retry = null;
+      this.flush();
+    }, RETRY_MS).unref();
   }
 
   /** What waits, behind a line about what was lost. */
@@ -70,18 +89,6 @@ export class LineWriter {
     this.#waitingBytes = 0;
     this.#lost = 0;
     return block;
-  }
-
-  #push(block: Block): void {
-    this.#isWriting = true;
-    write(this.#fd, block.bytes, block.written, (error, written) => {
-      if (error?.code === "EAGAIN") return void setTimeout(() => this.#push(block), RETRY_MS);
-      if (error === null) block.written += written;
-      if (error === null && block.written < block.bytes.length) return this.#push(block);
-      this.#settle(block);
-      this.#isWriting = false;
-      if (this.#waiting.length > 0) this.#push(this.#take());
-    });
   }
 
   /** Nothing more of `block` will be written. */

@@ -23,6 +23,7 @@ Examples:
 
 const CAP_NET_ADMIN = 12;
 const CAP_NET_RAW = 13;
+const STANDARD_ERROR = 2;
 
 interface RunOptions {
   config: string;
@@ -54,9 +55,10 @@ export function runCommand(context: Context): Command {
       requireCapabilities(guard);
       requireDevices(config);
       const { createLog } = await import("../base/log.ts");
+      const { logOutput } = await import("../io/log-output.ts");
       const { startRouter, dropPrivileges } = await context.loadRouter();
       const stopped = nextSignal();
-      const log = createLog(logLevel ?? config.log.level);
+      const log = createLog(logLevel ?? config.log.level, logOutput(STANDARD_ERROR));
       // From the first moment: what nobody takes ends the process, the guard left behind.
       let router: RunningRouter | null = null;
       const hangup = () => {

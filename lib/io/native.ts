@@ -145,6 +145,9 @@ export interface NativeAddon extends CryptoAddon {
   keepCapabilities(mask: number): number;
   /** The calling thread runs before every ordinary one, with a real-time priority of 1 to 99. False where that is not permitted. */
   runFirst(priority: number): boolean;
+
+  /** As much of bytes[from..) as the socket `fd` takes at once. Returns how many bytes; EAGAIN where it takes none. */
+  sendNow(fd: number, bytes: Uint8Array, from: number): number;
 }
 
 let loaded: NativeAddon | undefined;

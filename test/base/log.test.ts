@@ -1,22 +1,29 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import test, { type ExecutionContext } from "ava";
 import { createLog, LineWriter } from "../../lib/base/log.ts";
+import { logOutput } from "../../lib/io/log-output.ts";
 
 const LOG = new URL("../../lib/base/log.js", import.meta.url).href;
+const OUTPUT = new URL("../../lib/io/log-output.js", import.meta.url).href;
+/** How a process of its own begins. */
+const BEGINNING = `
+  const { createLog } = await import(${JSON.stringify(LOG)});
+  const { logOutput } = await import(${JSON.stringify(OUTPUT)});
+  const log = createLog("info", logOutput(2));`;
 const READ = constants.O_RDONLY | constants.O_NONBLOCK;
 const WRITE = constants.O_WRONLY | constants.O_NONBLOCK;
 const TRIES_MAX = 500;
+const FILL = "x".repeat(60);
 
 for (const end of ["", "process.exit(0);"]) {
   const how = end === "" ? "by itself" : "by exit()";
   test(`Where no line can be written the process goes on, and ends ${how}`, (t) => {
-    const program = `
-      const { createLog } = await import(${JSON.stringify(LOG)});
-      const log = createLog("info");
+    const program = `${BEGINNING}
       log.info("one");
       await new Promise((done) => setTimeout(done, 300));
       log.info("two");
@@ -31,20 +38,38 @@ for (const end of ["", "process.exit(0);"]) {
 }
 
 test("The last lines before exit() are written, in their order", (t) => {
-  const program = `
-    const { createLog } = await import(${JSON.stringify(LOG)});
-    const log = createLog("info");
-    await new Promise((done) => setTimeout(done, 50));
+  const program = `${BEGINNING}
     for (let number = 0; number < 3; number++) log.info({ number });
     process.exit(0);`;
   const [command, ...args] = node(program);
-  const { stderr } = spawnSync(command!, args, { encoding: "utf8", timeout: 30_000 });
+  const { stderr } = spawnSync(command, args, { encoding: "utf8", timeout: 30_000 });
   t.deepEqual(numbers(stderr), [0, 1, 2]);
 });
 
+for (const what of ["socket", "pipe"] as const) {
+  test(`Nobody reads the ${what}: the process goes on, and ends`, async (t) => {
+    const program = `${BEGINNING}
+      for (let number = 0; number < 30_000; number++) log.info({ number }, ${JSON.stringify(FILL)});
+      process.stdout.write("went on");
+      setTimeout(() => process.exit(0), 300);`;
+    const [command, ...args] = node(program);
+    await withFifo(async ({ path }) => {
+      // Open both ways, it has a reader who reads nothing.
+      const fd = openSync(path, constants.O_RDWR);
+      const child = spawn(command, args, { stdio: ["ignore", "pipe", what === "pipe" ? fd : "pipe"] });
+      closeSync(fd);
+      const [stdout] = (await once(child.stdout!, "data")) as [Buffer];
+      t.is(stdout.toString(), "went on");
+      const late = setTimeout(() => child.kill("SIGKILL"), 20_000);
+      t.deepEqual(await once(child, "exit"), [0, null]);
+      clearTimeout(late);
+    });
+  });
+}
+
 test("Lines of the level and above are JSON with a time", async (t) => {
   await withFifo(async ({ writer, read }) => {
-    const log = createLog("warn", writer);
+    const log = createLog("warn", logOutput(writer));
     log.info("not this");
     log.warn({ peer: "east" }, "this");
     const text = await read("this");
@@ -55,7 +80,7 @@ test("Lines of the level and above are JSON with a time", async (t) => {
 
 test("Nobody reads for a while: lines wait, up to a megabyte, and what is lost is told with its number", async (t) => {
   await withFifo(async ({ writer, read }) => {
-    const lines = new LineWriter(writer);
+    const lines = new LineWriter(logOutput(writer));
     const count = 30_000;
     const began = performance.now();
     for (let number = 0; number < count; number++) lines.write(line(number));
@@ -72,7 +97,7 @@ test("Nobody reads for a while: lines wait, up to a megabyte, and what is lost i
 
 test("A reader that went away and came back finds whole lines, and the number of those between", async (t) => {
   await withFifo(async ({ writer, read, leave, come }) => {
-    const lines = new LineWriter(writer);
+    const lines = new LineWriter(logOutput(writer));
     lines.write(line(0));
     t.is(await read(`"number":0}`), line(0));
     leave();
@@ -89,10 +114,10 @@ test("A reader that went away and came back finds whole lines, and the number of
 
 test("A line that was cut is ended before the next one", async (t) => {
   await withFifo(async ({ writer, read, leave, come }) => {
-    const lines = new LineWriter(writer);
-    // More than a FIFO holds: the rest waits for its reader, which leaves.
-    const count = 1000;
-    for (let number = 0; number < count; number++) lines.write(line(number));
+    const lines = new LineWriter(logOutput(writer));
+    // More than a FIFO holds, and longer than what it takes whole or not at all: the rest waits for its reader, which leaves.
+    const count = 100;
+    for (let number = 0; number < count; number++) lines.write(line(number, FILL.repeat(100)));
     await sleep(200);
     leave();
     await sleep(500);
@@ -111,7 +136,7 @@ test("A line that was cut is ended before the next one", async (t) => {
 
 test("What waits at the end is written as far as it can be, without waiting for a reader", async (t) => {
   await withFifo(async ({ writer, read }) => {
-    const lines = new LineWriter(writer);
+    const lines = new LineWriter(logOutput(writer));
     for (let number = 0; number < 10; number++) lines.write(line(number));
     lines.flush();
     t.is(check(t, await read(`"number":9}`), 10), 0);
@@ -123,14 +148,12 @@ test("What waits at the end is written as far as it can be, without waiting for 
 });
 
 /** A process that runs `program`. */
-function node(program: string): string[] {
+function node(program: string): [command: string, ...args: string[]] {
   return [process.execPath, "--input-type=module", "-e", program];
 }
 
-const FILL = "x".repeat(60);
-
-function line(number: number): string {
-  return `{"fill":"${FILL}","number":${number}}\n`;
+function line(number: number, fill = FILL): string {
+  return `{"fill":"${fill}","number":${number}}\n`;
 }
 
 function isJson(text: string): boolean {
@@ -164,6 +187,7 @@ function check(t: ExecutionContext, text: string, count: number): number {
 }
 
 interface Fifo {
+  path: string;
   writer: number;
   /** What comes until `mark` has, null = until nothing comes any more. */
   read(mark: string | null): Promise<string>;
@@ -198,6 +222,7 @@ async function withFifo(body: (fifo: Fifo) => Promise<void>): Promise<void> {
   };
   try {
     await body({
+      path,
       writer,
       read,
       leave: () => closeSync(reader),
