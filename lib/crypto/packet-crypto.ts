@@ -74,3 +74,8 @@ export interface PacketCrypto {
 export function sealedLength(length: number): number {
   return length - (length % BLOCK) + BLOCK + IV_LENGTH;
 }
+
+/** Whether sealed bytes can have this length. */
+export function isSealedLength(length: number): boolean {
+  return length >= BLOCK + IV_LENGTH && length % BLOCK === 0;
+}

@@ -60,6 +60,8 @@ import {
   readQuote,
   restOf,
 } from "./icmp-quote.ts";
+import type { PacketSecurity } from "./packet-security.ts";
+import type { PayloadSecurity } from "./payload-security.ts";
 import type { Signals } from "./signals.ts";
 
 /** Of what we raise ourselves. */
@@ -73,6 +75,7 @@ export class IcmpErrors {
   readonly #egress: Egress;
   readonly #generator: Generator;
   readonly #signals: Signals;
+  readonly #security: PacketSecurity;
   readonly #overhead: (session: number, way: number) => number;
   readonly #carried: (session: number) => number;
   readonly #counters: CounterSet;
@@ -86,6 +89,8 @@ export class IcmpErrors {
     egress: Egress;
     generator: Generator;
     signals: Signals;
+    security: PacketSecurity;
+    payload: PayloadSecurity;
     /** Bytes that are put on a packet of the session toward a side. */
     overhead: (session: number, way: number) => number;
     /** Of those, the ones that stay on it from its first router to its last; 0 at routers in between. */
@@ -100,7 +105,8 @@ export class IcmpErrors {
     this.#overhead = parts.overhead;
     this.#carried = parts.carried;
     this.#counters = parts.counters;
-    this.#message = new ErrorMessage(parts.sessions);
+    this.#security = parts.security;
+    this.#message = new ErrorMessage(parts.sessions, parts.payload);
   }
 
   /** The flow of the session that a decoded ICMP error is about, by which its answers come; -1 = none of ours. */
@@ -139,7 +145,10 @@ export class IcmpErrors {
     }
     const location = this.#locationToward(session, 1 - from, getSource(bytes, key[AT_L3]));
     const isOpaque = table.sides[from].path[session] >= 0 && table.payload[session] !== PAYLOAD_CLEAR;
-    this.#compose(session, 1 - from, type, code, rest, this.#packet.at(bytes, quote, isOpaque));
+    const packet = this.#packet.at(bytes, quote, isOpaque);
+    if (isOpaque)
+      packet.digest = this.#security.overhead(paths[this.#pathQuoted(key, session, from)], packet.hasMetadata);
+    this.#compose(session, 1 - from, type, code, rest, packet);
     return this.#deliver(session, 1 - from, location, ttl, batch.flags[i], nowMs) ? this.#passed() : CONSUMED;
   }
 
@@ -183,7 +192,10 @@ export class IcmpErrors {
     // An MTU is told of packets as they travel between routers.
     const mtu = getIcmpMtu(bytes, at) - this.#carried(session);
     const rest = isTooBig(type, code) ? Math.max(PATH_MTU_MIN, mtu) : restOf(bytes, at, type);
-    this.#compose(session, 1 - direction, type, code, rest, this.#packet.at(bytes, quote, false));
+    // Who could not read it passes all of it on.
+    const isOpaque =
+      this.#sessions.table.payload[session] !== PAYLOAD_CLEAR && this.#packet.at(bytes, quote, true).sealedLength > 0;
+    this.#compose(session, 1 - direction, type, code, rest, this.#packet.at(bytes, quote, isOpaque));
     const told = this.#locationToward(session, 1 - direction, location);
     return this.#deliver(session, 1 - direction, told, ttl, 0, nowMs) ? this.#passed() : CONSUMED;
   }

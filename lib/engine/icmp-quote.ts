@@ -4,9 +4,11 @@
 //
 //   | type, code, checksum, rest: 8 | quoted IPv4 header | quoted L4: 8 bytes, or UDP 8 and 8 bytes, or TCP as UDP 20 |
 //
-// A quote is cut behind the 8 bytes that every sender needs.
+// A quote is cut behind the 8 bytes that every sender needs. Of a ping whose payload is encrypted these can be read by who sealed it alone:
+// between routers its quote is whole, as far as SEALED_MAX goes, and at its sender's router it is opened.
 
 import { getI32, getU16, setU16, setU32 } from "../base/bytes.ts";
+import { isSealedLength } from "../crypto/packet-crypto.ts";
 import { FRAME_LABEL, FRAME_LABEL_QUOTED, FRAME_LABELLED, type FrameBatch } from "../io/port.ts";
 import { PATH_MTU_MIN } from "../peer/mtu-search.ts";
 import type { Sessions } from "../session/open.ts";
@@ -30,6 +32,7 @@ import {
 } from "../wire/flow-key.ts";
 import {
   getIcmpCode,
+  getIcmpIdentifier,
   getIcmpMtu,
   getIcmpType,
   ICMP_ECHO,
@@ -56,8 +59,9 @@ import {
 import { writeLongest } from "../wire/long-packet.ts";
 import { ATTRIBUTE_FRAGMENT, METADATA_BASE_LENGTH } from "../wire/metadata-attributes.ts";
 import { getTcpSequence, TCP_HEADER } from "../wire/tcp.ts";
-import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
+import { UDP_CHECKSUM, UDP_HEADER, UDP_LENGTH } from "../wire/udp.ts";
 import { OK } from "../wire/verdict.ts";
+import type { PayloadSecurity } from "./payload-security.ts";
 import { savedSequence, writeTcpRest } from "./tcp-in-udp.ts";
 
 /** What a quote has of its packet behind the IPv4 header. */
@@ -65,8 +69,10 @@ const QUOTED_L4 = 8;
 /** From where metadata begins: its two lengths, and of a fabric fragment's attribute, which is its first, what has the offset. */
 const METADATA_LENGTHS = 8;
 const FRAGMENT_FLAGS = METADATA_BASE_LENGTH + 4 + 6;
+/** Of an encrypted ping: data of 231 bytes. With all around it, the message still fits 576 bytes (RFC 1812, 4.3.2.3). */
+export const SEALED_MAX = 256;
 /** The longest message: ICMP header, IPv4 header with all options, and that. */
-const MESSAGE_MAX = ICMP_HEADER + 60 + Math.max(UDP_HEADER + QUOTED_L4, TCP_HEADER);
+const MESSAGE_MAX = ICMP_HEADER + 60 + UDP_HEADER + SEALED_MAX;
 /** RFC 1191, 7.1: what a path may take whose routers do not say it, largest first. */
 const PLATEAUS = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, PATH_MTU_MIN];
 
@@ -78,6 +84,8 @@ export class QuotedPacket {
   end = 0;
   /** What is behind its UDP header is encrypted. */
   isOpaque = false;
+  /** Bytes of a digest at its end. */
+  digest = 0;
 
   /** Point it at the packet of a decoded row, or of one that decodeQuote has filled. */
   at(bytes: Uint8Array, key: Int32Array, isOpaque: boolean): this {
@@ -86,6 +94,7 @@ export class QuotedPacket {
     this.l4 = key[AT_L4];
     this.end = key[AT_END];
     this.isOpaque = isOpaque;
+    this.digest = 0;
     return this;
   }
 
@@ -112,6 +121,17 @@ export class QuotedPacket {
     return isFirst ? this.#behindMetadata(behind) : end;
   }
 
+  get hasMetadata(): boolean {
+    return startsWithCookie(this.bytes, this.l4 + UDP_HEADER, this.end);
+  }
+
+  /** Bytes that are encrypted, behindUdp on: the whole packet's, as PayloadCipher seals it. 0 where they are not all there, or too many. */
+  get sealedLength(): number {
+    const end = this.l4 + getU16(this.bytes, this.l4 + UDP_LENGTH);
+    const length = end - this.digest - this.behindUdp;
+    return end <= this.end && length <= SEALED_MAX && isSealedLength(length) ? length : 0;
+  }
+
   /** Behind the metadata at `at`, or `at` where there is none; `end` where what there is does not tell, or ends before it. */
   #behindMetadata(at: number): number {
     const { bytes, end } = this;
@@ -127,9 +147,12 @@ export class ErrorMessage {
   readonly bytes = new Uint8Array(MESSAGE_MAX);
   length = 0;
   readonly #sessions: Sessions;
+  readonly #payload: PayloadSecurity;
+  readonly #opened = new Uint8Array(SEALED_MAX);
 
-  constructor(sessions: Sessions) {
+  constructor(sessions: Sessions, payload: PayloadSecurity) {
     this.#sessions = sessions;
+    this.#payload = payload;
   }
 
   /** Write it for the session's side `way`: it quotes the packet as it was when that side sent it. */
@@ -177,18 +200,42 @@ export class ErrorMessage {
     const from = isCarried && packet.protocol === PROTOCOL_UDP ? packet.behindUdp : packet.l4;
     const isThere = from + QUOTED_L4 <= packet.end && !packet.isOpaque;
     const at = isCarried && protocol === PROTOCOL_UDP ? to + UDP_HEADER : to;
-    if (at > to) setU16(message, to + 4, UDP_HEADER + QUOTED_L4);
+    const sealed = own === PROTOCOL_ICMP && packet.isOpaque ? packet.sealedLength : 0;
+    if (at > to) setU16(message, to + UDP_LENGTH, UDP_HEADER + (sealed || QUOTED_L4));
+    if (at > to && sealed > 0) {
+      for (let n = 0; n < sealed; n++) message[at + n] = bytes[from + n];
+      return UDP_HEADER + sealed;
+    }
     if (isThere) for (let n = 0; n < QUOTED_L4; n++) message[at + n] = bytes[from + n];
     // No datagram has a length of 0: as the IPv4 header in front of it says.
-    else if (own === PROTOCOL_UDP) setU16(message, to + 4, packet.l4Length);
+    else if (own === PROTOCOL_UDP) setU16(message, to + UDP_LENGTH, packet.l4Length);
     if (own !== PROTOCOL_ICMP) return at - to + QUOTED_L4;
     const identifier = this.#identifierOf(session, way, protocol);
     if (isThere) setIcmpIdentifier(message, at, identifier);
     else {
       message[at] = way === FORWARD ? ICMP_ECHO : ICMP_ECHO_REPLY;
       setU16(message, at + ICMP_REST, identifier);
+      if (sealed > 0) this.#openEcho(session, way, packet, sealed, at);
     }
     return at - to + QUOTED_L4;
+  }
+
+  /**
+   * Quote the echo that side `way` sent and this router sealed, the first `length` bytes of it being there again. Nothing is told of
+   * what is not just that, whole: or anybody in between could have anything decrypted here that was ever sealed.
+   */
+  #openEcho(session: number, way: number, packet: QuotedPacket, length: number, to: number): void {
+    const opened = this.#opened;
+    const { bytes, behindUdp } = packet;
+    for (let n = 0; n < length; n++) opened[n] = bytes[behindUdp + n];
+    const end = this.#payload.open(session, opened, length);
+    if (end < ICMP_HEADER || !icmpIsRight(opened, 0, end) || getIcmpCode(opened, 0) !== 0) return;
+    if (getIcmpType(opened, 0) !== (way === FORWARD ? ICMP_ECHO : ICMP_ECHO_REPLY)) return;
+    if (getIcmpIdentifier(opened, 0) !== this.#identifierOf(session, way, PROTOCOL_UDP)) return;
+    const message = this.bytes;
+    const identifier = this.#identifierOf(session, way, PROTOCOL_ICMP);
+    for (let n = 0; n < QUOTED_L4; n++) message[to + n] = opened[n];
+    setIcmpIdentifier(message, to, identifier);
   }
 
   /** Of a ping, as its side `way` knows it: outside source NAT it is the mapping's; between routers, inside UDP, the host's own. */

@@ -262,6 +262,11 @@ export class PacketSecurity {
     return OK;
   }
 
+  /** Decrypt the first `length` bytes, in place. Returns where they end then; -1 = nothing that `seal` makes. */
+  openBytes(bytes: Uint8Array, length: number, cipher: PayloadCipher, place: number): number {
+    return this.#open(cipher, bytes, 0, length, place);
+  }
+
   #replace(batch: FrameBatch, i: number, key: Int32Array, end: number): void {
     this.#from[0] = key[AT_PAYLOAD];
     this.#to[0] = end;

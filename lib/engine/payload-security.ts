@@ -145,6 +145,14 @@ export class PayloadSecurity {
     return OK;
   }
 
+  /** Decrypt in place the first `length` bytes, which a packet of the session had as its payload. Returns where they end; -1 = nothing that is sealed here. */
+  open(session: number, bytes: Uint8Array, length: number): number {
+    const { table } = this.#sessions;
+    const isHere = table.payload[session] === PAYLOAD_ENCRYPTED && isPayloadEnd(table, session);
+    const cipher = isHere ? this.cipher(session) : null;
+    return cipher === null ? -1 : this.#security.openBytes(bytes, length, cipher, session);
+  }
+
   /** Bytes that encryption may add to a packet of the session. */
   overhead(session: number): number {
     const { table } = this.#sessions;

@@ -18,6 +18,7 @@ import {
   KEY_DESTINATION,
   KEY_PROTOCOL,
   KEY_SOURCE,
+  PROTOCOL_ICMP,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
 } from "../wire/flow-key.ts";
@@ -28,12 +29,13 @@ import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import { refusalCode } from "./answers.ts";
 import { ICMP_REFUSED_SENT } from "./counters.ts";
 import type { Generator } from "./generate.ts";
+import { SEALED_MAX } from "./icmp-quote.ts";
 import type { Signals } from "./signals.ts";
 import { removeBeforePayload } from "./splice.ts";
 
-/** What a quote has of its packet behind the IPv4 header: RFC 792's 8 bytes, of the TCP or other message inside UDP its own. */
+/** What a quote has of its packet behind the IPv4 header: RFC 792's 8 bytes, of the TCP or other message inside UDP its own, of a sealed ping all. */
 const QUOTED_L4 = 8;
-const MESSAGE_MAX = ICMP_HEADER + 60 + TCP_HEADER;
+const MESSAGE_MAX = ICMP_HEADER + 60 + UDP_HEADER + SEALED_MAX;
 
 export class Refusals {
   readonly #generator: Generator;
@@ -70,7 +72,8 @@ export class Refusals {
     const quote = ICMP_HEADER;
     const l4 = quote + headerLength;
     const wire = key[KEY_PROTOCOL] & 0xff;
-    const length = Math.min(quotedLength(wire, protocol, isOpaque), key[AT_END] - key[AT_L4]);
+    const l4Length = key[AT_END] - key[AT_L4];
+    const length = Math.min(quotedLength(wire, protocol, isOpaque, l4Length), l4Length);
     message.fill(0, 0, l4 + length);
     for (let n = 0; n < headerLength + length; n++) message[quote + n] = bytes[key[AT_L3] + n];
     // It was made of what is encrypted.
@@ -86,9 +89,10 @@ export class Refusals {
 }
 
 /** TCP that goes as UDP has its sequence number at the end of its header; another protocol's message begins behind the UDP header. */
-function quotedLength(wire: number, protocol: number, isOpaque: boolean): number {
+function quotedLength(wire: number, protocol: number, isOpaque: boolean, l4Length: number): number {
   if (wire !== PROTOCOL_UDP || protocol === PROTOCOL_UDP) return QUOTED_L4;
   if (protocol === PROTOCOL_TCP) return TCP_HEADER;
+  if (isOpaque && protocol === PROTOCOL_ICMP && l4Length <= UDP_HEADER + SEALED_MAX) return l4Length;
   return isOpaque ? QUOTED_L4 : UDP_HEADER + QUOTED_L4;
 }
 

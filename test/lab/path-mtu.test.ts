@@ -27,6 +27,12 @@ const NETS: [string, Shape, LabOptions, string[]][] = [
     // A device that has only an address of IPv4 is shown so to a host with IPv6 (RFC 6052).
     ["2001:db8:1::1", "64:ff9b::c612:2", "2001:db8:ff1::2"],
   ],
+  [
+    "three routers, signed and encrypted, IPv6 over IPv6 and IPv4",
+    "three-routers",
+    { ...ENCRYPTED, hosts: 6, wires: [6, 4] },
+    ["2001:db8:1::1", "2001:db8:ff0::2", "64:ff9b::c612:102"],
+  ],
   // A device that has none of IPv4 is shown to a host as the router next to it (RFC 6791).
   ["two routers, IPv4 over IPv6", "two-routers", { wires: [6] }, ["10.1.0.1", "10.1.0.1"]],
 ];

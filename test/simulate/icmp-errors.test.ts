@@ -2,6 +2,7 @@
 // it was when it was sent. And what routers raise themselves: time exceeded, and what a path takes.
 
 import test from "ava";
+import { setU16 } from "../../lib/base/bytes.ts";
 import { readCounters } from "../../lib/control/metrics.ts";
 import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import {
@@ -17,7 +18,7 @@ import {
   udpFrame,
   withHeader,
 } from "./packets.ts";
-import { SEALED, SIGNED } from "./protection.ts";
+import { AES_256, SEALED, SIGNED } from "./protection.ts";
 import {
   CLIENT,
   dropsOf,
@@ -31,6 +32,7 @@ import {
   twoPaths,
   twoRouters,
 } from "./topologies.ts";
+import type { Link } from "./world.ts";
 
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 53 };
 const DEVICE = "203.0.113.9";
@@ -142,14 +144,20 @@ for (const [name, make, hops] of [
   ["two routers", twoRouters, ["10.1.0.1", "198.18.0.2"]],
   ["three routers", threeRouters, ["10.1.0.1", "198.18.0.2", "198.18.1.2"]],
   ["two routers, signed and encrypted", () => twoRouters({ security: SEALED }), ["10.1.0.1", "198.18.0.2"]],
+  [
+    "three routers, signed and encrypted",
+    () => threeRouters({ security: SEALED }),
+    ["10.1.0.1", "198.18.0.2", "198.18.1.2"],
+  ],
 ] as const) {
-  for (const [what, probe] of [
-    ["datagrams", (ttl: number) => udpFrame({ ...ENDS, destinationPort: 33_434 + ttl }, "probe", ttl)],
-    ["pings", (ttl: number) => echoFrame(CLIENT, SERVER, 7, ttl, "probe", false, ttl)],
+  for (const [what, probe, compared] of [
+    ["datagrams", (ttl: number) => udpFrame({ ...ENDS, destinationPort: 33_434 + ttl }, "probe", ttl), ofUdp],
+    ["pings", (ttl: number) => echoFrame(CLIENT, SERVER, 7, ttl, "probe", false, ttl), (text: string) => text],
     [
       "SYNs",
       (ttl: number) =>
         tcpFrame({ ...ENDS, sourcePort: 50_000 + ttl }, { flags: SYN, sequence: ttl, acknowledgment: 0 }, "", ttl),
+      (text: string) => text,
     ],
   ] as const) {
     test(`${name}: traceroute by ${what} lists each router, and then the server is there`, (t) => {
@@ -166,12 +174,115 @@ for (const [name, make, hops] of [
       t.true(errors.every(({ checksumsRight, icmpType }) => checksumsRight && icmpType === 11));
       for (const [n, error] of errors.entries()) {
         const quote = seePacket(concat(quoteOf(error), pattern(40)));
-        t.is(essence(quoteOf(error)).slice(0, 19), essence(probe(n + 1)).slice(0, 19), String(quote));
+        t.is(compared(essence(quoteOf(error))), compared(essence(probe(n + 1))), String(quote));
       }
       t.is(net.server.received.length, 1);
     });
   }
 }
+
+/** From what lies on the link, as an error of a device there quotes it. */
+function quotedOn(link: Link, from: string, behind = 576): Uint8Array {
+  return icmpError(DEVICE, 11, 0, packetsOn(link, from).at(-1)!.frame, 0, behind);
+}
+
+test("whatever device on the way raises an error about an encrypted ping, its sender hears which ping it was", (t) => {
+  for (const security of [SEALED, { fabric: SIGNED, payload: AES_256 }]) {
+    const net = threeRouters({ security });
+    net.server.onPacket = ({ icmpType, frame }) => {
+      if (icmpType === 8) net.world.send(net.server, echoFrame(SERVER, CLIENT, 9, frame[41], "probe", true));
+    };
+    // The first with metadata on it, the last without.
+    for (let sequence = 1; sequence <= 4; sequence++) {
+      const [ping, pong] = [false, true].map((isReply) =>
+        isReply
+          ? echoFrame(SERVER, CLIENT, 9, sequence, "probe", true)
+          : echoFrame(CLIENT, SERVER, 9, sequence, "probe"),
+      );
+      net.world.send(net.client, ping);
+      net.world.run(5);
+      const errors = [
+        [net.wan, "west", net.client, ping, quotedOn(net.wan, "west")],
+        [net.wan2, "middle", net.client, ping, quotedOn(net.wan2, "middle")],
+        [net.wan2, "east", net.server, pong, quotedOn(net.wan2, "east")],
+        [net.wan, "middle", net.server, pong, quotedOn(net.wan, "middle")],
+      ] as const;
+      for (const [link, from, host, sent, raised] of errors) {
+        const { length } = errorsAt(host.received);
+        net.world.inject(link, from, raised);
+        net.world.run(5);
+        const [error] = errorsAt(host.received).slice(length);
+        t.is(essence(quoteOf(error)), essence(sent), `${sequence} on its way from ${from}`);
+        t.is(error.payload.length, 28);
+        t.true(error.checksumsRight);
+      }
+    }
+  }
+});
+
+test("of an encrypted ping that is quoted in part, or too long to be passed on, its sender hears the identifier alone", (t) => {
+  const net = threeRouters({ security: SEALED });
+  const ping = (sequence: number, size: number) => echoFrame(CLIENT, SERVER, 9, sequence, pattern(size));
+  const told = (size: number, link: Link, from: string, behind: number) => {
+    net.world.send(net.client, ping(5, size));
+    net.world.run(5);
+    net.world.inject(link, from, quotedOn(link, from, behind));
+    net.world.run(5);
+    return essence(quoteOf(errorsAt(net.client.received).at(-1)!)).slice(-16);
+  };
+  const unknown = /^0800(0000|ffff)00090000$/;
+  for (let n = 0; n < 3; n++) told(20, net.wan, "west", 8);
+  for (const [link, from] of [
+    [net.wan, "west"],
+    [net.wan2, "middle"],
+  ] as const) {
+    t.is(told(231, link, from, 576), essence(ping(5, 231)).slice(-16), from);
+    t.regex(told(232, link, from, 576), unknown, from);
+    for (const behind of [8, 16, 24, 40, 8 + 48 + 15])
+      t.regex(told(20, link, from, behind), unknown, `${from} ${behind}`);
+    t.is(told(20, link, from, 8 + 48 + 16), essence(ping(5, 20)).slice(-16), from);
+  }
+});
+
+test("a forged error has nothing decrypted but the ping that it may be about", (t) => {
+  const net = threeRouters({ security: { fabric: SIGNED, payload: AES_256 } });
+  const send = (frame: Uint8Array) => {
+    for (let n = 0; n < 3; n++) {
+      net.world.send(net.client, frame);
+      net.world.run(5);
+    }
+    return packetsOn(net.wan, "west").at(-1)!;
+  };
+  const other = send(echoFrame(CLIENT, SERVER, 10, 77, "other"));
+  const text = send(udpFrame(ENDS, concat(Uint8Array.of(8, 0, 1, 2, 0, 9, 0, 77), pattern(30))));
+  const own = send(echoFrame(CLIENT, SERVER, 9, 5, "own"));
+  const told = (payload: Uint8Array) => {
+    const { frame } = own;
+    const forged = withHeader(concat(frame.subarray(0, 42), payload), (bytes, l3) => {
+      setU16(bytes, l3 + 2, bytes.length - 14);
+      setU16(bytes, l3 + 24, bytes.length - 34);
+    });
+    net.world.inject(net.wan, "west", icmpError(DEVICE, 11, 0, forged, 0, 576));
+    net.world.run(5);
+    return essence(quoteOf(errorsAt(net.client.received).at(-1)!)).slice(-16);
+  };
+  t.is(told(own.payload), essence(echoFrame(CLIENT, SERVER, 9, 5, "own")).slice(-16));
+  for (const payload of [other.payload, text.payload, text.payload.slice(16), pattern(48)]) {
+    t.is(told(payload), "0800000000090000");
+  }
+});
+
+test("a host hears which of its encrypted pings a router in the middle refused", (t) => {
+  const net = threeRouters({ security: SEALED, limitsOf: { middle: { tenant: ", refused: reject" } } });
+  net.middle.sessions.paths[1].up = false;
+  const ping = echoFrame(CLIENT, SERVER, 9, 5, "refused");
+  net.world.send(net.client, ping);
+  net.world.run(5);
+  t.deepEqual(dropsOf(net.middle), { "path-down": 1 });
+  const [error] = errorsAt(net.client.received);
+  t.deepEqual([error.icmpType, error.source], [3, "198.18.0.2"]);
+  t.is(essence(quoteOf(error)), essence(ping));
+});
 
 test("a quote of what a router in the middle cannot read says no length that a datagram cannot have", (t) => {
   const net = threeRouters({ security: SEALED });

@@ -222,6 +222,7 @@ export function threeRouters(options: Options = {}): ThreeRouters {
       ...protectionOf("middle", options),
       wans: { wan0: ["198.18.0.2", "west", "198.18.0.1"], wan1: ["198.18.1.1", "east", "198.18.1.2"] },
       route: "peer: east",
+      limits: options.limitsOf?.middle ?? {},
       ...more("middle", options),
     }),
   );
