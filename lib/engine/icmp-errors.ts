@@ -38,6 +38,7 @@ import {
   KEY_PROTOCOL,
   KEY_ROW_WORDS,
   KEY_SOURCE,
+  PROTOCOL_ICMP,
   PROTOCOL_TCP,
 } from "../wire/flow-key.ts";
 import { getIcmpCode, getIcmpMtu, getIcmpType, ICMP_HEADER, ICMP_TIME_EXCEEDED } from "../wire/icmp.ts";
@@ -192,12 +193,18 @@ export class IcmpErrors {
     // An MTU is told of packets as they travel between routers.
     const mtu = getIcmpMtu(bytes, at) - this.#carried(session);
     const rest = isTooBig(type, code) ? Math.max(PATH_MTU_MIN, mtu) : restOf(bytes, at, type);
-    // Who could not read it passes all of it on.
-    const isOpaque =
-      this.#sessions.table.payload[session] !== PAYLOAD_CLEAR && this.#packet.at(bytes, quote, true).sealedLength > 0;
-    this.#compose(session, 1 - direction, type, code, rest, this.#packet.at(bytes, quote, isOpaque));
+    const packet = this.#packet.at(bytes, quote, false);
+    packet.isOpaque = this.#isSealedPing(session, packet);
+    this.#compose(session, 1 - direction, type, code, rest, packet);
     const told = this.#locationToward(session, 1 - direction, location);
     return this.#deliver(session, 1 - direction, told, ttl, 0, nowMs) ? this.#passed() : CONSUMED;
+  }
+
+  /** Whether a quote that a peer wrote has a whole ping of the session as it was sealed: who cannot read it passes all of it on. */
+  #isSealedPing(session: number, packet: QuotedPacket): boolean {
+    const { payload, context } = this.#sessions.table;
+    const isPing = context[session * 4 + 3] === PROTOCOL_ICMP;
+    return isPing && payload[session] !== PAYLOAD_CLEAR && packet.sealedLength > 0;
   }
 
   /**
