@@ -164,6 +164,10 @@ class AfPacketPort : public Port {
       if (errno != EINVAL && errno != EINTR && !gone_) break;
     }
     if (gone_) {
+      // The error that the socket has to tell yet would wake who waits on it, again and again.
+      int pending = 0;
+      socklen_t length = sizeof pending;
+      getsockopt(descriptor_, SOL_SOCKET, SO_ERROR, &pending, &length);
       fail(env(), "ENXIO", "Frames can no longer be received: the device has disappeared. Reopen the port when it is back.");
       return false;
     }

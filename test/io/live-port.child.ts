@@ -381,6 +381,21 @@ const deviceCases: Record<string, () => Promise<void>> = {
     freshWire();
   },
 
+  "nor does one that is found out by what is sent": async () => {
+    const near = openNear();
+    let wakes = 0;
+    run(`ip link del ${NEAR}`);
+    assert.equal(near.tx(batchOf(many(1)), 0, 1), 0);
+    near.onReadable(() => {
+      wakes++;
+      near.rx(emptyBatch(4));
+    });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.ok(wakes < 10, `${wakes} wakes`);
+    near.close();
+    freshWire();
+  },
+
   "a transmit queue that stays full is given up on, and the rest counted": async () => {
     run(`tc qdisc add dev ${NEAR} root tbf rate 8kbit burst 2000 limit 3000`);
     const near = openNear();
