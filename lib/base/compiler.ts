@@ -28,6 +28,12 @@ const BEHIND = 5;
 export function putCompilerBehind(): void {
   // Or a thread that collects its few young objects waits for one of those to get its turn.
   setFlagsFromString("--no-parallel-scavenge");
-  for (const thread of readdirSync("/proc/self/task"))
-    if (Number(thread) !== process.pid) setPriority(Number(thread), BEHIND);
+  for (const thread of readdirSync("/proc/self/task")) {
+    if (Number(thread) === process.pid) continue;
+    try {
+      setPriority(Number(thread), BEHIND);
+    } catch {
+      // It stands farther behind already, and only who may do so brings it forward.
+    }
+  }
 }

@@ -6,6 +6,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { OperatorError } from "./operator-error.ts";
 
+/** Bytes of a unix socket's name (unix(7)), the NUL in front included. */
+const NAME_BYTES = 108;
 /** As in linux/if_arp.h. */
 const ARPHRD_LOOPBACK = "772";
 
@@ -48,6 +50,7 @@ function lock(device: string): Promise<Server> {
         ),
       );
     });
-    server.listen(`\0waymark-device-${device}`, () => resolve(server));
+    // As long as can be: some versions of Node fill an abstract name up with NULs, others do not, and it must be one name.
+    server.listen(`\0waymark-device-${device}`.padEnd(NAME_BYTES, "/"), () => resolve(server));
   });
 }

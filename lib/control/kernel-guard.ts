@@ -51,14 +51,38 @@ export function buildGuard(config: Pick<Config, "interfaces" | "services" | "ser
   return `${lines.join("\n")}\n`;
 }
 
-/** Put a script of buildGuard in place, all of it or nothing, and see that it is there. Throws GuardError. */
+/**
+ * Put a script of buildGuard in place, all of it or nothing, and see that it is there. Throws GuardError: nothing has changed then,
+ * or what was put in place is taken away again.
+ */
 export function installGuard(script: string): void {
-  runNft(["-f", "-"], script);
-  const there = listChains();
-  for (const [, chain] of script.matchAll(/^add chain netdev waymark (\S+)/gm)) {
-    if (!there.has(chain))
-      throw new GuardError(`nft took the guard, but chain ${chain} is not there: is it nftables' own nft?`);
+  // An nft that cannot say what is there could not remove it either.
+  listChains();
+  const chains = [...script.matchAll(/^add chain netdev waymark (\S+)/gm)].map(([, chain]) => chain);
+  let isIn = false;
+  try {
+    runNft(["-f", "-"], script);
+    isIn = true;
+    const there = listChains();
+    const missing = chains.find((chain) => !there.has(chain));
+    if (missing !== undefined)
+      throw new GuardError(`nft took the guard, but chain ${missing} is not there: is it nftables' own nft?`);
+  } catch (error) {
+    // One that took too long may have been through.
+    if (isIn || isTimeout(error)) for (const chain of chains) takeAway(chain);
+    throw error;
   }
+}
+
+/** Where nothing can be said of what is there any more: a chain that is not there is none to take away. */
+function takeAway(chain: string): void {
+  try {
+    runNft(["-f", "-"], `flush chain ${TABLE} ${chain}\ndelete chain ${TABLE} ${chain}\n`);
+  } catch {}
+}
+
+function isTimeout(error: unknown): boolean {
+  return ((error as Error).cause as NodeJS.ErrnoException | undefined)?.code === "ETIMEDOUT";
 }
 
 /** Remove the chains of these devices, and the table when no other router's chain is left in it. Throws GuardError. */

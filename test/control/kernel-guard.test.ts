@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import test, { type ExecutionContext } from "ava";
@@ -384,6 +384,29 @@ liveTest("A script that nft refuses changes nothing", (t) => {
   t.is(run(guarded, "nft", "-s", "list", "ruleset"), before);
   t.is(guard(`removeGuard(["va"])`), "");
 });
+
+liveTest(
+  "An nft that cannot say what is there, from the start or once the guard is in, leaves no guard behind",
+  (t) => {
+    const directory = mkdtempSync(join(tmpdir(), "waymark-nft-"));
+    const was = join(directory, "was");
+    // It has no JSON, as some are built: from its first call on, or from where a script was taken.
+    for (const condition of ["true", `[ -e ${was} ]`]) {
+      const words = `#!/bin/sh\n[ "$1" = -j ] && ${condition} && { echo "Error: JSON support not compiled-in" >&2; exit 1; }\n`;
+      writeFileSync(join(directory, "nft"), `${words}[ "$1" = -f ] && touch ${was}\nPATH=${env.PATH} exec nft "$@"\n`, {
+        mode: 0o755,
+      });
+      rmSync(was, { force: true });
+      const said = guard(`installGuard(${JSON.stringify(LIVE("arp"))})`, "env", `PATH=${directory}:${env.PATH}`);
+      t.regex(said, /^GuardError: nft refused the guard: .*JSON/);
+      t.is(existsSync(was), condition !== "true");
+      t.notRegex(run(guarded, "nft", "list", "ruleset"), /chain/);
+    }
+    rmSync(directory, { recursive: true });
+    t.is(guard(`installGuard(${JSON.stringify(LIVE("arp"))})`), "");
+    t.is(guard(`removeGuard(["va"])`), "");
+  },
+);
 
 liveTest("Another router's chain keeps the table", (t) => {
   run(guarded, "ip", "link", "add", "vc", "type", "veth", "peer", "name", "vd");
