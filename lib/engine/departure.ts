@@ -9,6 +9,7 @@ import { wireProtocol } from "../session/carrier.ts";
 import { remainingS } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import { type Sessions, swapPorts } from "../session/open.ts";
+import { isPayloadEnd } from "../session/payload.ts";
 import { NOT_NUMBERED, NUMBER_OVERHEAD, type SessionMetadata } from "../session/session-metadata.ts";
 import { isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
@@ -346,8 +347,11 @@ export class Departure {
    */
   lowerMss(bytes: Uint8Array, key: Int32Array, session: number, nowMs: number): void {
     if ((key[KEY_PROTOCOL] & 0xff) !== PROTOCOL_TCP || (getTcpFlags(bytes, key[AT_L4]) & SYN) === 0) return;
+    const { table } = this.#sessions;
+    // What other routers seal passes here with that on it.
+    const sealed = table.payload[session] === PAYLOAD_CLEAR || isPayloadEnd(table, session) ? 0 : PAYLOAD_OVERHEAD;
     for (const way of [FORWARD, REVERSE]) {
-      lowerMss(bytes, key[AT_L4], this.#roomToward(session, way, nowMs) - IPV4_HEADER - TCP_HEADER);
+      lowerMss(bytes, key[AT_L4], this.#roomToward(session, way, nowMs) - sealed - IPV4_HEADER - TCP_HEADER);
     }
   }
 

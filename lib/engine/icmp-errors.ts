@@ -142,7 +142,10 @@ export class IcmpErrors {
       const mtu = mtuOf(bytes, l4, quote[AT_L3]);
       const path = this.#pathQuoted(key, session, from);
       if (path >= 0) paths[path].learnMtu(mtu, nowMs);
-      rest = Math.max(PATH_MTU_MIN, mtu - this.#overhead(session, from));
+      // Between routers an MTU is told of packets as they travel there.
+      const { sides } = table;
+      const isEnd = sides[from].path[session] < 0 && sides[1 - from].path[session] >= 0;
+      rest = Math.max(PATH_MTU_MIN, mtu - this.#overhead(session, from)) + (isEnd ? this.#carried(session) : 0);
     }
     const location = this.#locationToward(session, 1 - from, getSource(bytes, key[AT_L3]));
     const isOpaque = table.sides[from].path[session] >= 0 && table.payload[session] !== PAYLOAD_CLEAR;
@@ -166,7 +169,7 @@ export class IcmpErrors {
     return quoted < 0 ? own : quoted;
   }
 
-  /** A peer passes an error on: it is what is behind the metadata of a packet that came in `direction`. `location` raised it. */
+  /** A peer passes an error on by path `from`: it is what is behind the metadata of a packet that came in `direction`. `location` raised it. */
   fromPeer(
     batch: FrameBatch,
     key: Int32Array,
@@ -174,6 +177,7 @@ export class IcmpErrors {
     session: number,
     direction: number,
     location: number,
+    from: PeerPath,
     nowMs: number,
   ): number {
     const { bytes } = batch;
@@ -183,10 +187,13 @@ export class IcmpErrors {
     if (!isError(bytes, at, end)) return DROP_ICMP_ERROR;
     if (decodeQuote(batch.view, at + ICMP_HEADER, end, key[KEY_PROTOCOL] >>> 8, quote, 0) !== OK)
       return DROP_ICMP_ERROR;
-    // It speaks of what we sent on this very tuple.
-    for (const word of [KEY_PORTS, KEY_PROTOCOL]) if (quote[word] !== key[word]) return DROP_ICMP_ERROR;
-    for (const word of [KEY_SOURCE, KEY_DESTINATION])
-      if (quote[word] !== quotedAddress(key[word])) return DROP_ICMP_ERROR;
+    // It speaks of what we sent on this very tuple; of the end that is behind a NAT the other one knows another address and port.
+    const { isDynamic, isOutboundOnly } = from.nat;
+    const ports = (isDynamic ? 0 : 0xffff0000) | (isOutboundOnly ? 0 : 0xffff);
+    if (((quote[KEY_PORTS] ^ key[KEY_PORTS]) & ports) !== 0 || quote[KEY_PROTOCOL] !== key[KEY_PROTOCOL])
+      return DROP_ICMP_ERROR;
+    if (!isDynamic && quote[KEY_SOURCE] !== quotedAddress(key[KEY_SOURCE])) return DROP_ICMP_ERROR;
+    if (!isOutboundOnly && quote[KEY_DESTINATION] !== quotedAddress(key[KEY_DESTINATION])) return DROP_ICMP_ERROR;
     const ttl = bytes[key[AT_L3] + IPV4_TTL] - 1;
     if (ttl < 1) return DROP_TTL;
     const [type, code] = [getIcmpType(bytes, at), getIcmpCode(bytes, at)];
@@ -267,7 +274,10 @@ export class IcmpErrors {
   /** Write the message about this packet for the session's side `way`. */
   #compose(session: number, way: number, type: number, code: number, rest: number, packet: QuotedPacket): void {
     if (isTooBig(type, code)) this.#narrow(session, way, rest & 0xffff);
-    this.#message.compose(session, way, type, code, rest, packet);
+    const { table } = this.#sessions;
+    const flow =
+      table.sides[way].path[session] < 0 ? table.flow(session, way) : this.#signals.flowOfErrors(session, way);
+    this.#message.compose(session, way, flow, type, code, rest, packet);
   }
 
   /** Super-frames from the side `way` whose segments' size nobody tells are cut so that they fit from now on, too. */

@@ -155,12 +155,20 @@ export class ErrorMessage {
     this.#payload = payload;
   }
 
-  /** Write it for the session's side `way`: it quotes the packet as it was when that side sent it. */
-  compose(session: number, way: number, type: number, code: number, rest: number, packet: QuotedPacket): void {
+  /** Write it for the session's side `way`, whose packets come by `flow`: it quotes the packet as it was when that side sent it. */
+  compose(
+    session: number,
+    way: number,
+    flow: number,
+    type: number,
+    code: number,
+    rest: number,
+    packet: QuotedPacket,
+  ): void {
     const { flows, table } = this.#sessions;
     const { words } = flows;
     const message = this.bytes;
-    const base = table.flow(session, way) << FLOW_SHIFT;
+    const base = flow << FLOW_SHIFT;
     const headerLength = packet.l4 - packet.l3;
     const at = ICMP_HEADER;
     for (let n = 0; n < headerLength; n++) message[at + n] = packet.bytes[packet.l3 + n];

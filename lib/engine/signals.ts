@@ -178,13 +178,23 @@ export class Signals {
     nowMs: number,
   ): boolean {
     const { paths } = this.#sessions;
-    const first = this.#firstLeg(session, way);
-    const leg = paths[first.side.path[first.row]].up ? first : this.#secondLeg(session, way);
-    if (leg === null || !paths[leg.side.path[leg.row]].up) return false;
+    const leg = this.#legOfErrors(session, way);
+    if (!paths[leg.side.path[leg.row]].up) return false;
     const version = this.#security.version(paths[leg.side.path[leg.row]], nowMs);
     const metadataLength = this.#metadata.writeIcmpError(location, version);
     this.#send(leg, metadataLength, nowMs, message.subarray(0, length));
     return true;
+  }
+
+  /** By which the peer's packets come on whose tuple passError sends: an error quotes that one. */
+  flowOfErrors(session: number, way: number): number {
+    return this.#legOfErrors(session, way).flow;
+  }
+
+  #legOfErrors(session: number, way: number): Leg {
+    const first = this.#firstLeg(session, way);
+    if (this.#sessions.paths[first.side.path[first.row]].up) return first;
+    return this.#secondLeg(session, way) ?? first;
   }
 
   /** Pass the first `length` bytes of `message`, an ICMP error about a packet of no session, back to the peer it came from, on its tuple swapped. */

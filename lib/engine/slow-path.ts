@@ -342,6 +342,8 @@ export class SlowPath {
       else if (arrival === ARRIVAL_NEW) verdict = this.#security.verify(batch, i, key, paths[path], false, nowMs);
       if (verdict === CONSUMED) return CONSUMED;
       if (verdict !== OK || (hasMetadata && !this.#isOf(session))) return DROP_TTL;
+      // Of a packet and its copy, one is answered.
+      if (hasMetadata && !this.#isFirst(session, direction)) return DROP_DUPLICATE;
       if (hasMetadata) removeBeforePayload(batch, i, key, this.#reader.parsed.totalLength);
       if (this.#isTcpAsUdp(key, session)) verdict = udpToTcp(batch.bytes, key);
       if (verdict === OK && table.payload[session] === PAYLOAD_ENCRYPTED)
@@ -450,14 +452,24 @@ export class SlowPath {
         this.#counters.increment(METADATA_RECEIVED);
         if (parsed.has(ATTRIBUTE_PATH_METRICS) && this.#takeMetrics(paths[path], session, direction, nowMs))
           return CONSUMED;
-        if (isBehind) {
-          if (parsed.has(ATTRIBUTE_CONTROL)) return CONSUMED;
-          removeBeforePayload(batch, i, key, parsed.totalLength);
-          return OK;
-        }
         if (tellsIcmpError(parsed)) {
           const location = readErrorLocation(this.#security.told, parsed, paths[path].remote);
-          return this.#errors.fromPeer(batch, key, parsed.totalLength, session, direction, location, nowMs);
+          return this.#errors.fromPeer(
+            batch,
+            key,
+            parsed.totalLength,
+            session,
+            direction,
+            location,
+            paths[path],
+            nowMs,
+          );
+        }
+        if (isBehind) {
+          if (parsed.has(ATTRIBUTE_CONTROL)) return CONSUMED;
+          const isFirst = this.#isFirst(session, direction);
+          removeBeforePayload(batch, i, key, parsed.totalLength);
+          return isFirst ? OK : DROP_DUPLICATE;
         }
         if (parsed.has(ATTRIBUTE_CONTROL) || parsed.has(ATTRIBUTE_DISABLE_FORWARD))
           return this.#control(batch.bytes, key, session, direction, nowMs);
@@ -498,6 +510,13 @@ export class SlowPath {
     if (number === NOT_NUMBERED) return true;
     if (direction === FORWARD && !hasContext(this.#reader.parsed, FORWARD))
       this.#heardBare(bytes, key, session, this.#reader.parsed.totalLength);
+    return this.#isFirst(session, direction);
+  }
+
+  /** Whether no copy of the packet whose metadata was read last came before; one without a number is its own. */
+  #isFirst(session: number, direction: number): boolean {
+    const number = readPacketNumber(this.#security.told, this.#reader.parsed);
+    if (number === NOT_NUMBERED) return true;
     const row = this.#duplication.rowOf(session, direction);
     return row < 0 || this.#sessions.duplicates.isNew(row, number);
   }

@@ -18,7 +18,6 @@ import {
   FLOW_PLAN,
   FLOW_SHIFT,
   GENERATION_MASK,
-  OP_SECURE,
   OP_SLOW,
   OPS_MASK,
 } from "../table/flow-table.ts";
@@ -232,8 +231,8 @@ export class Reroute {
   #linger(side: HandshakeColumns, session: number, old: number, nowMs: number): void {
     const { words } = this.#sessions.flows;
     const at = (old << FLOW_SHIFT) + FLOW_PLAN;
-    // With keys it needs those of the path it came by: one packet at a time.
-    words[at] = (words[at] & OP_SECURE) === 0 ? words[at] & ~OP_SLOW : words[at] | OP_SLOW;
+    // What it takes to make them a host's packets (a key, UDP taken off, TCP again) is the slow path's, one packet at a time.
+    words[at] |= OP_SLOW;
     side.lingering[session] = old;
     side.movedMs[session] = nowMs;
   }

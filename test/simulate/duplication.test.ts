@@ -10,19 +10,21 @@ import type { Router } from "../../lib/router.ts";
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import { SYN } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
-import { type SeenPacket, tcpFrame, udpFrame } from "./packets.ts";
+import { icmpError, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { ADAPTIVE, SEALED, SIGNED } from "./protection.ts";
 import {
   CLIENT,
   dropsOf,
   type Protection,
   packetsOn,
+  routerYaml,
   SERVER,
   sessionRows,
   TWICE,
   type TwoPaths,
   twoPaths,
 } from "./topologies.ts";
+import { World } from "./world.ts";
 
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
 const REQUESTS = Array.from({ length: 40 }, (_, n) => `request ${n} of forty`);
@@ -294,3 +296,88 @@ test("show sessions names the second path", (t) => {
     t.regex(sessions[0].path!, /wan0/);
   }
 });
+
+/** A datagram each way, `count` times. */
+function exchange({ world, client, server }: Pick<TwoPaths, "world" | "client" | "server">, count: number): void {
+  for (let n = 0; n < count; n++) {
+    world.send(client, udpFrame(ENDS, `question ${n}`));
+    world.run(3);
+    world.send(server, udpFrame(swapEnds(ENDS), `answer ${n}`));
+    world.run(3);
+  }
+}
+
+for (const [name, security] of KINDS) {
+  test(`${name}: an error about a session whose first path is down arrives by the second, once`, (t) => {
+    const net = twoPaths({ ...TWICE, security });
+    exchange(net, 3);
+    net.wan.tamper = () => [];
+    set(net.west, 0, false);
+    set(net.east, 0, false);
+    exchange(net, 3);
+    const { length } = net.client.received;
+    net.world.send(net.server, icmpError(SERVER, 3, 3, net.server.received.at(-1)!.frame));
+    net.world.run(10);
+    const errors = net.client.received.slice(length);
+    t.deepEqual(
+      errors.map(({ icmpType, source }) => [icmpType, source]),
+      [[3, SERVER]],
+    );
+    t.is(
+      Buffer.from(errors[0].payload).toString("hex", 12, 24),
+      Buffer.from(udpFrame(ENDS, "question")).toString("hex", 26, 38),
+    );
+  });
+
+  test(`${name}: of a packet whose TTL ends over two paths its sender hears once`, (t) => {
+    const net = twoPaths({ ...TWICE, security });
+    exchange(net, 3);
+    const { length } = net.client.received;
+    net.world.send(net.client, udpFrame(ENDS, "question", 2));
+    net.world.run(10);
+    t.deepEqual(
+      net.client.received.slice(length).map(({ icmpType, source }) => [icmpType, source]),
+      [[11, "198.18.0.2"]],
+    );
+  });
+
+  test(`${name}: what was sent twice arrives once, also where its session has left one of the paths meanwhile`, (t) => {
+    const world = new World(1);
+    const wans = (peer: string, own: number): Record<string, [string, string, string]> =>
+      Object.fromEntries([0, 1, 2].map((n) => [`wan${n}`, [`198.18.${n}.${own}`, peer, `198.18.${n}.${3 - own}`]]));
+    const more = { service: TWICE.service, extra: TWICE.extra, security };
+    const [westLan, eastLan] = [{ address: "10.1.0.1", tenant: "corp" }, { address: "10.2.0.1" }];
+    const west = world.addRouter(
+      "west",
+      routerYaml({ name: "west", lan: westLan, wans: wans("east", 1), route: "peer: east", ...more }),
+    );
+    const east = world.addRouter(
+      "east",
+      routerYaml({ name: "east", lan: eastLan, wans: wans("west", 2), route: "interface: lan0", ...more }),
+    );
+    const client = world.addHost("client", CLIENT, "10.1.0.1");
+    const server = world.addHost("server", SERVER, "10.2.0.1");
+    world.join("lan", "client", "west.lan0");
+    const links = [0, 1, 2].map((n) => world.join(`wan${n}`, `west.wan${n}`, `east.wan${n}`));
+    world.join("far", "east.lan0", "server");
+    exchange({ world, client, server }, 4);
+    const first = west.sessions.table.downstream.path[sessionRows(west)[0]];
+    links[first].tamper = (frame) => [{ frame, delayMs: 30 }];
+    for (let n = 0; n < 3; n++) {
+      world.send(server, udpFrame(swapEnds(ENDS), `late answer ${n}`));
+      world.send(client, udpFrame(ENDS, `late question ${n}`));
+    }
+    world.run(2);
+    for (const router of [west, east]) set(router, first, false);
+    world.send(client, udpFrame(ENDS, "moved"));
+    world.run(105);
+    t.not(west.sessions.table.downstream.path[sessionRows(west)[0]], first);
+    for (const [{ received }, count] of [
+      [client, 7],
+      [server, 8],
+    ] as const) {
+      const texts = received.map(({ text }) => text);
+      t.deepEqual([texts.length, new Set(texts).size], [count, count]);
+    }
+  });
+}

@@ -350,6 +350,26 @@ test("a datagram that fills the MTU and grows is delivered, and its sender told 
   }
 });
 
+test("what a network behind the far router takes is told as that", (t) => {
+  for (const [what, frame] of [
+    ["UDP", () => udpFrame(ENDS, pattern(1420))],
+    ["GRE", () => protocolFrame(CLIENT, SERVER, 47, pattern(1420))],
+  ] as const) {
+    for (const [name, make] of NETS) {
+      const net = make();
+      for (let n = 0; n < 3; n++) {
+        net.world.send(net.client, frame());
+        net.world.run(5);
+      }
+      const { length } = net.client.received;
+      net.world.send(net.server, icmpError(DEVICE, 3, 4, net.server.received.at(-1)!.frame, 1400));
+      net.world.run(5);
+      const told = net.client.received.slice(length).map(rest);
+      t.deepEqual(told, [1400], `${what}: ${name}`);
+    }
+  }
+});
+
 test("a SYN asks for no more than fits every network on the way", (t) => {
   const mss = (options: Options) => {
     const net = twoRouters(options);
@@ -361,6 +381,16 @@ test("a SYN asks for no more than fits every network on the way", (t) => {
   t.is(mss({ farMtu: 1280 }), 1240);
   t.is(mss({ wanMtu: 1400 }), 1360);
   t.is(mss({ security: SEALED }), 1460 - 48);
+  for (const [security, sealed] of [
+    [{}, 0],
+    [{ fabric: SIGNED, payload: AES_256 }, 32],
+  ] as const) {
+    const net = threeRouters({ security });
+    net.middle.sessions.paths[1].learnMtu(1400, net.world.clock.nowMs());
+    net.world.send(net.client, tcpFrame(ENDS, { flags: SYN, sequence: 1, acknowledgment: 0, mss: 8960 }));
+    net.world.run(5);
+    t.is(Buffer.from(net.server.received[0].frame).readUInt16BE(14 + 20 + 22), 1360 - sealed);
+  }
 });
 
 test("an error that is damaged, goes to somebody else, or quotes no session here is dropped and counted", (t) => {

@@ -4,8 +4,9 @@
 import test, { type ExecutionContext } from "ava";
 import { uuidText } from "../../lib/control/names.ts";
 import type { Router } from "../../lib/router.ts";
+import { ACK, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
-import { echoFrame, udpFrame } from "./packets.ts";
+import { echoFrame, icmpError, protocolFrame, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { SEALED } from "./protection.ts";
 import {
   CLIENT,
@@ -267,3 +268,100 @@ test("ICMP goes on over the other path", (t) => {
   t.is(net.client.received.length, 6);
   t.true(packetsOn(net.wan2).length >= 6);
 });
+
+/** Client and server have shaken hands; numbers go on from 1001 and 5001. */
+function shakeHands({ world, client, server }: TwoRouters): void {
+  for (const [host, ends, flags, sequence, acknowledgment] of [
+    [client, ENDS, SYN, 1000, 0],
+    [server, swapEnds(ENDS), SYN | ACK, 5000, 1001],
+    [client, ENDS, ACK, 1001, 5001],
+  ] as const) {
+    world.send(host, tcpFrame(ends, { flags, sequence, acknowledgment }));
+    world.run(5);
+  }
+}
+
+const data = (ends: typeof ENDS, sequence: number, acknowledgment: number) =>
+  tcpFrame(ends, { flags: ACK | PSH, sequence, acknowledgment }, "data");
+
+for (const [name, protection] of KINDS) {
+  for (const [what, path, asked, answered] of [
+    [
+      "GRE",
+      "",
+      () => protocolFrame(CLIENT, SERVER, 47, Buffer.from("ask")),
+      () => protocolFrame(SERVER, CLIENT, 47, Buffer.from("say")),
+    ],
+    [
+      "a ping",
+      "",
+      (n: number) => echoFrame(CLIENT, SERVER, 77, n, "ask"),
+      (n: number) => echoFrame(SERVER, CLIENT, 77, n, "say", true),
+    ],
+    [
+      "TCP as UDP",
+      ", udp-transform: always",
+      (n: number) => data(ENDS, 1001 + 4 * n, 5001 + 4 * n),
+      (n: number) => data(swapEnds(ENDS), 5001 + 4 * n, 1005 + 4 * n),
+    ],
+  ] as const) {
+    test(`${name}: all of ${what} that is on its way by the old path arrives as what it is`, (t) => {
+      const net = twoPaths({ security: protection, path });
+      const { world, client, server } = net;
+      if (path !== "") shakeHands(net);
+      const sent: Uint8Array[] = [];
+      let asks = 0;
+      server.onPacket = () => {
+        sent.push(answered(sent.length));
+        world.send(server, sent.at(-1)!);
+      };
+      const ask = () => {
+        world.send(client, asked(asks++));
+        world.run(5);
+      };
+      for (let n = 0; n < 3; n++) ask();
+      net.wan.tamper = (frame, _, from) => (from === "east" ? [{ frame, delayMs: 50 }] : [{ frame }]);
+      for (let n = 0; n < 3; n++) ask();
+      set(net.west, 0, false);
+      ask();
+      const { length } = client.received;
+      world.run(100);
+      const late = client.received.slice(length);
+      // The last one came by the new path, ahead of these.
+      t.deepEqual(
+        late.map(({ protocol, payload }) => [protocol, Buffer.from(payload).toString()]),
+        sent.slice(3, 6).map((frame) => [frame[23], path === "" ? "say" : "data"]),
+      );
+      t.true(late.every(({ checksumsRight }) => checksumsRight));
+    });
+  }
+
+  for (const protocol of ["UDP", "TCP"]) {
+    test(`${name}: an error of a ${protocol} session that comes by the old path is an error, and no data`, (t) => {
+      const net = twoPaths({ security: protection });
+      const { world, client, server } = net;
+      if (protocol === "TCP") shakeHands(net);
+      const ask = (n: number) => {
+        world.send(client, protocol === "TCP" ? data(ENDS, 1001 + 4 * n, 5001) : udpFrame(ENDS, "data"));
+        world.run(5);
+        world.send(
+          server,
+          protocol === "TCP" ? data(swapEnds(ENDS), 5001, 1005 + 4 * n) : udpFrame(swapEnds(ENDS), "data"),
+        );
+        world.run(5);
+      };
+      for (let n = 0; n < 3; n++) ask(n);
+      net.wan.tamper = (frame, _, from) => (from === "east" ? [{ frame, delayMs: 50 }] : [{ frame }]);
+      world.send(server, icmpError(SERVER, 3, 1, server.received.at(-1)!.frame));
+      world.run(3);
+      set(net.west, 0, false);
+      ask(3);
+      const { length } = client.received;
+      world.run(100);
+      t.deepEqual(
+        client.received.slice(length).map(({ protocol, icmpType }) => [protocol, icmpType]),
+        [[1, 3]],
+      );
+    });
+  }
+}

@@ -9,7 +9,7 @@ import { startsWithCookie } from "../../lib/wire/flow-key.ts";
 import { SYN, TCP_HEADER } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { type BehindNat, behindNat, NAT_ADDRESS, OTHER_NAT_ADDRESS, westYaml } from "./nat.ts";
-import { echoFrame, tcpFrame, udpFrame } from "./packets.ts";
+import { echoFrame, icmpError, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { AES_256, fabricText } from "./protection.ts";
 import { CLIENT, countOf, dropsOf, type Protection, packetsOn, SERVER, sessionRows } from "./topologies.ts";
 
@@ -448,3 +448,37 @@ test("workers hand packets over whose ports a NAT has changed, and sessions of b
     }
   }
 });
+
+for (const [name, security] of KINDS) {
+  for (const who of ["client", "server"] as const) {
+    for (const [what, type, code] of [
+      ["that its port is unreachable", 3, 3],
+      ["that a packet was too big", 3, 4],
+      ["that a TTL came to its end", 11, 0],
+    ] as const) {
+      test(`${name}: the ${who} of a session through the NAT hears ${what}`, (t) => {
+        const net = behindNat(security);
+        const [near, far] = who === "client" ? [net.client, net.server] : [net.server, net.client];
+        const [source, destination] = who === "client" ? [CLIENT, SERVER] : [SERVER, CLIENT];
+        const ends = { source, destination, sourcePort: 40000, destinationPort: 53 };
+        for (let n = 0; n < 2; n++) {
+          net.world.send(near, udpFrame(ends, "question"));
+          net.world.run(20);
+          net.world.send(far, udpFrame(swapEnds(ends), "answer"));
+          net.world.run(20);
+        }
+        const { length } = near.received;
+        if (type === 11) net.world.send(near, udpFrame(ends, "question", 2));
+        else net.world.send(far, icmpError(destination, type, code, far.received.at(-1)!.frame, code === 4 ? 1200 : 0));
+        net.world.run(30);
+        const [error, ...others] = near.received.slice(length);
+        t.deepEqual(others, []);
+        t.deepEqual([error.icmpType, error.frame[35], error.checksumsRight], [type, code, true]);
+        const quoted = Buffer.from(error.payload);
+        const sent = Buffer.from(udpFrame(ends, "question"));
+        t.is(quoted.toString("hex", 12, 24), sent.toString("hex", 26, 38));
+        if (code === 4) t.is(Buffer.from(error.frame).readUInt16BE(40), 1200);
+      });
+    }
+  }
+}
