@@ -98,8 +98,9 @@ export function hostSuite(shape: Shape, options: SuiteOptions = {}, name?: strin
 
   suiteTest("ping loses nothing, with small packets and with full ones", async (t) => {
     for (const size of ["56", `${fullPing}`]) {
+      // Ping waits for its last answer as long as between two, however much -W says, and a busy machine takes its time.
       // It may be fragmented, so that nobody need be told that it grows between the routers.
-      const options = ["-M", "dont", "-c", "5", "-i", "0.2", "-W", "2", "-s", size];
+      const options = ["-M", "dont", "-c", "5", "-i", "0.5", "-s", size];
       const ping = await lab.run("client", "ping", ...options, lab.server);
       t.regex(ping.stdout, / 0% packet loss/, ping.stderr);
     }

@@ -152,7 +152,7 @@ async function pathsUp(lab: Lab): Promise<void> {
 
 async function talks(t: ExecutionContext, lab: Lab, server: string, size: number): Promise<void> {
   for (const bytes of ["56", `${size}`]) {
-    const ping = await lab.run("client", "ping", "-M", "dont", "-c", "4", "-i", "0.2", "-W", "2", "-s", bytes, server);
+    const ping = await lab.run("client", "ping", "-M", "dont", "-c", "4", "-i", "0.5", "-s", bytes, server);
     const what = `${server} ${bytes}: ${ping.stdout}${ping.stderr}`;
     const [, received, errors = "0"] = /(\d+) received(?:, \+(\d+) errors)?,/.exec(ping.stdout) ?? [];
     // Of what does not fit an IPv6 host is told, once by each router that has a narrow link behind it; ping takes that as an
@@ -162,7 +162,7 @@ async function talks(t: ExecutionContext, lab: Lab, server: string, size: number
     t.true(Number(received) + Number(errors) >= 4, what);
   }
   for (const bytes of ["3000", "30000", "65000", "65507"]) {
-    const ping = await lab.run("client", "ping", "-c", "2", "-i", "0.1", "-W", "3", "-s", bytes, server);
+    const ping = await lab.run("client", "ping", "-c", "2", "-i", "1", "-s", bytes, server);
     t.regex(ping.stdout, / [12] received/, `${server} ${bytes}: ${ping.stdout}${ping.stderr}`);
   }
   const file = randomBytes(FILE_BYTES);
@@ -200,7 +200,7 @@ for (const [shape, wires, protectedBy] of NETS) {
         if (!protectedBy) await pathsUp(lab);
         await talks(t, lab, SERVER_6, 1452);
         await talks(t, lab, SERVER, 1472);
-        const back = await lab.run("server", "ping", "-c", "3", "-i", "0.2", "-W", "2", CLIENT_6);
+        const back = await lab.run("server", "ping", "-c", "3", "-i", "1", CLIENT_6);
         t.regex(back.stdout, / 0% packet loss/, back.stdout);
         const trace = await lab.run("client", "traceroute", "-6", "-n", "-q", "1", "-w", "2", "-m", "6", SERVER_6);
         t.log(trace.stdout);

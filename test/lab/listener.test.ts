@@ -66,7 +66,7 @@ labTest(
         return groups.join() === GROUPS.join() ? undefined : groups.join();
       });
       await must(lab, "client", "ip -6 neigh flush dev eth0");
-      const ping = await lab.run("client", "ping", "-c", "3", "-i", "0.2", "-W", "2", SERVER_6);
+      const ping = await lab.run("client", "ping", "-c", "3", "-i", "1", SERVER_6);
       t.regex(ping.stdout, /3 received, 0% packet loss/);
       // What tcpdump has heard it says a little later.
       await until("it was asked for", async () => (solicitations().length > 0 ? undefined : heard.join("")));

@@ -12,7 +12,7 @@ import type {
 } from "../../lib/control/show.ts";
 import type { Lab } from "./lab.ts";
 
-const UP_MS_MAX = 30_000;
+const UP_MS_MAX = 180_000;
 
 export interface Timing {
   readonly intervalMs: number;

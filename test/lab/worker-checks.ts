@@ -1,10 +1,9 @@
 // What must hold of routers with several workers, whatever the family of hosts and paths.
 
 import type { ExecutionContext } from "ava";
-import { askRouter } from "../../lib/control/admin-socket.ts";
 import type { CountersAnswer, WorkersAnswer } from "../../lib/control/show.ts";
 import type { Lab } from "./lab.ts";
-import { until } from "./watched.ts";
+import { shown, until } from "./watched.ts";
 import { converse } from "./workload.ts";
 
 /**
@@ -27,13 +26,13 @@ export async function talk(t: ExecutionContext, lab: Lab): Promise<void> {
 /** Both workers of each router have forwarded, and no frame went from one to the other. */
 export async function assertBothCarry(t: ExecutionContext, lab: Lab): Promise<void> {
   for (const router of lab.routers) {
-    const count = async () => (await askRouter(router.socketPath, "counters")) as CountersAnswer;
+    const count = () => shown<CountersAnswer>(lab, router.name, "counters");
     let counters = await count();
     let workers: WorkersAnswer["workers"] = [];
     // Frames may come between two answers: until the same was counted before and after.
     await until("no frame comes", async () => {
       const before = counters["frames.received"];
-      ({ workers } = (await askRouter(router.socketPath, "workers")) as WorkersAnswer);
+      ({ workers } = await shown<WorkersAnswer>(lab, router.name, "workers"));
       counters = await count();
       return counters["frames.received"] === before ? undefined : `${counters["frames.received"]} after ${before}`;
     });

@@ -61,7 +61,7 @@ export async function download(lab: Lab): Promise<Outcome & { sha256: string }> 
     "--silent",
     "--show-error",
     "--max-time",
-    "60",
+    "240",
     "--output",
     "download.bin",
     url,
