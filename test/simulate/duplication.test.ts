@@ -297,6 +297,29 @@ test("show sessions names the second path", (t) => {
   }
 });
 
+/** client ─ west ═ east ─ server with three paths between the routers, of which a session takes two at once. */
+function threePaths(security: Protection) {
+  const world = new World(1);
+  const wans = (peer: string, own: number): Record<string, [string, string, string]> =>
+    Object.fromEntries([0, 1, 2].map((n) => [`wan${n}`, [`198.18.${n}.${own}`, peer, `198.18.${n}.${3 - own}`]]));
+  const more = { service: TWICE.service, extra: TWICE.extra, security };
+  const [westLan, eastLan] = [{ address: "10.1.0.1", tenant: "corp" }, { address: "10.2.0.1" }];
+  const west = world.addRouter(
+    "west",
+    routerYaml({ name: "west", lan: westLan, wans: wans("east", 1), route: "peer: east", ...more }),
+  );
+  const east = world.addRouter(
+    "east",
+    routerYaml({ name: "east", lan: eastLan, wans: wans("west", 2), route: "interface: lan0", ...more }),
+  );
+  const client = world.addHost("client", CLIENT, "10.1.0.1");
+  const server = world.addHost("server", SERVER, "10.2.0.1");
+  world.join("lan", "client", "west.lan0");
+  const links = [0, 1, 2].map((n) => world.join(`wan${n}`, `west.wan${n}`, `east.wan${n}`));
+  world.join("far", "east.lan0", "server");
+  return { world, client, server, west, east, links };
+}
+
 /** A datagram each way, `count` times. */
 function exchange({ world, client, server }: Pick<TwoPaths, "world" | "client" | "server">, count: number): void {
   for (let n = 0; n < count; n++) {
@@ -342,24 +365,7 @@ for (const [name, security] of KINDS) {
   });
 
   test(`${name}: what was sent twice arrives once, also where its session has left one of the paths meanwhile`, (t) => {
-    const world = new World(1);
-    const wans = (peer: string, own: number): Record<string, [string, string, string]> =>
-      Object.fromEntries([0, 1, 2].map((n) => [`wan${n}`, [`198.18.${n}.${own}`, peer, `198.18.${n}.${3 - own}`]]));
-    const more = { service: TWICE.service, extra: TWICE.extra, security };
-    const [westLan, eastLan] = [{ address: "10.1.0.1", tenant: "corp" }, { address: "10.2.0.1" }];
-    const west = world.addRouter(
-      "west",
-      routerYaml({ name: "west", lan: westLan, wans: wans("east", 1), route: "peer: east", ...more }),
-    );
-    const east = world.addRouter(
-      "east",
-      routerYaml({ name: "east", lan: eastLan, wans: wans("west", 2), route: "interface: lan0", ...more }),
-    );
-    const client = world.addHost("client", CLIENT, "10.1.0.1");
-    const server = world.addHost("server", SERVER, "10.2.0.1");
-    world.join("lan", "client", "west.lan0");
-    const links = [0, 1, 2].map((n) => world.join(`wan${n}`, `west.wan${n}`, `east.wan${n}`));
-    world.join("far", "east.lan0", "server");
+    const { world, client, server, west, east, links } = threePaths(security);
     exchange({ world, client, server }, 4);
     const first = west.sessions.table.downstream.path[sessionRows(west)[0]];
     links[first].tamper = (frame) => [{ frame, delayMs: 30 }];
@@ -380,4 +386,31 @@ for (const [name, security] of KINDS) {
       t.deepEqual([texts.length, new Set(texts).size], [count, count]);
     }
   });
+
+  for (const laterMs of [0, 30]) {
+    test(`${name}: a session that moved from one of three paths takes two again, also where its peer hears of it ${laterMs} ms later`, (t) => {
+      const net = threePaths(security);
+      const { west, east, links } = net;
+      exchange(net, 4);
+      links[0].tamper = () => [];
+      set(west, 0, false);
+      if (laterMs === 0) set(east, 0, false);
+      exchange(net, laterMs / 6);
+      if (laterMs > 0) set(east, 0, false);
+      exchange(net, 20);
+      // Any of the two may die without a word.
+      for (const dead of [1, 2]) {
+        const [asked, answered] = [net.server.received.length, net.client.received.length];
+        const whole = links[dead].tamper;
+        links[dead].tamper = () => [];
+        exchange(net, 20);
+        links[dead].tamper = whole;
+        t.deepEqual(
+          [net.server.received.length - asked, net.client.received.length - answered],
+          [20, 20],
+          `wan${dead}`,
+        );
+      }
+    });
+  }
 }
