@@ -29,6 +29,8 @@ export class MonitorThread {
   });
 
   #left: (state: Uint8Array | null) => void = () => {};
+  /** Resolves when the thread is gone. It may be gone before anybody asks. */
+  readonly #ended: Promise<void>;
 
   private constructor(start: MonitorStart<Config>, entry: URL, heard: Heard) {
     const workerData = start;
@@ -40,8 +42,13 @@ export class MonitorThread {
       else if ("ready" in said) this.#ready?.resolve();
       else this.#ready?.reject(said.isOperators ? new OperatorError(said.refused) : new Error(said.refused));
     });
-    this.#worker.on("error", (error) => this.#ended(error as Error));
-    this.#worker.on("exit", (code) => this.#ended(new Error(`it ended with ${code}`)));
+    this.#worker.on("error", (error) => this.#onEnd(error as Error));
+    this.#ended = new Promise((resolve) => {
+      this.#worker.on("exit", (code) => {
+        this.#onEnd(new Error(`it ended with ${code}`));
+        resolve();
+      });
+    });
   }
 
   /** Start the thread of the module `entry`. Rejects when its ports cannot be opened. */
@@ -81,14 +88,13 @@ export class MonitorThread {
   async close(): Promise<void> {
     if (this.#isClosing) return;
     this.#isClosing = true;
-    const ended = new Promise((resolve) => this.#worker.once("exit", resolve));
     this.#worker.postMessage({ end: true } satisfies ToMonitor<SecurityPolicyConfig>);
     const patience = setTimeout(() => void this.#worker.terminate(), END_MS);
-    await ended;
+    await this.#ended;
     clearTimeout(patience);
   }
 
-  #ended(error: Error): void {
+  #onEnd(error: Error): void {
     this.#ready?.reject(error);
     if (!this.#isClosing) this.#fail(new Error(`the path monitor failed, so the router stops: ${error.message}`));
   }
