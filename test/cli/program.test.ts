@@ -1,6 +1,16 @@
-import { spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -42,6 +52,11 @@ const LIVE = file(
 );
 const BAD = file("bad.yaml", "authority: acme\nrooter: west\ninterfaces: []\n");
 const CAPTURE = file("in.pcap", "");
+
+/** Write until a pipe that does not wait takes no more, which it says by an error. */
+function fill(fd: number): never {
+  for (;;) writeSync(fd, "x");
+}
 
 interface Outcome {
   code: number;
@@ -412,6 +427,20 @@ test("The installed program has exit codes, and a reader that leaves early is qu
   });
   await once(leaving, "exit");
   t.is(said, "");
+});
+
+test("A command fails also where nobody reads why", async (t) => {
+  const path = join(directory, "messages");
+  execFileSync("mkfifo", [path]);
+  // Open both ways, it has a reader who reads nothing.
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  t.throws(() => fill(fd), { code: "EAGAIN" });
+  const words = [MAIN, "check", "-c", join(directory, "none.yaml")];
+  const child = spawn(process.execPath, words, { stdio: ["ignore", "ignore", fd] });
+  const late = setTimeout(() => child.kill("SIGKILL"), 30_000);
+  t.deepEqual(await once(child, "exit"), [1, null]);
+  clearTimeout(late);
+  closeSync(fd);
 });
 
 test("show starts without the schema library", (t) => {
