@@ -6,8 +6,9 @@ import { CommandError, type Context, loadConfig, type RunningRouter } from "./co
 
 const EXAMPLES = `
 Runs until SIGINT or SIGTERM, then removes the guard, puts device settings back and exits 0.
-SIGHUP reads the configuration and its key files again and takes up keys of a newer version, nothing else; with a
-terminal as standard input it means that the terminal went away, and stops the router.
+SIGHUP reads the configuration and its key files again and takes up keys of a newer version, nothing else; while the
+router starts, as soon as it has. With a terminal as standard input it means that the terminal went away, and stops the
+router.
 When a worker fails it stops, leaves the guard in place (fail closed), and exits 1.
 With --take-over a second process takes every session over from the one that runs, and no packet is lost: no session is
 opened anew and no peer notices. The first one exits 0 then. Where it cannot be (another form of state, other interfaces,
@@ -51,6 +52,13 @@ export function runCommand(context: Context): Command {
     )
     .addHelpText("after", EXAMPLES)
     .action(async ({ config: file, guard, logLevel, takeOver = false }: RunOptions) => {
+      // From the first moment to the last: a SIGHUP that nobody takes ends the process, the guard left behind, and passes for
+      // a clean end, after which nobody starts it again.
+      let isAsked = false;
+      let hangup = () => {
+        isAsked = true;
+      };
+      if (process.stdin.isTTY !== true) process.on("SIGHUP", () => hangup());
       const config = await loadConfig(context, file);
       requireCapabilities(guard);
       requireDevices(config);
@@ -59,17 +67,13 @@ export function runCommand(context: Context): Command {
       const { startRouter, dropPrivileges } = await context.loadRouter();
       const stopped = nextSignal();
       const log = createLog(logLevel ?? config.log.level, logOutput(STANDARD_ERROR));
-      // From the first moment: what nobody takes ends the process, the guard left behind.
-      let router: RunningRouter | null = null;
-      const hangup = () => {
-        if (router !== null) void reload(context, file, router, log);
-      };
-      if (process.stdin.isTTY !== true) process.on("SIGHUP", hangup);
-      router = await startRouter(config, { guard, log, takeOver });
+      const router = await startRouter(config, { guard, log, takeOver });
       dropPrivileges(log);
+      hangup = () => void reload(context, file, router, log);
+      if (isAsked) hangup();
       const failure = await Promise.race([stopped, router.failed, router.handedOver]);
+      hangup = () => {};
       await router.close();
-      process.off("SIGHUP", hangup);
       if (failure instanceof Error) throw new CommandError(failure.message);
     });
 }

@@ -13,6 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import test from "ava";
 import type { Context, RouterModule } from "../../lib/cli/context.ts";
@@ -58,6 +59,17 @@ function fill(fd: number): never {
   for (;;) writeSync(fd, "x");
 }
 
+/** Open a FIFO for writing as soon as somebody reads it. */
+async function openForReader(path: string): Promise<number> {
+  for (;;) {
+    try {
+      return openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+    } catch {
+      await sleep(10);
+    }
+  }
+}
+
 interface Outcome {
   code: number;
   out: string;
@@ -78,6 +90,8 @@ async function waymark(words: string[], router: Partial<RouterModule> = {}, isTe
     loadRouter: async () => router as RouterModule,
   };
   outcome.code = await runProgram(words, context);
+  // A router's process keeps it to its end.
+  process.removeAllListeners("SIGHUP");
   return outcome;
 }
 
@@ -359,6 +373,38 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     ]);
   });
 }
+
+rootTest("run reads its keys again once it has started when SIGHUP comes before, be it often", async (t) => {
+  const story: string[] = [];
+  const router: Partial<RouterModule> = {
+    dropPrivileges: () => void story.push("drop privileges"),
+    startRouter: async () => {
+      story.push("start");
+      for (let times = 0; times < 3; times++) process.emit("SIGHUP");
+      setTimeout(() => process.emit("SIGTERM"), 100);
+      return {
+        failed: new Promise(() => {}),
+        handedOver: new Promise(() => {}),
+        reloadKeys: async () => void story.push("reload"),
+        close: async () => void story.push("close"),
+      };
+    },
+  };
+  t.like(await waymark(["run", "-c", LIVE], router), { code: 0, err: "" });
+  t.deepEqual(story, ["start", "drop privileges", "reload", "close"]);
+});
+
+test("run is not ended by SIGHUP while it reads its configuration", async (t) => {
+  const path = join(directory, "slow.yaml");
+  execFileSync("mkfifo", [path]);
+  const child = spawn(process.execPath, [MAIN, "run", "-c", path], { stdio: "ignore" });
+  const ended = once(child, "exit");
+  const fd = await openForReader(path);
+  child.kill("SIGHUP");
+  writeSync(fd, readFileSync(GOOD));
+  closeSync(fd);
+  t.deepEqual(await ended, [1, null]);
+});
 
 rootTest("run closes the router and exits 1 when a part of it fails", async (t) => {
   const story: string[] = [];

@@ -1,6 +1,7 @@
 // Keys on real parts: what hosts get through routers that sign and encrypt, what the wire shows of it, and what happens
 // when keys change under traffic or are wrong.
 
+import { readFileSync, renameSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -164,6 +165,25 @@ labTest(
     });
   },
 );
+
+labTest("SIGHUP again and again while a router starts: it starts, and has the keys that came meanwhile", async (t) => {
+  await withLab("two-routers", { protection: { sign: "metadata", adaptive: true } }, async (lab) => {
+    const [west] = lab.routers;
+    await lab.run("west", "cp", "-p", "keys", "newer");
+    t.is((await lab.waymark("west", "keys", "generate", "--file", "newer", "--rotate")).code, 0);
+    const starting = lab.startRouters([west]);
+    const router = lab.routerProcess("west");
+    const about = (file: string) => readFileSync(`/proc/${router.pid}/${file}`, "utf8");
+    while (!/^SigCgt:.*[13579bdf]$/m.test(about("status"))) await sleep(1);
+    // Devices are locked when the configuration and its keys have been read.
+    for (; !about("net/unix").includes("@waymark-device-"); await sleep(1)) router.kill("SIGHUP");
+    renameSync(join(lab.directory, "newer"), join(lab.directory, "keys"));
+    router.kill("SIGHUP");
+    await starting;
+    await said(lab, "west", /"policy":"fabric","version":2,.*took up new keys/);
+    t.is(lab.routerLog("west").match(/"policy":"fabric".*took up new keys/g)!.length, 1);
+  });
+});
 
 labTest("routers with different keys carry nothing, and say which counter it is", async (t) => {
   await withLab("two-routers", { protection: { sign: "metadata", adaptive: true } }, async (lab) => {
