@@ -32,7 +32,8 @@ CLONE_NEW = [0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000
 # What starts, restarts and names the service, and what needs a system manager or a home of its own: the program and its
 # configuration lie where the test put them.
 LEFT_OUT = {
-    "Type", "ExecStart", "ExecReload", "Restart", "RestartSec", "RuntimeDirectoryMode", "RuntimeDirectoryPreserve", "KeyringMode", "RemoveIPC",
+    "Type", "ExecStart", "ExecReload", "Restart", "RestartSec", "RestartForceExitStatus", "RuntimeDirectoryMode",
+    "RuntimeDirectoryPreserve", "KeyringMode", "RemoveIPC",
     "ProtectHome", "ProtectHostname", "PrivateIPC", "ProtectClock", "RestrictSUIDSGID", "LimitRTPRIO",
 }  # fmt: skip
 
