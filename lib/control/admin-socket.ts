@@ -4,7 +4,7 @@
 
 import { existsSync, lstatSync, unlinkSync } from "node:fs";
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
 import { OperatorError } from "./operator-error.ts";
@@ -34,6 +34,8 @@ export class AdminSocket {
   readonly #path: string;
   readonly #answer: Answer;
   readonly #server: Server;
+  /** Of all clients, also those that the HTTP server no longer knows: they talk another protocol, or were refused. */
+  readonly #streams = new Set<Socket>();
 
   /** `upgrade`: who takes a connection that asks for another protocol than HTTP, of this name. */
   constructor(
@@ -54,14 +56,17 @@ export class AdminSocket {
       (message, response) => void this.#respond(message, response),
     );
     this.#server.maxConnections = CLIENTS_MAX;
+    this.#server.on("connection", (stream) => {
+      this.#streams.add(stream);
+      stream.once("close", () => this.#streams.delete(stream));
+    });
     if (upgrade !== undefined) {
       const { protocol } = upgrade;
       this.#server.on("upgrade", ({ headers }: IncomingMessage, stream: Duplex, head: Buffer) => {
         stream.on("error", () => {});
         if (headers.upgrade !== protocol) {
-          stream.end(
-            `HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n${failure("not a protocol of this router")}`,
-          );
+          stream.resume();
+          refuse(stream, "not a protocol of this router");
           return;
         }
         stream.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${protocol}\r\n\r\n`);
@@ -69,10 +74,7 @@ export class AdminSocket {
       });
     }
     this.#server.on("clientError", (_, socket) => {
-      if (socket.writable)
-        socket.end(
-          `HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n${failure("not a request this router reads")}`,
-        );
+      if (socket.writable) refuse(socket, "not a request this router reads");
       else socket.destroy();
     });
   }
@@ -103,13 +105,14 @@ export class AdminSocket {
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.close(() => resolve());
-      this.#server.closeAllConnections();
+      for (const stream of this.#streams) stream.destroy();
     });
   }
 
   /** The same at once: the file is gone, and nobody is waited for. A connection of another protocol goes on. */
   release(): void {
-    void this.close();
+    this.#server.close();
+    this.#server.closeAllConnections();
   }
 
   async #respond(message: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -191,6 +194,12 @@ export function askRouter(path: string, resource: string): Promise<object> {
     asking.on("error", (error: NodeJS.ErrnoException) => fail(explainAskFailure(path, error)));
     asking.end();
   });
+}
+
+/** Answer and close. Whether the client ends its side is not waited for. */
+function refuse(stream: Duplex, error: string): void {
+  const answer = `HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n${failure(error)}`;
+  stream.end(answer, () => stream.destroy());
 }
 
 function failure(error: string): string {

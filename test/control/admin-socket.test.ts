@@ -1,14 +1,18 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { connect, createServer } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Duplex } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import test from "ava";
 import { AdminSocket, AdminSocketError, askRouter } from "../../lib/control/admin-socket.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "waymark-admin-"));
 let sockets = 0;
+/** A busy machine needs as long for what takes milliseconds. */
+const PATIENCE_MS = 30_000;
 const newPath = () => join(directory, `${sockets++}.sock`);
 test.after.always(() => rmSync(directory, { recursive: true, force: true }));
 
@@ -145,6 +149,74 @@ test.serial("Close ends a client that never finishes its request", async (t) => 
   await closed;
   t.pass();
 });
+
+const ask = (protocol: string) => `GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: ${protocol}\r\n\r\n`;
+
+/** A client that asks, and keeps its side open whatever the router does. Resolves once it has its answer. */
+async function staying(path: string, bytes: string): Promise<Socket> {
+  const client = connect({ path, allowHalfOpen: true });
+  client.on("error", () => {});
+  client.write(bytes);
+  const refused = once(client, "end").then(() => Promise.reject(new Error("no answer")));
+  await Promise.race([once(client, "data"), refused]);
+  return client;
+}
+
+const STAYING: [string, string][] = [
+  ["whose stream the other protocol has", ask("ours")],
+  ["whose stream the other protocol has ended", ask("ours-ended")],
+  ["that was refused another protocol", ask("other")],
+];
+
+for (const [who, bytes] of STAYING)
+  test.serial(`Close ends a client ${who} and that keeps its side open`, async (t) => {
+    const path = newPath();
+    const protocol = bytes.includes("ended") ? "ours-ended" : "ours";
+    const take = (stream: Duplex) => {
+      stream.resume();
+      if (protocol === "ours-ended") stream.end();
+    };
+    const socket = new AdminSocket(path, () => ({}), { protocol, take });
+    await socket.listen();
+    const client = await staying(path, bytes);
+    t.is(await Promise.race([socket.close().then(() => "closed"), sleep(PATIENCE_MS, "waits")]), "closed");
+    client.destroy();
+  });
+
+test.serial("A connection of another protocol goes on after release, and ends with close", async (t) => {
+  const path = newPath();
+  let taken: Duplex | undefined;
+  const take = (stream: Duplex) => {
+    taken = stream;
+  };
+  const socket = new AdminSocket(path, () => ({}), { protocol: "ours", take });
+  await socket.listen();
+  const client = await staying(path, ask("ours"));
+  socket.release();
+  t.false(existsSync(path));
+  taken!.write("still here");
+  const [said] = await once(client, "data");
+  t.is(String(said), "still here");
+  const ended = once(client, "end");
+  await socket.close();
+  await ended;
+  client.destroy();
+});
+
+for (const [what, bytes] of [
+  ["were refused another protocol", ask("other")],
+  ["have sent nonsense", "nonsense\r\n\r\n"],
+])
+  test.serial(`Clients that ${what} and keep their side open do not keep others out`, async (t) => {
+    const path = newPath();
+    const socket = new AdminSocket(path, () => ({ ok: true }), { protocol: "ours", take: () => {} });
+    await socket.listen();
+    const clients: Socket[] = [];
+    for (let n = 0; n < 40; n++) clients.push(await staying(path, bytes));
+    t.deepEqual(await askRouter(path, "peers"), { ok: true });
+    for (const client of clients) client.destroy();
+    await socket.close();
+  });
 
 test.serial("Something else behind the socket is told apart from a router", async (t) => {
   const path = newPath();
