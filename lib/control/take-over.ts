@@ -70,17 +70,16 @@ export class Talk {
   #buffered = 0;
   #isEnded = false;
   #wake = () => {};
+  #tellEnded = () => {};
+  readonly #whenEnded = new Promise<void>((resolve) => {
+    this.#tellEnded = resolve;
+  });
 
   constructor(stream: Duplex, head: Uint8Array = new Uint8Array(0)) {
     this.#stream = stream;
     this.#push(Buffer.from(head));
     stream.on("data", (chunk: Buffer) => this.#push(chunk));
-    for (const end of ["end", "close", "error"] as const) {
-      stream.on(end, () => {
-        this.#isEnded = true;
-        this.#wake();
-      });
-    }
+    for (const end of ["end", "close", "error"] as const) stream.on(end, () => this.#setEnded());
   }
 
   /** The other is gone. */
@@ -127,12 +126,43 @@ export class Talk {
     return next as Said<S>;
   }
 
+  /**
+   * What `exchange` says and hears, all of it. Throws TakeOverError when that takes longer than `ms`; where the other has
+   * not read what was said, nothing more can be said behind it, and the talk is destroyed.
+   */
+  async within<T>(ms: number, exchange: () => Promise<T>): Promise<T> {
+    let patience: NodeJS.Timeout | undefined;
+    const isLate = new Promise<never>((_, reject) => {
+      patience = setTimeout(() => {
+        reject(new TakeOverError(`the other process is not through after ${ms / 1000} s`));
+        if (this.#stream.writableLength > 0) this.destroy();
+      }, ms);
+    });
+    try {
+      return await Promise.race([exchange(), isLate]);
+    } finally {
+      clearTimeout(patience);
+    }
+  }
+
+  /** What was said still goes out, where the other reads it soon. Whether the other ends too is not waited for. */
   end(): void {
-    this.#stream.end();
+    const patience = setTimeout(() => this.destroy(), ASK_MS);
+    this.#stream.end(() => {
+      clearTimeout(patience);
+      this.destroy();
+    });
   }
 
   destroy(): void {
+    this.#setEnded();
     this.#stream.destroy();
+  }
+
+  #setEnded(): void {
+    this.#isEnded = true;
+    this.#wake();
+    this.#tellEnded();
   }
 
   #push(chunk: Buffer): void {
@@ -170,16 +200,17 @@ export class Talk {
     return all.subarray(0, length);
   }
 
-  /** Returns once the bytes are the system's. */
+  /** Returns once the bytes are the system's, or the other is gone. */
   #write(kind: number, body: Uint8Array): Promise<void> {
     const header = Buffer.alloc(HEADER);
     header.writeUInt32LE(body.length);
     header[4] = kind;
-    return new Promise((resolve) => {
+    const written = new Promise<void>((resolve) => {
       this.#stream.write(header);
       // An error is heard as the other's end.
       this.#stream.write(body, () => resolve());
     });
+    return Promise.race([written, this.#whenEnded]);
   }
 }
 
@@ -203,6 +234,7 @@ export class HandsOver {
   readonly #leaving: Leaving;
   readonly #identity: Identity;
   readonly #log: Log;
+  readonly #stillMs: number;
   #isBusy = false;
   #done: () => void = () => {};
   /** Resolves when a successor forwards. */
@@ -210,16 +242,18 @@ export class HandsOver {
     this.#done = resolve;
   });
 
-  constructor(leaving: Leaving, log: Log) {
+  /** `stillMs`: for how long it stands still at most. */
+  constructor(leaving: Leaving, log: Log, stillMs = STILL_MS) {
     this.#leaving = leaving;
     this.#identity = configIdentity(leaving.router.config);
     this.#log = log;
+    this.#stillMs = stillMs;
   }
 
   /** A successor has asked on the control socket. Never throws. */
   async serve(talk: Talk): Promise<void> {
     if (this.#isBusy) {
-      await talk.say({ say: "refused", why: "another take-over is under way" });
+      void talk.say({ say: "refused", why: "another take-over is under way" });
       talk.end();
       return;
     }
@@ -230,7 +264,8 @@ export class HandsOver {
       if (!isGone) this.#log.warn("the successor went away before it had taken over: going on");
     } catch (error) {
       this.#log.warn({ why: (error as Error).message }, "not taken over: going on");
-      await talk.say({ say: "refused", why: (error as Error).message });
+      // Not waited for: who does not read it must not keep the next successor away.
+      void talk.say({ say: "refused", why: (error as Error).message });
     }
     talk.end();
     this.#isBusy = isGone;
@@ -261,8 +296,11 @@ export class HandsOver {
     let isGone = false;
     try {
       this.#stop();
-      await giveState(talk, this.#leaving);
-      if ((await talk.hear("taken", STILL_MS)) === null) return false;
+      const taken = await talk.within(this.#stillMs, async () => {
+        await giveState(talk, this.#leaving);
+        return await talk.hear("taken", this.#stillMs);
+      });
+      if (taken === null) return false;
       isGone = true;
     } finally {
       if (!isGone) this.#resume();
@@ -320,7 +358,10 @@ async function giveState(talk: Talk, { router, ports, seed }: Leaving): Promise<
     hash.update(piece);
     await talk.give(piece);
   };
-  for (const piece of saveRouter(router)) await give(piece);
+  for (const piece of saveRouter(router)) {
+    if (talk.isEnded) return;
+    await give(piece);
+  }
   for (const port of ports) await give(savePort(port, seed));
   await talk.say({ say: "whole", pieces, digest: hash.digest("hex") });
 }
