@@ -115,6 +115,10 @@ napi_value keepCapabilities(napi_env env, napi_callback_info info) {
   answered = failed = 0;
   KernelAction before = {};
   if (!handleEveryThread(&before)) return fail(env, "EINVAL", "There is no signal to reach the threads with.");
+  // First, so that whoever sees the capabilities gone sees a process that nobody may look into.
+  const rlimit none = {0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   // Threads that are made meanwhile have what their makers had: look until there is none that was not told.
   std::set<int> told;
   int sent = 0;
@@ -132,9 +136,6 @@ napi_value keepCapabilities(napi_env env, napi_callback_info info) {
   }
   // A late thread that found the signal as it was before would end the process.
   if (answered >= sent) rawAction(EVERY_THREAD, &before, nullptr);
-  const rlimit none = {0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   return giveInt(env, sent - answered + failed);
 }
 
