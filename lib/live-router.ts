@@ -41,7 +41,6 @@ import { WorkerPool } from "./worker/pool.ts";
 import { shareOf } from "./worker/share.ts";
 
 const CAP_NET_ADMIN = 12;
-const STANDARD_ERROR = 2;
 /** Of the monitor's thread, and of a successor until it forwards: ahead of everything ordinary. */
 const HIGH_PRIORITY = -15;
 /** The least there is: the unit permits one (LimitRTPRIO). */
@@ -268,7 +267,7 @@ export function runWorker(): void {
   // A configuration's IPv6 addresses are names of the book in which it was read.
   addressBook.restoreKept(new StateReader(start.names));
   const config = shareOf(start.config, workers);
-  const log = createLog(start.logLevel, logOutput(STANDARD_ERROR)).child({ worker });
+  const log = createLog(start.logLevel, logOutput()).child({ worker });
   const halt = new Int32Array(start.halt);
   // Before the thread's ports close, which changes where frames go: the others must not answer for what is not theirs.
   process.on("uncaughtExceptionMonitor", () => Atomics.store(halt, 0, 1));

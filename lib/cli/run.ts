@@ -24,7 +24,6 @@ Examples:
 
 const CAP_NET_ADMIN = 12;
 const CAP_NET_RAW = 13;
-const STANDARD_ERROR = 2;
 
 interface RunOptions {
   config: string;
@@ -66,7 +65,7 @@ export function runCommand(context: Context): Command {
       const { logOutput } = await import("../io/log-output.ts");
       const { startRouter, dropPrivileges } = await context.loadRouter();
       const stopped = nextSignal();
-      const log = createLog(logLevel ?? config.log.level, logOutput(STANDARD_ERROR));
+      const log = createLog(logLevel ?? config.log.level, logOutput());
       const router = await startRouter(config, { guard, log, takeOver });
       dropPrivileges(log);
       hangup = () => void reload(context, file, router, log);

@@ -65,14 +65,14 @@ import type { PayloadSecurity } from "./payload-security.ts";
 import { savedSequence, writeTcpRest } from "./tcp-in-udp.ts";
 
 /** What a quote has of its packet behind the IPv4 header. */
-const QUOTED_L4 = 8;
+export const QUOTED_L4 = 8;
 /** From where metadata begins: its two lengths, and of a fabric fragment's attribute, which is its first, what has the offset. */
 const METADATA_LENGTHS = 8;
 const FRAGMENT_FLAGS = METADATA_BASE_LENGTH + 4 + 6;
 /** Of an encrypted ping: data of 231 bytes. With all around it, the message still fits 576 bytes (RFC 1812, 4.3.2.3). */
 export const SEALED_MAX = 256;
 /** The longest message: ICMP header, IPv4 header with all options, and that. */
-const MESSAGE_MAX = ICMP_HEADER + 60 + UDP_HEADER + SEALED_MAX;
+export const MESSAGE_MAX = ICMP_HEADER + 60 + UDP_HEADER + SEALED_MAX;
 /** RFC 1191, 7.1: what a path may take whose routers do not say it, largest first. */
 const PLATEAUS = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, PATH_MTU_MIN];
 

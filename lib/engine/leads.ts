@@ -465,7 +465,7 @@ export class Leads {
       if (isKeepAlive) this.#askBehindNat(batch.bytes, key, path, nowMs);
       return DROP_UNKNOWN_SESSION;
     }
-    // Of a session that takes two paths, silence shows on neither of them: it is asked for whatever the way sessions come back by.
+    // Where packets go by two paths neither falls silent: such a session is asked for whatever `recovery` says.
     if (!parsed.has(ATTRIBUTE_HEALTH_CHECK) && !parsed.has(ATTRIBUTE_DUPLICATE_SEQUENCE)) return DROP_METADATA_CONTEXT;
     this.#signals.askForMetadata(batch.bytes, key, this.#sessions.paths[path], key[AT_END] - key[AT_PAYLOAD], nowMs);
     return DROP_UNKNOWN_SESSION;

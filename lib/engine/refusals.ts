@@ -8,7 +8,6 @@
 import { setU16, setU32 } from "../base/bytes.ts";
 import type { FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
-import { isName } from "../table/address-book.ts";
 import type { CounterSet } from "../table/counter-set.ts";
 import { ipv4HeaderChecksum } from "../wire/checksum.ts";
 import {
@@ -29,13 +28,9 @@ import { UDP_CHECKSUM, UDP_HEADER } from "../wire/udp.ts";
 import { refusalCode } from "./answers.ts";
 import { ICMP_REFUSED_SENT } from "./counters.ts";
 import type { Generator } from "./generate.ts";
-import { SEALED_MAX } from "./icmp-quote.ts";
+import { MESSAGE_MAX, QUOTED_L4, quotedAddress, SEALED_MAX } from "./icmp-quote.ts";
 import type { Signals } from "./signals.ts";
 import { removeBeforePayload } from "./splice.ts";
-
-/** What a quote has of its packet behind the IPv4 header: RFC 792's 8 bytes, of the TCP or other message inside UDP its own, of a sealed ping all. */
-const QUOTED_L4 = 8;
-const MESSAGE_MAX = ICMP_HEADER + 60 + UDP_HEADER + SEALED_MAX;
 
 export class Refusals {
   readonly #generator: Generator;
@@ -88,15 +83,10 @@ export class Refusals {
   }
 }
 
-/** TCP that goes as UDP has its sequence number at the end of its header; another protocol's message begins behind the UDP header. */
+/** Of the packet behind its IPv4 header: RFC 792's 8 bytes; TCP that goes as UDP has its sequence number at the end of its header; another protocol's message begins behind the UDP header. */
 function quotedLength(wire: number, protocol: number, isOpaque: boolean, l4Length: number): number {
   if (wire !== PROTOCOL_UDP || protocol === PROTOCOL_UDP) return QUOTED_L4;
   if (protocol === PROTOCOL_TCP) return TCP_HEADER;
   if (isOpaque && protocol === PROTOCOL_ICMP && l4Length <= UDP_HEADER + SEALED_MAX) return l4Length;
   return isOpaque ? QUOTED_L4 : UDP_HEADER + QUOTED_L4;
-}
-
-/** The name of an IPv6 address is its router's own business. */
-function quotedAddress(address: number): number {
-  return isName(address) ? 0 : address;
 }

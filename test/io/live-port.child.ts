@@ -381,7 +381,7 @@ const deviceCases: Record<string, () => Promise<void>> = {
     freshWire();
   },
 
-  "nor does one that is found out by what is sent": async () => {
+  "a device whose removal is found out by what is sent ends in no busy loop either": async () => {
     const near = openNear();
     let wakes = 0;
     run(`ip link del ${NEAR}`);
