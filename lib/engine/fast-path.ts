@@ -60,7 +60,7 @@ import {
   TRAITS,
 } from "../wire/flow-key.ts";
 import { IPV4_HEADER } from "../wire/ipv4.ts";
-import { isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
+import { completeChecksum, isChecksumPartial, segmentSizeMax } from "../wire/offload.ts";
 import { TCP_HEADER } from "../wire/tcp.ts";
 import { DROP_TRUNCATED, OK, PUNT_MISS, PUNT_SESSION } from "../wire/verdict.ts";
 import { allowFragments, rewrite, writeMacs } from "./rewrite.ts";
@@ -391,6 +391,13 @@ export function isPartial(batch: FrameBatch, i: number, key: Int32Array): boolea
   const flags = batch.flags[i];
   if ((flags & FRAME_CHECKSUM_KNOWN) !== 0) return (flags & FRAME_CHECKSUM_PARTIAL) !== 0;
   return isChecksumPartial(batch.bytes, key[AT_L3], key[AT_L4], key[AT_END]);
+}
+
+/** Decoded frame `i`, no super-frame, has its checksum from now on: whoever looks at that itself needs it. */
+export function finishChecksum(batch: FrameBatch, i: number, key: Int32Array): void {
+  if (!isPartial(batch, i, key)) return;
+  completeChecksum(batch.bytes, batch.offset[i]);
+  batch.flags[i] &= ~FRAME_CHECKSUM_PARTIAL;
 }
 
 /** Whether a super-frame can be cut to what `mtu` takes: a stream anywhere, datagrams only between one and the next. */

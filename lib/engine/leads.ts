@@ -3,7 +3,7 @@
 // was lost, and the rest is asked about or refused. A packet whose session is found or opened goes on as one of its own.
 
 import { getI32 } from "../base/bytes.ts";
-import { FRAME_CHECKSUM_PARTIAL, type FrameBatch } from "../io/port.ts";
+import type { FrameBatch } from "../io/port.ts";
 import { isTestPorts } from "../peer/firewall-tests.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
@@ -71,7 +71,6 @@ import {
   ATTRIBUTE_UUID,
   CONTROL_KEEP_ALIVE,
 } from "../wire/metadata-attributes.ts";
-import { completeChecksum } from "../wire/offload.ts";
 import { ACK, FIN, getTcpFlags, RST, SYN } from "../wire/tcp.ts";
 import {
   CONSUMED,
@@ -103,7 +102,7 @@ import {
 } from "../wire/verdict.ts";
 import type { Answers } from "./answers.ts";
 import { SESSIONS_RECOVERED } from "./counters.ts";
-import { isPartial, mayHideMetadata } from "./fast-path.ts";
+import { finishChecksum, mayHideMetadata } from "./fast-path.ts";
 import type { MetadataReader } from "./metadata-reader.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import type { PayloadSecurity } from "./payload-security.ts";
@@ -474,8 +473,7 @@ export class Leads {
   /** A packet that could pass the NAT between us and the peer only on BFD's tuple: what is inside goes on as if it had come by itself. */
   #tunnelled(batch: FrameBatch, i: number, key: Int32Array, nowMs: number): number {
     if (batch.segmentSize[i] !== 0) return DROP_FRAME_TOO_LONG;
-    if (isPartial(batch, i, key)) completeChecksum(batch.bytes, batch.offset[i]);
-    batch.flags[i] &= ~FRAME_CHECKSUM_PARTIAL;
+    finishChecksum(batch, i, key);
     const opened = this.#tunnel.open(batch, i, key);
     if (opened !== OK) return opened;
     const flow = this.#sessions.flows.find(key[KEY_SOURCE], key[KEY_DESTINATION], key[KEY_PORTS], key[KEY_PROTOCOL]);

@@ -20,6 +20,7 @@ import {
 import { dropCounter, FABRIC_REASSEMBLED } from "./counters.ts";
 import type { Egress } from "./egress.ts";
 import type { FabricFragments } from "./fabric-fragments.ts";
+import { finishChecksum } from "./fast-path.ts";
 import type { PacketSecurity } from "./packet-security.ts";
 import { payloadEnd } from "./splice.ts";
 
@@ -57,12 +58,14 @@ export class MetadataReader {
 
   /**
    * Parse the metadata of a packet into `parsed`. A fabric fragment goes to its chain; the packet it completes is taken
-   * from the start again. A wrong checksum means that nothing in it is believed.
+   * from the start again. A wrong checksum means that nothing in it is believed; one that the peer's hardware was to finish
+   * is finished here, and so is a right one that looks like that (isChecksumPartial): over IPv6 it is not right any more.
    */
   read(batch: FrameBatch, i: number, key: Int32Array, path: number, nowMs: number): number {
     const { parsed } = this;
     const verdict = parseMetadata(batch.bytes, key[AT_PAYLOAD], payloadEnd(batch.bytes, key), parsed, true);
     if (verdict !== OK) return verdict;
+    finishChecksum(batch, i, key);
     if (parsed.has(ATTRIBUTE_FRAGMENT)) {
       // A router never cuts a fragment again: a packet put together is no piece of another.
       if (batch === this.#piece) return DROP_FRAGMENT_MALFORMED;

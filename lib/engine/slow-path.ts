@@ -3,7 +3,7 @@
 // order of a packet's way: miss → session → arrive → metadata → TCP → leave. Each returns OK (the frame is on its way out) or the drop
 // reason to count. Frames are borrowed and changed in place.
 
-import { FRAME_CHECKSUM_PARTIAL, FRAME_LABEL, FrameBatch } from "../io/port.ts";
+import { FRAME_LABEL, FrameBatch } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import type { RouterInterface } from "../peer/router-interface.ts";
 import type { Duplication } from "../session/duplication.ts";
@@ -70,7 +70,7 @@ import {
   CONTROL_KEEP_ALIVE,
   CONTROL_SESSION_EXISTS,
 } from "../wire/metadata-attributes.ts";
-import { completeChecksum, segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
+import { segmentFrame, segmentSizeMax, superFrameError } from "../wire/offload.ts";
 import { findMss, getTcpAcknowledgment, getTcpFlags, getTcpSequence, SYN } from "../wire/tcp.ts";
 import {
   CONSUMED,
@@ -98,7 +98,7 @@ import {
 import { Departure } from "./departure.ts";
 import type { Egress } from "./egress.ts";
 import type { FabricFragments } from "./fabric-fragments.ts";
-import { canCut, hidesCookie, isPartial, mayHideMetadata, takeMark } from "./fast-path.ts";
+import { canCut, finishChecksum, hidesCookie, isPartial, mayHideMetadata, takeMark } from "./fast-path.ts";
 import type { Generator } from "./generate.ts";
 import { IcmpErrors } from "./icmp-errors.ts";
 import type { IpFragments } from "./ip-fragments.ts";
@@ -288,7 +288,7 @@ export class SlowPath {
       );
     if (mayHideMetadata(batch, i, plan) && (this.#isTcpAsUdp(key, session) || needsCut(batch, i, key, plan)))
       return this.arriveInSegments(batch, i, key, nowMs);
-    if (!superFrame) this.#finishChecksum(batch, i, key);
+    if (!superFrame) finishChecksum(batch, i, key);
 
     if ((plan & OP_FROM_PEER) !== 0) {
       this.#setFrom(session, direction, by);
@@ -333,7 +333,7 @@ export class SlowPath {
     const plan = flows.words[(table.flow(session, direction) << FLOW_SHIFT) + FLOW_PLAN];
     if ((plan & OP_FROM_PEER) !== 0) {
       if (batch.segmentSize[i] !== 0) return DROP_TTL;
-      this.#finishChecksum(batch, i, key);
+      finishChecksum(batch, i, key);
       this.#setFrom(session, direction, by);
       const path = this.#from.path[this.#fromRow];
       const hasMetadata = (key[TRAITS] & TRAIT_COOKIE) !== 0;
@@ -368,12 +368,6 @@ export class SlowPath {
     // Its first path may be another kind than the one that it came by.
     key[KEY_PROTOCOL] = (key[KEY_PROTOCOL] & ~0xff) | PROTOCOL_TCP;
     return OK;
-  }
-
-  #finishChecksum(batch: FrameBatch, i: number, key: Int32Array): void {
-    if (!isPartial(batch, i, key)) return;
-    completeChecksum(batch.bytes, batch.offset[i]);
-    batch.flags[i] &= ~FRAME_CHECKSUM_PARTIAL;
   }
 
   /** Whether the metadata read last is on a packet of this session, which goes on: none of a router's own, and of no other session. */
