@@ -1,11 +1,12 @@
 // One right checksum in 65,536 is what a sender leaves that has hardware to finish it: the bare sum of the pseudo header. And a
 // peer behind a virtual device really leaves that. A router cannot tell one from the other where its port does not say, and need
-// not: metadata arrives of both, whole or in pieces, whatever the family of the path.
+// not: packets of hosts and metadata of peers arrive, whole or in pieces, whatever the families.
 
 import test from "ava";
 import { getU16, setU16 } from "../../lib/base/bytes.ts";
 import { FAR, type Family, LAN, netOf } from "./families.ts";
 import { type Ends, pattern, type SeenPacket, swapEnds, udpFrame } from "./packets.ts";
+import { AES_256, EVERY_PACKET } from "./protection.ts";
 import { dropsOf } from "./topologies.ts";
 
 const UDP = 17;
@@ -41,21 +42,30 @@ function unlucky(frame: Uint8Array): void {
   setU16(frame, last, ~fold(bare + sumOf(frame, l4, last)) & 0xffff);
 }
 
+const ends = (hosts: Family): Ends => ({
+  source: LAN[hosts][1],
+  destination: FAR[hosts][1],
+  sourcePort: 40_000,
+  destinationPort: 5000,
+});
+
+const FAMILIES: readonly [hosts: Family, wire: Family][] = [
+  [4, 4],
+  [4, 6],
+  [6, 4],
+  [6, 6],
+];
+const CHANGES = [
+  [left, "is left to hardware"],
+  [unlucky, "looks as if it were left to hardware"],
+] as const;
 const SIZES = [
   ["a packet with metadata", 100],
   ["a packet with metadata in pieces", 1400],
 ] as const;
 
-for (const [hosts, wire] of [
-  [4, 4],
-  [4, 6],
-  [6, 4],
-  [6, 6],
-] satisfies [Family, Family][]) {
-  for (const [change, what] of [
-    [left, "is left to hardware"],
-    [unlucky, "looks as if it were left to hardware"],
-  ] as const) {
+for (const [hosts, wire] of FAMILIES) {
+  for (const [change, what] of CHANGES) {
     for (const [packet, size] of SIZES) {
       test(`IPv${hosts} over IPv${wire}: the checksum of ${packet} ${what}`, (t) => {
         const net = netOf(hosts, [{ family: wire, mtu: 1500 }], {});
@@ -68,15 +78,9 @@ for (const [hosts, wire] of [
           changed++;
           return [{ frame: copy }];
         };
-        const ends: Ends = {
-          source: LAN[hosts][1],
-          destination: FAR[hosts][1],
-          sourcePort: 40_000,
-          destinationPort: 5000,
-        };
         for (const [host, far, way] of [
-          [net.client, net.server, ends],
-          [net.server, net.client, swapEnds(ends)],
+          [net.client, net.server, ends(hosts)],
+          [net.server, net.client, swapEnds(ends(hosts))],
         ] as const) {
           net.world.send(host, udpFrame(way, pattern(size)));
           net.world.run(2);
@@ -89,6 +93,46 @@ for (const [hosts, wire] of [
           t.is(data.length, size);
           if (change === left) t.deepEqual(data, pattern(size));
         }
+        t.deepEqual(net.routers.map(dropsOf), [{}, {}]);
+      });
+    }
+  }
+}
+
+for (const [hosts, wire] of FAMILIES) {
+  for (const protection of [{}, { fabric: EVERY_PACKET, payload: AES_256 }]) {
+    for (const [change, what] of CHANGES) {
+      const name = `IPv${hosts} over IPv${wire}, ${"fabric" in protection ? "signed and encrypted" : "in clear"}`;
+      test(`${name}: the checksum of a host's packets ${what}`, (t) => {
+        const net = netOf(hosts, [{ family: wire, mtu: 1500 }], protection);
+        const said: Uint8Array[] = [];
+        for (const [link, host] of [
+          [net.lan, "client"],
+          [net.far, "server"],
+        ] as const) {
+          link.tamper = (frame, seen, from) => {
+            if (from !== host || seen?.protocol !== UDP) return [{ frame }];
+            const copy = frame.slice();
+            change(copy);
+            said.push(copy.slice(-seen.payload.length));
+            return [{ frame: copy }];
+          };
+        }
+        const heard: Uint8Array[] = [];
+        for (const size of [100, 1400, 100, 1300]) {
+          for (const [host, far, way] of [
+            [net.client, net.server, ends(hosts)],
+            [net.server, net.client, swapEnds(ends(hosts))],
+          ] as const) {
+            net.world.send(host, udpFrame(way, pattern(size)));
+            net.world.run(2);
+            const last = far.received.at(-1);
+            t.true(last?.checksumsRight);
+            heard.push(last!.data);
+          }
+        }
+        t.is(said.length, 8);
+        t.deepEqual(heard, said);
         t.deepEqual(net.routers.map(dropsOf), [{}, {}]);
       });
     }
