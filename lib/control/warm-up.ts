@@ -8,18 +8,21 @@
 //
 // Sessions of UDP and TCP go round in both directions. Nothing of it is left but the compiled code.
 
-import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { viewOf } from "../base/bytes.ts";
 import type { Clock } from "../base/clock.ts";
 import { SeededRandom } from "../base/random.ts";
+import { dropCounter } from "../engine/counters.ts";
 import { pace } from "../engine/pace.ts";
 import { FrameBatch, type Port, type WakingPort } from "../io/port.ts";
+import { TCP_SYN_RECEIVED } from "../session/tcp-state.ts";
 import { writeEthernet } from "../wire/ethernet.ts";
 import { ETHERNET_HEADER, ETHERTYPE_IPV4, PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
 import { DONT_FRAGMENT, IPV4_HEADER, writeIpv4 } from "../wire/ipv4.ts";
 import { completeChecksum } from "../wire/offload.ts";
 import { ACK, SYN, writeTcp } from "../wire/tcp.ts";
 import { writeUdp } from "../wire/udp.ts";
+import { DROP_TTL } from "../wire/verdict.ts";
 import { type Config, parseConfig } from "./config.ts";
 import type { Router } from "./router-parts.ts";
 
@@ -39,9 +42,9 @@ const SERVER = 0xc6336401 | 0; // 198.51.100.1
 const SESSIONS = 16;
 const FRAME_BYTES = 100;
 const ROUNDS_TTL = 255;
-/** How long ARP and the lead packets may take: time, and turns of the event loop, for time alone can be another process's. */
-const OPENING_MS = 10;
-const OPENING_TURNS = 50;
+/** How long ARP and the lead packets may take at most, and how often they are looked for. */
+const OPENING_MS = 1000;
+const OPENING_LOOK_MS = 1;
 /** New packets, for those that have gone round until their end. */
 const FEED_MS = 10;
 /** So often at least, for the time can be another process's, and packets are what has code compiled. */
@@ -76,14 +79,19 @@ export async function warmUp(
   const offer = (batch: FrameBatch, at: number, count = batch.count): void => void ports[1 - at].tx(batch, 0, count);
   try {
     // One first: the next hops are unknown yet, and few frames can wait for each.
+    const { counters } = router;
+    const { table } = router.sessions;
+    const ended = (packets: number) => counters.get(dropCounter(DROP_TTL)) === packets;
     offer(there[0], 0, 1);
-    await opened();
+    await until(() => ended(1));
     offer(back[0], 1, 1);
-    await opened();
+    await until(() => ended(2));
+    // No reply before what it replies to: that the ports' turns come in this order is not said.
+    offer(there[0], 0);
     offer(makeFrames(macs[0], PROTOCOL_TCP, SYN, false), 0);
-    await opened();
+    await until(() => table.count === 2 * SESSIONS);
     offer(makeFrames(macs[1], PROTOCOL_TCP, SYN | ACK, true), 1);
-    await opened();
+    await until(() => table.tcpState.filter((state) => state === TCP_SYN_RECEIVED).length === SESSIONS);
     const end = performance.now() + milliseconds;
     for (let feeds = 0; feeds < FEEDS_MIN || performance.now() < end; feeds++) {
       for (const batch of there) offer(batch, 0);
@@ -99,10 +107,9 @@ export async function warmUp(
   }
 }
 
-/** Until what was offered has opened its sessions. */
-async function opened(): Promise<void> {
-  await sleep(OPENING_MS);
-  for (let n = 0; n < OPENING_TURNS; n++) await nextTurn();
+/** Until what was offered has come of it. What is lost, because the ports have no room, comes later of what is offered then. */
+async function until(holds: () => boolean): Promise<void> {
+  for (const end = performance.now() + OPENING_MS; !holds() && performance.now() < end; ) await sleep(OPENING_LOOK_MS);
 }
 
 /** The event loop's own way of coming back to the pacer, with two functions, for the pacer's will be a third. */
