@@ -2,6 +2,7 @@
 // (explain-hop.ts), what is done to its packets (explain-packets.ts), what ends it and what would move it. Everything is read from the
 // state that forwards it, and asked of the functions that decide; nothing is changed, and nothing is guessed.
 
+import { elapsedMs } from "../base/clock.ts";
 import { idleMs, idleTimeoutMs, keepAliveDueInMs, LINGER_MS } from "../session/expire.ts";
 import { routerWord } from "../session/passed-routers.ts";
 import { tcpStateName } from "../session/tcp-state.ts";
@@ -133,7 +134,7 @@ function tellTimers(told: Told): void {
       told.say("keep-alive", `in ${printDuration(due)}`, `toward peer ${path.peerName}, for the NAT in front of us`);
     const side = sessions.table.sides[way];
     if (side.lingering[row] >= 0) {
-      const left = LINGER_MS - (told.nowMs - side.movedMs[row]);
+      const left = LINGER_MS - elapsedMs(told.nowMs, side.movedMs[row]);
       told.say(
         "lingers",
         `for ${printDuration(Math.max(0, left))}`,

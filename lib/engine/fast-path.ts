@@ -358,8 +358,9 @@ export class FastPath {
       words[base + FLOW_SESSION],
       planDirection(plan),
     );
-    const mayHide = (plan & OP_TO_PEER) !== 0 || mayHideMetadata(batch, i, plan);
-    return mayHide && hidesCookie(batch.bytes, keys, key, size) ? -1 : size;
+    // Metadata is where a peer's segments began, what looks like it where ours will.
+    if (mayHideMetadata(batch, i, plan) && hidesCookie(batch.bytes, keys, key, batch.segmentSize[i])) return -1;
+    return (plan & OP_TO_PEER) !== 0 && hidesCookie(batch.bytes, keys, key, size) ? -1 : size;
   }
 }
 

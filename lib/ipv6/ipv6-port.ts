@@ -84,13 +84,14 @@ export class Ipv6Port implements Port {
   rx(batch: FrameBatch): number {
     const count = this.#beneath.rx(batch);
     if (count === 0) return 0;
-    const nowMs = performance.now() | 0;
+    // As the book has it. Who waits for a time has the whole clock.
+    const seenMs = performance.now() | 0;
     const { bytes, offset, length, flags } = batch;
     const inbound = this.#inbound;
     for (let i = 0; i < count; i++) {
       if ((flags[i] & FRAME_TRUNCATED) !== 0) continue;
-      let verdict = inbound.translate(bytes, offset[i], length[i], flags[i], nowMs);
-      if (verdict !== OK) verdict = this.#refused(verdict, bytes, offset[i], length[i], nowMs);
+      let verdict = inbound.translate(bytes, offset[i], length[i], flags[i], seenMs);
+      if (verdict !== OK) verdict = this.#refused(verdict, bytes, offset[i], length[i]);
       if (verdict === OK) {
         offset[i] = inbound.offset;
         length[i] = inbound.length;
@@ -101,7 +102,8 @@ export class Ipv6Port implements Port {
   }
 
   /** What becomes of a frame that is not the router's, from or to an address of the link alone, or wrong. */
-  #refused(verdict: number, bytes: Uint8Array, at: number, length: number, nowMs: number): number {
+  #refused(verdict: number, bytes: Uint8Array, at: number, length: number): number {
+    const nowMs = performance.now();
     if (verdict === DROP_IPV6_OPTION || verdict === DROP_IPV6_EXTENSION)
       this.problems?.tell(bytes, at, this.#inbound.walk, nowMs);
     if (verdict !== DROP_NOT_OURS && verdict !== DROP_IP_ADDRESS) return verdict;

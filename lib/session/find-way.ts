@@ -126,7 +126,10 @@ export class WayFinder {
     const elsewhere = this.#interfaces.some((at) => at !== ingress && isOnLink(at, context[0]));
     const address = nextHopAddress(ingress, context[0]);
     if (address === null || (elsewhere && !ingress.isMirror)) return DROP_NO_RETURN_ROUTE;
+    // In a full table the first neighbor's row must not be given to the second.
+    this.#neighbors.acquire(way.forwardHop);
     way.reverseHop = this.#neighbors.want(interfaceId, address, nowMs);
+    this.#neighbors.release(way.forwardHop);
     return way.reverseHop < 0 ? DROP_NEIGHBOR_TABLE_FULL : OK;
   }
 }

@@ -14,6 +14,7 @@
 // had it for KEEP_MS, and only when the book is full: until then packets with it may wait somewhere. Full: no name (0),
 // and the packet is dropped (drop.addresses-full).
 
+import { elapsedMs } from "../base/clock.ts";
 import { SystemRandom } from "../base/random.ts";
 import { StateError, type StateReader, type StateWriter } from "../base/state.ts";
 import { HashIndex } from "./hash-index.ts";
@@ -211,7 +212,7 @@ export class AddressBook {
     for (let n = 0; n < LOOKED_AT; n++) {
       const row = this.#hand;
       this.#hand = row + 1 === this.#used ? 1 : row + 1;
-      if (this.#pins[row] !== 0 || ((nowMs - this.#seenMs[row]) | 0) < KEEP_MS) continue;
+      if (this.#pins[row] !== 0 || elapsedMs(nowMs, this.#seenMs[row]) < KEEP_MS) continue;
       this.#index.remove(row);
       return row;
     }

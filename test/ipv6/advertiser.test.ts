@@ -239,3 +239,16 @@ test("the groups of a router that advertises have its link-local address's", (t)
   t.deepEqual(groups, ["333300000001", "333300000002", "3333ff000001", "3333ff112233"]);
   t.is(getI32(groupsOf(addresses, book), 12), 0x3333_ff00);
 });
+
+test("who asks where we are is answered after 24 days as before: a clock in 32 bits goes round then", (t) => {
+  const link = new Link();
+  try {
+    for (let second = -1200; second < 1200; second++) {
+      performance.now = () => 2 ** 31 + 1000 * second;
+      t.is(link.come(asking()), CONSUMED);
+      t.is(link.wire.sent().length, 1, `second ${second}`);
+    }
+  } finally {
+    Reflect.deleteProperty(performance, "now");
+  }
+});

@@ -18,6 +18,7 @@ import {
   threeRouters,
   twoRouters,
 } from "./topologies.ts";
+import { World } from "./world.ts";
 
 const REPLY = swapEnds(ENDS);
 type Net = Pick<TwoRouters, "world" | "client" | "server">;
@@ -150,6 +151,46 @@ test("a full neighbor table refuses sessions that need another neighbor, until o
   net.world.skip(181_000);
   send(115);
   t.is(net.west.sessions.table.count, 1);
+});
+
+test("in a neighbor table that has room for one more, a session that needs two is refused", (t) => {
+  const world = new World();
+  const router = world.addRouter(
+    "one",
+    `authority: acme
+router: one
+sessions: { max: 64 }
+limits: { neighbors: 16 }
+interfaces:
+  - { name: lan0, device: lan0, addresses: [10.1.0.1/24], tenant: corp }
+  - { name: lan1, device: lan1, addresses: [10.2.0.1/24] }
+tenants: [{ name: corp }]
+services: [{ name: app, addresses: [10.2.0.0/24], access: [corp] }]
+service-routes: [{ service: app, interface: lan1 }]
+`,
+  );
+  const client = world.addHost("client", CLIENT, "10.1.0.1");
+  const server = world.addHost("server", SERVER, "10.2.0.1");
+  world.join("lan", "client", "one.lan0");
+  world.join("far", "one.lan1", "server");
+  client.others = Array.from({ length: 20 }, (_, n) => `10.1.0.${100 + n}`);
+  server.others = ["10.2.0.9"];
+  const send = (n: number, destination: string) => {
+    world.send(client, udpFrame({ ...ENDS, source: client.others[n], destination }, "x"));
+    world.run(2);
+  };
+  send(0, "10.2.0.9");
+  // All others stay in use, while that session ends and leaves its server's row to whoever needs it.
+  for (let round = 0; round < 4; round++) {
+    for (let n = 0; n < 14; n++) send(n, SERVER);
+    world.skip(60_000);
+  }
+  t.is(router.sessions.table.count, 14);
+  send(14, "10.2.0.9");
+  t.deepEqual(dropsOf(router), { "neighbor-table-full": 1 });
+  t.is(router.sessions.table.count, 14);
+  send(0, "10.2.0.9");
+  t.is(router.sessions.table.count, 15, "one that needs no other");
 });
 
 // Timers

@@ -11,7 +11,16 @@ import { unaccounted } from "../fuzz/fuzzed.ts";
 import { COOKIE, concat, metadataOf, pattern, type SeenPacket, swapEnds, tcpFrame, udpFrame } from "./packets.ts";
 import { ENDS, forwardMetadata, TO_EAST } from "./peer.ts";
 import { takeOver } from "./successor.ts";
-import { CLIENT, countOf, dropsOf, packetsOn, SERVER, type TwoRouters, twoRouters } from "./topologies.ts";
+import {
+  CLIENT,
+  countOf,
+  dropsOf,
+  type Options,
+  packetsOn,
+  SERVER,
+  type TwoRouters,
+  twoRouters,
+} from "./topologies.ts";
 import { World } from "./world.ts";
 
 const REPLY = swapEnds(ENDS);
@@ -25,8 +34,8 @@ function partial(frame: Uint8Array): Uint8Array {
 }
 
 /** A TCP session whose server asked for segments of `mss` bytes; undefined = its SYN did not say. */
-function established(mss?: number, queueFrames?: number): TwoRouters {
-  const net = twoRouters({ superFrames: true, ...(queueFrames === undefined ? {} : { queueFrames }) });
+function established(mss?: number, options: Options = {}): TwoRouters {
+  const net = twoRouters({ superFrames: true, ...options });
   const option = mss === undefined ? {} : { mss };
   net.world.send(net.client, tcpFrame(ENDS, { flags: SYN, sequence: 1000, acknowledgment: 0, mss: 1460 }));
   net.world.run(2);
@@ -187,7 +196,7 @@ test("a super-frame waits for its neighbor as segments, and what does not fit is
     [60_000, 60],
     [65_000, 64],
   ] as const) {
-    const net = established(1000, 256);
+    const net = established(1000, { queueFrames: 256 });
     net.server.answersArp = false;
     // The server is asked again after half a minute, and forgotten after three requests.
     const { neighbors } = net.east.sessions;
@@ -332,6 +341,21 @@ test("metadata in the last segment of a super-frame from a peer is found and tak
     Buffer.concat(received.map(({ payload }) => payload)),
     Buffer.from(concat(pattern(2000), COOKIE, pattern(100))),
   );
+  t.is(countOf(net.east, "metadata.false-positive-unmarked"), 1);
+  t.is(unaccounted(net.east.counters.publish(true)), 0);
+});
+
+test("so it is where the next link takes less than the peer's segments: the one with metadata fits, and of the others the peer is told", (t) => {
+  const net = established(1000, { farMtu: 700 });
+  const before = net.server.received.length;
+  const data = concat(pattern(2000), metadataOf(), COOKIE, pattern(100));
+  net.world.inject(net.wan, "east", partial(tcpFrame(TO_EAST, DATA, data)), LEFT_UNDONE, 1000);
+  net.world.run(5);
+  t.deepEqual(
+    net.server.received.slice(before).map(({ payload }) => payload),
+    [concat(COOKIE, pattern(100))],
+  );
+  t.deepEqual(dropsOf(net.east), { "exceeds-mtu": 2 });
   t.is(countOf(net.east, "metadata.false-positive-unmarked"), 1);
   t.is(unaccounted(net.east.counters.publish(true)), 0);
 });
