@@ -507,7 +507,8 @@ test(`${FRAMES} hostile frames at two routers with keys: no crash, no growth, no
     lookAtLinks();
     if (ms % LOOK_MS === 0) lookAtSessions();
     if (ms % 15_000 === 0) sent.turn();
-    if (before === undefined && frames > FRAMES / 5) before = memory();
+    // Until then what the compiler learns.
+    if (before === undefined && frames > (FRAMES / 5) * 2) before = memory();
   }
   const after = memory();
   lookAtSessions();
@@ -524,7 +525,7 @@ test(`${FRAMES} hostile frames at two routers with keys: no crash, no growth, no
   t.log(
     `seed ${seed}: ${frames} frames in ${world.clock.nowMs()} ms, ${asked} questions answered, ${w["sessions.opened"]} sessions begun by hosts, ` +
       `${w["frames.forwarded"]} and ${e["frames.forwarded"]} frames forwarded, ${refused(w)} and ${refused(e)} reasons to drop; ` +
-      `grown in four fifths of it: heap ${Math.round(grown.heap / 1024)} KiB, buffers ${Math.round(grown.buffers / 1024)} KiB, resident ${Math.round(grown.rss / 1024)} KiB`,
+      `grown in three fifths of it: heap ${Math.round(grown.heap / 1024)} KiB, buffers ${Math.round(grown.buffers / 1024)} KiB, resident ${Math.round(grown.rss / 1024)} KiB`,
   );
   t.true(grown.heap < 2 * MIB && grown.buffers < MIB, JSON.stringify(grown));
   t.true(asked > 10 && answered >= asked - 1 && tcpAnswered >= tcpAsked - 1);
