@@ -62,6 +62,8 @@ export const OPS_MASK = 0xff0000ff;
 export const GENERATION_SHIFT = 8;
 export const GENERATION_MASK = 0xff00;
 export const EGRESS_SHIFT = 16;
+/** All rows are looked at in so many generations, half of those that there are. */
+const GENERATION_SHARES = 128;
 
 export class FlowTable {
   /** Row r is words[r << FLOW_SHIFT] and the 15 words behind it. */
@@ -116,9 +118,21 @@ export class FlowTable {
     this.#placed.remove(row);
   }
 
-  /** Every flow is checked once before its next packet is forwarded (a path or a policy changed). */
+  /**
+   * Every flow is checked once before its next packet is forwarded (a path or a policy changed). There are 256 generations: so that
+   * none comes round for a flow that has been idle since, a share of the rows is looked at each time, and is of the one before.
+   */
+  // cold: when something changed
   nextGeneration(): void {
-    this.generation = (this.generation + (1 << GENERATION_SHIFT)) & GENERATION_MASK;
+    const before = this.generation;
+    this.generation = (before + (1 << GENERATION_SHIFT)) & GENERATION_MASK;
+    const rows = this.words.length >> FLOW_SHIFT;
+    const share = Math.ceil(rows / GENERATION_SHARES);
+    const first = ((this.generation >> GENERATION_SHIFT) % GENERATION_SHARES) * share;
+    for (let row = first; row < Math.min(first + share, rows); row++) {
+      const at = (row << FLOW_SHIFT) + FLOW_PLAN;
+      if (this.#placed.isUsed(row)) this.words[at] = (this.words[at] & ~GENERATION_MASK) | before;
+    }
   }
 
   /** Write down that a packet of `length` bytes was forwarded at `nowMs`. */

@@ -193,6 +193,13 @@ export class PlacedRows {
   }
 
   /** Take `row` out. Its key must be in it still. */
+  /** Whether the row has a key. */
+  isUsed(row: number): boolean {
+    const bucket = Math.floor(row / BUCKET_ROWS);
+    const slot = row - bucket * BUCKET_ROWS;
+    return (this.#tags[(bucket << 1) | (slot >> 2)] & (0xff << ((slot & 3) << 3))) !== 0;
+  }
+
   remove(row: number): void {
     const tags = this.#tags;
     const home = Math.floor(row / BUCKET_ROWS);

@@ -91,3 +91,16 @@ test("a new generation makes every flow's plan stale, and new flows have it", (t
   t.is(table.generation, 0, "it comes round");
   t.is(planEgress((7 << 16) | 0xff1f), 7);
 });
+
+test("a flow that is idle for many generations is stale in every one, and keeps its plan", (t) => {
+  const table = new FlowTable(1000, 1);
+  const rows = Array.from({ length: 1000 }, (_, n) => table.insert(n, 0, 0, 0));
+  const plans = rows.map((row) => (row << FLOW_SHIFT) + FLOW_PLAN);
+  for (const at of plans) table.words[at] |= 0x7fff_00ff;
+  for (let n = 0; n < 1000; n++) {
+    table.nextGeneration();
+    const current = plans.filter((at) => (table.words[at] & GENERATION_MASK) === table.generation);
+    t.is(current.length, 0, `after ${n + 1}`);
+  }
+  t.true(plans.every((at) => (table.words[at] & ~GENERATION_MASK) === 0x7fff_00ff));
+});
