@@ -108,6 +108,8 @@ export class Retrigger {
       const toDo = side.path[session] < 0 ? NOTHING : this.#paths[side.path[session]];
       if (toDo === NOTHING || (toDo === TELL_AGAIN && !this.#isOwed(session, side.state[session]))) continue;
       side.state[session] = SIDE_SENDING;
+      // With the first word alone: what comes after it is of the new count.
+      if (toDo === TELL_ALL) this.#sessions.forgetNumbers(session, way);
       this.#signals.tellAgain(session, way, nowMs);
       packets++;
     }
@@ -128,6 +130,7 @@ export class Retrigger {
       const row = table.duplicate[session * 2 + way];
       if (this.#paths[path] === TELL_AGAIN && !this.#isOwed(session, duplicates.second.state[row])) continue;
       duplicates.second.state[row] = SIDE_SENDING;
+      if (this.#paths[path] === TELL_ALL) this.#sessions.forgetNumbers(session, way);
       this.#signals.tellSecondAgain(session, way, nowMs);
       packets++;
     }

@@ -616,8 +616,10 @@ export class SlowPath {
       const heard = this.#payload.heard(session, direction, told, parsed);
       if (heard && (direction === REVERSE || this.#payload.isKnown(bytes, key, session, parsed.totalLength)))
         handshake.heardDisable(this.#from, this.#fromRow);
-    } else if (reason === CONTROL_ENABLE_METADATA) handshake.heardEnable(this.#from, this.#fromRow);
-    else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;
+    } else if (reason === CONTROL_ENABLE_METADATA) {
+      handshake.heardEnable(this.#from, this.#fromRow);
+      this.#sessions.forgetNumbers(session, direction);
+    } else if (reason !== CONTROL_KEEP_ALIVE && reason !== CONTROL_SESSION_EXISTS) return DROP_CONTROL_UNKNOWN;
     this.#sessions.settle(session);
     armTimer(this.#sessions, session, nowMs);
     return CONSUMED;

@@ -479,6 +479,12 @@ export class Sessions {
     if (this.secondPath(session, way) >= 0) duplicates.second.state[table.duplicate[session * 2 + way]] = SIDE_SENDING;
   }
 
+  /** The peer on the session's side `way` is told anew of it: if it has begun anew, its packets are numbered from anywhere. */
+  forgetNumbers(session: number, way: number): void {
+    const row = this.table.duplicate[session * 2 + way];
+    if (row >= 0) this.duplicates.forget(row);
+  }
+
   randomWord(): number {
     return this.#random.nextI32();
   }

@@ -59,6 +59,11 @@ export class DuplicateTable {
     this.#slab.free(row);
   }
 
+  /** Whoever numbers what comes begins anew, anywhere. */
+  forget(row: number): void {
+    this.#hasHeard[row] = 0;
+  }
+
   /** The number of the next packet, 32 bits without a sign. */
   next(row: number): number {
     this.#sent[row]++;

@@ -7,6 +7,7 @@ import type { SessionsAnswer } from "../../lib/control/show.ts";
 import { snapshot } from "../../lib/control/snapshot.ts";
 import { explainPacket } from "../../lib/offline-router.ts";
 import type { Router } from "../../lib/router.ts";
+import { FORWARD, REVERSE } from "../../lib/table/session-table.ts";
 import { ParsedMetadata, parseMetadata } from "../../lib/wire/metadata.ts";
 import { SYN } from "../../lib/wire/tcp.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
@@ -29,6 +30,7 @@ import { World } from "./world.ts";
 const ENDS = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
 const REQUESTS = Array.from({ length: 40 }, (_, n) => `request ${n} of forty`);
 const ANSWERS = REQUESTS.map((request) => request.toUpperCase());
+const WATCHED = "bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, hold-down: 0s }\n";
 
 const KINDS: [string, Protection][] = [
   ["in clear", {}],
@@ -226,8 +228,7 @@ test("a stream of one direction: the peer ends the metadata on both paths", (t) 
 
 for (const name of ["west", "east"] as const) {
   test(`${name} is killed and begins anew: the session comes back, on both paths, and nothing is delivered twice`, (t) => {
-    const watched = "bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, hold-down: 0s }\n";
-    const net = twoPaths({ ...TWICE, extra: TWICE.extra + watched });
+    const net = twoPaths({ ...TWICE, extra: TWICE.extra + WATCHED });
     net.world.run(2000);
     const conversation = converse(net, "TCP");
     t.true(net.world.runUntil(() => conversation.answers.length === 10, 5000));
@@ -238,6 +239,35 @@ for (const name of ["west", "east"] as const) {
     t.true(last.every(fromPeer));
     for (const router of [net.west, net.east]) t.is(router.sessions.duplicates.count, 1);
   });
+}
+
+for (const name of ["west", "east"] as const) {
+  for (const how of ["its peer sees it begin", "its peer is asked for the session"]) {
+    for (const first of [99_990, 97_000, 40_000]) {
+      test(`${name} begins anew, ${how}, and it counts from ${first} where it was at 100,000: all that it sends arrives, once`, (t) => {
+        const isSeen = how === "its peer sees it begin";
+        const net = twoPaths(isSeen ? { ...TWICE, extra: TWICE.extra + WATCHED } : TWICE);
+        net[name].sessions.randomWord = () => 100_000;
+        net.world.run(5000);
+        exchange(net, 10);
+        const renewed = net.world.restart(name);
+        renewed.sessions.randomWord = () => first;
+        // It asks when it hears of the session.
+        const [host, ends] = name === "west" ? [net.server, swapEnds(ENDS)] : [net.client, ENDS];
+        for (let n = 0; n < 10; n++) {
+          if (!isSeen) net.world.send(host, udpFrame(ends, "are you there?"));
+          net.world.run(300);
+        }
+        const before = [net.server.received.length, net.client.received.length];
+        exchange(net, 20);
+        t.deepEqual([net.server.received.length - before[0], net.client.received.length - before[1]], [20, 20]);
+        const { table, duplicates } = renewed.sessions;
+        const [row] = sessionRows(renewed);
+        const sent = duplicates.next(table.duplicate[row * 2 + (name === "west" ? REVERSE : FORWARD)]) - first;
+        t.true(sent > 20 && sent < 100, `${sent}`);
+      });
+    }
+  }
 }
 
 test("when the session ends nothing of it is left on either path", (t) => {

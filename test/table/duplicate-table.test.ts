@@ -50,6 +50,17 @@ test("a jump ahead forgets exactly what falls out of the window", (t) => {
   t.true(far.isNew(0, 13 + 5), "a number whose place another one had");
 });
 
+test("of a row that forgets what it heard a count may begin anywhere, and what it sends counts on", (t) => {
+  const table = heard(100_000);
+  table.next(0);
+  table.forget(0);
+  t.true(table.isNew(0, 99_000));
+  t.false(table.isNew(0, 99_000));
+  t.true(table.isNew(0, 99_001));
+  t.true(table.isNew(0, 98_999));
+  t.is(table.next(0), 2);
+});
+
 test("two copies on two ways with loss and reordering, against a set", (t) => {
   const random = new SeededRandom(7);
   const table = heard();
