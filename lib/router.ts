@@ -191,7 +191,7 @@ export function buildRouter(
     () => new FragmentTable({ chains: limits.fabricChains, bytesMax: FABRIC_PAYLOAD_MAX }),
   );
   const ipFragments = new FragmentTable({ chains: limits.ipFragments, timeoutMs: IP_FRAGMENTS_MS });
-  const metadata = new SessionMetadata(writer, table, policy, config.router);
+  const metadata = new SessionMetadata(writer, table, flows, policy, config.router);
   const security = new PacketSecurity({ crypto, random, wallMs, seed });
   const tunnel = new Tunnel(egress);
   const signals = new Signals({ sessions, metadata, writer, egress, generator, counters, security, tunnel });

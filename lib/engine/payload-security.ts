@@ -9,11 +9,13 @@ import type { Sessions } from "../session/open.ts";
 import type { OpenRequest } from "../session/open-request.ts";
 import {
   encryptFrom,
+  hasPassed,
   isEncrypted,
   isFirstRouter,
   isPayloadEnd,
   isTlsHello,
   knowsEncryptedFrom,
+  unknownBefore,
 } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
 import { OP_FROM_PEER } from "../table/flow-table.ts";
@@ -121,7 +123,7 @@ export class PayloadSecurity {
     if (payloadEnd(bytes, key) === key[AT_PAYLOAD]) return OK;
     if (tcp && table.payload[session] === PAYLOAD_WATCHED) this.#watch(bytes, key, session, direction, sequence);
     if (tcp && !fromPeer) this.#begin(session, direction, sequence);
-    if (!isEncrypted(table, session, direction, sequence)) {
+    if (!this.#isEncrypted(session, direction, sequence)) {
       if (tcp && !fromPeer && table.payload[session] === PAYLOAD_ENCRYPTED)
         this.#trim(batch, i, key, session, direction);
       return OK;
@@ -138,7 +140,7 @@ export class PayloadSecurity {
     if ((plan & OP_FROM_PEER) !== 0 || table.payload[session] !== PAYLOAD_ENCRYPTED || !isPayloadEnd(table, session))
       return OK;
     const tcp = (key[KEY_PROTOCOL] & 0xff) === PROTOCOL_TCP;
-    if (!isEncrypted(table, session, direction, tcp ? getTcpSequence(batch.bytes, key[AT_L4]) : 0)) return OK;
+    if (!this.#isEncrypted(session, direction, tcp ? getTcpSequence(batch.bytes, key[AT_L4]) : 0)) return OK;
     const cipher = this.cipher(session);
     if (cipher === null) return DROP_KEY_VERSION;
     this.#security.sealPayload(batch, i, key, cipher, session);
@@ -178,9 +180,9 @@ export class PayloadSecurity {
     const knew = knowsEncryptedFrom(table, session, direction);
     if (parsed.has(ATTRIBUTE_ENCRYPTED_FROM)) {
       const from = getI32(told, parsed.offsetOf(ATTRIBUTE_ENCRYPTED_FROM));
-      const isNew = !knew || table.encryptedFrom[session * 2 + direction] !== from;
+      if (knew && table.encryptedFrom[session * 2 + direction] === from) return true;
       encryptFrom(table, session, direction, from);
-      if (isNew) this.#sessions.mustTell(session, 1 - direction);
+      this.#sessions.mustTell(session, 1 - direction);
     }
     return true;
   }
@@ -191,12 +193,20 @@ export class PayloadSecurity {
    * `metadataLength` bytes of metadata on it.
    */
   isKnown(bytes: Uint8Array, key: Int32Array, session: number, metadataLength = 0): boolean {
-    const { table } = this.#sessions;
-    if (!knowsEncryptedFrom(table, session, REVERSE)) return true;
+    const { table, flows } = this.#sessions;
+    if (!knowsEncryptedFrom(table, session, REVERSE) || hasPassed(table, flows, session, REVERSE)) return true;
     const l4 = tcpHeaderAt(key, metadataLength);
     if (l4 < 0) return false;
-    const beyond = (getTcpAcknowledgment(bytes, l4) - table.encryptedFrom[session * 2 + REVERSE]) | 0;
+    const began = table.encryptedFrom[session * 2 + REVERSE] + unknownBefore(table, session);
+    const beyond = (getTcpAcknowledgment(bytes, l4) - began) | 0;
     return (getTcpFlags(bytes, l4) & ACK) !== 0 && beyond > 0;
+  }
+
+  /** What by its number seems to be from before the session was encrypted may have come a whole round later. */
+  #isEncrypted(session: number, direction: number, sequence: number): boolean {
+    const { table, flows } = this.#sessions;
+    if (isEncrypted(table, session, direction, sequence)) return true;
+    return table.payload[session] === PAYLOAD_ENCRYPTED && hasPassed(table, flows, session, direction);
   }
 
   /** The first data of a watched session, either way: its hosts encrypt it themselves, or the first router begins to. */
@@ -212,14 +222,18 @@ export class PayloadSecurity {
     this.#sessions.mustTell(session, REVERSE);
   }
 
-  /** The last router begins with what its server sends next, once it has heard that the first one has begun. */
+  /**
+   * The last router begins with what its server sends next, once it has heard that the first one has begun. One that has
+   * taken the session up in its midst does not know what went encrypted before it, and may be sent again: it begins before that.
+   */
   #begin(session: number, direction: number, sequence: number): void {
     const { table } = this.#sessions;
     const { hasEncryptedFrom } = table;
     if (direction !== REVERSE || hasEncryptedFrom[session] === 0 || knowsEncryptedFrom(table, session, REVERSE)) return;
     const next = table.tcpNumbers[session * 4 + 2];
     const isBehind = next !== 0 && ((next - sequence) | 0) > 0;
-    encryptFrom(table, session, REVERSE, isBehind ? next : sequence);
+    const before = unknownBefore(table, session);
+    encryptFrom(table, session, REVERSE, isBehind && before === 0 ? next : sequence - before);
     this.#sessions.mustTell(session, FORWARD);
   }
 

@@ -75,7 +75,7 @@ import { HalfOpenList } from "./half-open-list.ts";
 import { answerChanged } from "./metadata-handshake.ts";
 import type { OpenRequest } from "./open-request.ts";
 import type { PathChoice } from "./path-choice.ts";
-import { encryptFrom, isPayloadEnd } from "./payload.ts";
+import { encryptFrom, isPayloadEnd, takeUp } from "./payload.ts";
 import type { Service, Tenant } from "./policy.ts";
 import type { ServiceLoads } from "./service-loads.ts";
 import { hasNatPorts, type SourceNat } from "./source-nat.ts";
@@ -387,6 +387,7 @@ export class Sessions {
     table.payloadKeyVersion[session] = request.payloadKeyVersion;
     if (request.payloadKeyLength > 0) table.setKey(session, request.payloadKey, request.payloadKeyLength);
     if (request.hasEncryptedFrom) encryptFrom(table, session, FORWARD, request.encryptedFrom);
+    if (request.hasEncryptedFrom && downstream === null) takeUp(table, session);
     table.upstream.start(session, request.upstreamPath, -1, upstream === null ? 0 : key[3] & 0xff);
     if (downstream === null) table.downstream.start(session, -1, portRow);
     else table.downstream.start(session, downstream.row, portRow, way.protocol);

@@ -4,14 +4,19 @@
 //
 // Such a change is told in metadata, with the sequence number at which it happens: attribute 11, and ours 0x8006. What
 // is encrypted is then told by each segment's own sequence number, and not by when it comes: a late or repeated segment
-// from before the change is in clear on both routers.
+// from before the change is in clear on both routers. Such a segment is no farther behind the newest than TCP's largest
+// window reaches, 2^30 bytes (RFC 7323 2.3), and once that many bytes have gone in a direction none can come any more: then
+// all of it is encrypted, whatever its numbers have come round to. Bytes are counted, and numbers are not followed: one that
+// a host makes up changes nothing.
 
 import type { Security } from "../crypto/key-ring.ts";
+import type { FlowTable } from "../table/flow-table.ts";
 import {
   FORWARD,
   PAYLOAD_CLEAR,
   PAYLOAD_ENCRYPTED,
   PAYLOAD_WATCHED,
+  REVERSE,
   type SessionTable,
 } from "../table/session-table.ts";
 import { PROTOCOL_TCP, PROTOCOL_UDP } from "../wire/flow-key.ts";
@@ -23,6 +28,15 @@ const PORT_IPSEC_NAT = 4500;
 const TLS_HANDSHAKE = 22;
 const TLS_MAJOR = 3;
 const TLS_CLIENT_HELLO = 1;
+
+/** TCP's largest window: a segment that is sent again is no farther behind. */
+const REACH = 2 ** 30;
+/** The bits of `hasEncryptedFrom` above those that say what is known: nothing from before can come any more, by direction. */
+const PASSED_SHIFT = 2;
+/** Another one: this router is the last one, and has taken the session up after that. */
+const TAKEN_UP = 1 << 4;
+/** What of its server's bytes may be sent again then: as much as all but the largest windows have. */
+const UNKNOWN_BEFORE = 2 ** 29;
 
 /** How the payload of a new session begins, by the policy of its service. `ports` and `protocol` of its original 5-tuple. */
 export function firstPayload(security: Security | null, protocol: number, ports: number): number {
@@ -43,12 +57,30 @@ export function isTlsHello(bytes: Uint8Array, at: number, end: number): boolean 
   );
 }
 
-/** Whether the payload of a segment with this sequence number (TCP), or of any packet, is encrypted between routers. */
+/**
+ * Whether the payload of a segment with this sequence number (TCP), or of any packet, is encrypted between routers. Where it
+ * says no of a session that was encrypted in its midst, ask hasPassed.
+ */
 export function isEncrypted(table: SessionTable, session: number, direction: number, sequence: number): boolean {
   if (table.payload[session] !== PAYLOAD_ENCRYPTED) return false;
-  if (table.hasEncryptedFrom[session] === 0) return true;
-  if (!knowsEncryptedFrom(table, session, direction)) return false;
-  return ((sequence - table.encryptedFrom[session * 2 + direction]) | 0) >= 0;
+  const known = table.hasEncryptedFrom[session];
+  if (known === 0 || (known & (1 << (PASSED_SHIFT + direction))) !== 0) return true;
+  // The first router begins, or was given back what it had begun; the last one follows, long before so much has gone.
+  if ((known & (1 << direction)) === 0) return direction === FORWARD || (known & (1 << PASSED_SHIFT)) !== 0;
+  const beyond = (sequence - table.encryptedFrom[session * 2 + direction]) | 0;
+  return beyond >= 0 || beyond < -REACH;
+}
+
+/** Whether so much has gone in this direction, of a session that was encrypted in its midst, that all of it is encrypted. It is from then on. */
+export function hasPassed(table: SessionTable, flows: FlowTable, session: number, direction: number): boolean {
+  const { hasEncryptedFrom } = table;
+  if ((hasEncryptedFrom[session] & (1 << (PASSED_SHIFT + direction))) !== 0) return true;
+  // What the first router has not heard yet, its last one has long begun.
+  if (!knowsEncryptedFrom(table, session, direction))
+    return direction === REVERSE && hasPassed(table, flows, session, FORWARD);
+  if (flows.bytes(table.flow(session, direction)) < REACH) return false;
+  hasEncryptedFrom[session] |= 1 << (PASSED_SHIFT + direction);
+  return true;
 }
 
 /** Whether it was encrypted in its midst, and where that was in this direction. */
@@ -60,7 +92,18 @@ export function knowsEncryptedFrom(table: SessionTable, session: number, directi
 export function encryptFrom(table: SessionTable, session: number, direction: number, sequence: number): void {
   table.payload[session] = PAYLOAD_ENCRYPTED;
   table.hasEncryptedFrom[session] |= 1 << direction;
+  table.hasEncryptedFrom[session] &= ~(1 << (PASSED_SHIFT + direction));
   table.encryptedFrom[session * 2 + direction] = sequence;
+}
+
+/** This router is the last one of a session that is told as one which was encrypted in its midst: an earlier router, or this one, had it before. */
+export function takeUp(table: SessionTable, session: number): void {
+  table.hasEncryptedFrom[session] |= TAKEN_UP;
+}
+
+/** Bytes of the server that the last router encrypts in front of the first ones that it sees, because they may have been encrypted before. */
+export function unknownBefore(table: SessionTable, session: number): number {
+  return (table.hasEncryptedFrom[session] & TAKEN_UP) === 0 ? 0 : UNKNOWN_BEFORE;
 }
 
 /** Whether this router is the one that encrypts and decrypts: the session's first or last, and not the only one. */

@@ -7,6 +7,7 @@ import { HEADROOM, TAILROOM } from "../io/port.ts";
 import type { PeerPath } from "../peer/peer-path.ts";
 import { addressBook, isName } from "../table/address-book.ts";
 import { CARRIED_BYTES } from "../table/carried-attributes.ts";
+import type { FlowTable } from "../table/flow-table.ts";
 import { DSCP_KNOWN, FORWARD, PAYLOAD_ENCRYPTED, REVERSE, type SessionTable } from "../table/session-table.ts";
 import { PROTOCOL_ICMP } from "../wire/flow-key.ts";
 import { PROTOCOL_ICMPV6 } from "../wire/ipv6.ts";
@@ -52,7 +53,7 @@ import { DROP_METADATA_CONTEXT, OK } from "../wire/verdict.ts";
 import { NameTable } from "./name-table.ts";
 import { swapPorts } from "./open.ts";
 import { PassedRouters } from "./passed-routers.ts";
-import { knowsEncryptedFrom } from "./payload.ts";
+import { hasPassed, knowsEncryptedFrom } from "./payload.ts";
 import type { Policy } from "./policy.ts";
 
 /** Attribute 46 of one byte (3.3): a request. */
@@ -84,6 +85,7 @@ const DSCP_MAX = 63;
 export class SessionMetadata {
   readonly #writer: MetadataWriter;
   readonly #table: SessionTable;
+  readonly #flows: FlowTable;
   readonly #policy: Policy;
   /** Row 0 is this router's own name. */
   readonly names: NameTable;
@@ -92,9 +94,10 @@ export class SessionMetadata {
   readonly #header = new Uint8Array(CARRIED_BYTES);
   readonly #payload = new Uint8Array(CARRIED_BYTES);
 
-  constructor(writer: MetadataWriter, table: SessionTable, policy: Policy, routerName: string) {
+  constructor(writer: MetadataWriter, table: SessionTable, flows: FlowTable, policy: Policy, routerName: string) {
     this.#writer = writer;
     this.#table = table;
+    this.#flows = flows;
     this.#policy = policy;
     this.names = new NameTable(1024, routerName);
     this.passed = new PassedRouters(routerName);
@@ -331,7 +334,8 @@ export class SessionMetadata {
     const table = this.#table;
     if (table.payload[session] !== PAYLOAD_ENCRYPTED) return;
     this.#writer.flag(ATTRIBUTE_SESSION_ENCRYPTED);
-    if (knowsEncryptedFrom(table, session, direction))
+    // Whoever hears it for the first time need not know what has long gone by.
+    if (knowsEncryptedFrom(table, session, direction) && !hasPassed(table, this.#flows, session, direction))
       this.#writer.u32(ATTRIBUTE_ENCRYPTED_FROM, table.encryptedFrom[session * 2 + direction]);
   }
 }

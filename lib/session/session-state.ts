@@ -158,7 +158,7 @@ export function restoreSession(sessions: Sessions, from: StateReader, here: Rows
   table.payloadPolicy[session] = nameRow(from, here);
   table.payloadKeyVersion[session] = from.i32();
   from.words(table.encryptedFrom, session * 2, session * 2 + 2);
-  table.hasEncryptedFrom[session] = from.code(3);
+  table.hasEncryptedFrom[session] = from.code(31);
   const key = from.raw();
   if (key.length > table.keyStride) throw new StateError("a session has a key, and here is no room for any");
   if (key.length > 0) table.setKey(session, key, key.length);

@@ -140,7 +140,7 @@ export class SessionTable {
   readonly payloadKeyVersion: Int32Array;
   /** Of a session that was encrypted in its midst, per direction: the TCP sequence number that it is encrypted from on, */
   readonly encryptedFrom: Int32Array;
-  /** and whether that is known: bit 0 forward, bit 1 reverse. 0 in a session that began encrypted. */
+  /** and whether that is known: bit 0 forward, bit 1 reverse; the others: session/payload.ts. 0 in a session that began encrypted. */
   readonly hasEncryptedFrom: Uint8Array;
   /** Bytes of a place in `keys`; 0 = no session has a payload key of its own, and there is no room for any. */
   readonly keyStride: number;

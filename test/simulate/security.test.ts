@@ -20,6 +20,7 @@ import { spoil } from "./faults.ts";
 import { concat, pattern, protocolFrame, swapEnds, tcpFrame, udpFrame, withHeader } from "./packets.ts";
 import { ENDS } from "./peer.ts";
 import { ADAPTIVE, AES_128, AES_256, fabricText, keyText, SIGNED } from "./protection.ts";
+import { takeOver } from "./successor.ts";
 import {
   CLIENT,
   countOf,
@@ -378,6 +379,198 @@ test("a segment sent again, longer, across the place where encryption began: in 
   t.false(onTheWire(net, "and cipher"));
   t.is(send("server", ACK | PSH | FIN, "and cipher", 5007)[0].text, "and cipher");
   void at;
+});
+
+const GIB = 2 ** 30;
+
+/** As if so many bytes had gone each way of `connected`. */
+function carry({ world }: TwoRouters, { at }: Pick<ReturnType<typeof connection>, "at">, bytes: number): void {
+  at.client += bytes;
+  at.server += bytes;
+  for (const { sessions } of world.routers.values()) {
+    for (const row of sessions.rows()) {
+      for (const direction of [0, 1])
+        sessions.flows.touch(sessions.table.flow(row, direction), bytes, world.clock.nowMs());
+    }
+  }
+}
+
+/** A connection in clear at first and encrypted from then on, both ways. */
+function encryptedInItsMidst(net: TwoRouters) {
+  const connected = connection(net);
+  const { send } = connected;
+  for (const [from, text] of [
+    ["server", "banner"],
+    ["client", "request"],
+    ["server", "the first in cipher"],
+    ["client", "and another"],
+  ] as const)
+    send(from, ACK | PSH, text);
+  return connected;
+}
+
+test("what was encrypted once never goes in clear again, however often its numbers come round; metadata that is told again ends", (t) => {
+  for (const build of [twoRouters, threeRouters]) {
+    const net = build({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+    const connected = encryptedInItsMidst(net);
+    for (let quarter = 1; quarter <= 36; quarter++) {
+      carry(net, connected, GIB / 4);
+      if (quarter % 5 === 0) takeOver(net, quarter % 2 === 0 ? "west" : "east");
+      for (const { sessions } of net.world.routers.values()) {
+        for (const row of sessions.rows()) {
+          for (const way of [0, 1]) sessions.mustTell(row, way);
+          sessions.settle(row);
+        }
+      }
+      for (const from of ["client", "server", "client", "server", "client", "server"] as const) {
+        const text = `a secret of the ${from}`;
+        const got = connected.send(from, ACK | PSH, text);
+        t.deepEqual(
+          got.map((packet) => [packet.text, packet.checksumsRight]),
+          [[text, true]],
+          `after ${quarter} quarters`,
+        );
+      }
+      const last = packetsOn(net.wan).slice(-2);
+      t.deepEqual(
+        last.map(({ hasMetadata }) => hasMetadata),
+        [false, false],
+        `after ${quarter} quarters`,
+      );
+    }
+    t.false(onTheWire(net, "secret"));
+    t.true(noDrops(net));
+  }
+});
+
+test("once nothing from before can come any more, one segment that seems to be goes the slow path, and none after it", (t) => {
+  const net = twoRouters({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+  const connected = encryptedInItsMidst(net);
+  const ends = ["client", "server"] as const;
+  for (const from of ends) connected.send(from, ACK | PSH, "the last in sight");
+  const slow = () => [net.west, net.east].map((router) => countOf(router, "slow-path.packets"));
+  const before = slow();
+  const taken: number[][] = [];
+  for (let quarter = 1; quarter <= 30; quarter++) {
+    carry(net, connected, GIB / 4);
+    for (const from of ends) connected.send(from, ACK | PSH, "a secret");
+    taken.push(slow().map((count, router) => count - before[router]));
+  }
+  t.deepEqual(
+    [taken[10], taken[11], taken[29]],
+    [
+      [0, 0],
+      [2, 2],
+      [2, 2],
+    ],
+  );
+});
+
+test("numbers that a host makes up change nothing: what they say is encrypted, as is all that follows, and the beginning stays in clear", (t) => {
+  for (const ahead of [GIB + 5, 2 * GIB - 1, 2 * GIB, 2 * GIB + 1, 3 * GIB - 30]) {
+    const net = twoRouters({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+    const { at, send } = encryptedInItsMidst(net);
+    const before = { ...at };
+    for (const [from, began] of [
+      ["client", 1001],
+      ["server", 5007],
+    ] as const) {
+      const text = `made up, a secret of the ${from}`;
+      t.is(send(from, ACK | PSH, text, began + ahead)[0].text, text);
+    }
+    Object.assign(at, before);
+    // The client has not had it all yet.
+    t.is(send("server", ACK | PSH, "banner", 5001)[0].text, "banner");
+    for (const from of ["client", "server"] as const)
+      t.is(send(from, ACK | PSH, `a secret of the ${from}`)[0].text, `a secret of the ${from}`);
+    t.false(onTheWire(net, "secret"), `${ahead} ahead`);
+    t.is(packetsOn(net.wan, "east").filter(({ frame }) => includes(frame, "banner")).length, 2);
+    t.true(noDrops(net));
+  }
+});
+
+for (const [name, build] of [
+  ["west", twoRouters],
+  ["east", twoRouters],
+  ["west", threeRouters],
+  ["middle", threeRouters],
+  ["east", threeRouters],
+] as const) {
+  test(`${name} of ${build === twoRouters ? "two" : "three"} routers begins anew in the midst of an encrypted connection: nothing goes in clear, nothing arrives in cipher`, (t) => {
+    for (const position of [0, 0.5, 1.5, 2.5, 3.5, 4.5]) {
+      const net = build({ security: { fabric: SIGNED, payload: ADAPTIVE }, sessions: "recovery: packet-based" });
+      const connected = encryptedInItsMidst(net);
+      // A quarter at a time, as routers see it.
+      const goOn = (gib: number, before: number) => {
+        for (let n = 0; n < gib * 4; n++) {
+          carry(net, connected, GIB / 4);
+          for (const from of ["client", "server"] as const)
+            t.is(connected.send(from, ACK | PSH, "a secret")[0]?.text, "a secret", `${before} + ${n / 4} GiB`);
+        }
+      };
+      goOn(position, 0);
+      net.world.restart(name);
+      const got = { client: net.client.received.length, server: net.server.received.length };
+      // Each has something on its way that is lost, and sends the last of it again first.
+      for (let n = 0; n < 8; n++) {
+        for (const from of ["client", "server"] as const) {
+          const sequence = connected.at[from];
+          connected.send(from, ACK, "", sequence + 33);
+          connected.send(from, ACK | PSH, "the second secret", sequence + 16);
+          connected.at[from] = sequence;
+          connected.send(from, ACK | PSH, "the first secret", sequence);
+          connected.at[from] = sequence;
+        }
+        net.world.run(200);
+      }
+      for (const host of ["client", "server"] as const) {
+        const texts = net[host].received.slice(got[host]).filter(({ payload }) => payload.length > 0);
+        t.true(texts.length > 4, `${host}, ${position} GiB`);
+        for (const { text, checksumsRight } of texts)
+          t.true(checksumsRight && /^the (first|second) secret$/.test(text), `${host}, ${position} GiB: ${text}`);
+      }
+      for (const end of ["client", "server"] as const) connected.at[end] += 33;
+      for (const from of ["client", "server"] as const) connected.send(from, ACK | PSH, "a secret");
+      goOn(5, position);
+      t.false(onTheWire(net, "secret"), `${position} GiB`);
+    }
+  });
+}
+
+test("a last router that is told of an encrypted connection, and has heard nothing of its client yet, begins before what its server sends", (t) => {
+  const net = twoRouters({ security: { fabric: SIGNED, payload: ADAPTIVE } });
+  const { at, send } = encryptedInItsMidst(net);
+  net.world.restart("east");
+  net.west.retrigger.begin(0);
+  net.world.run(100);
+  const { server } = at;
+  send("server", ACK, "", server + 33);
+  t.is(send("server", ACK | PSH, "the second secret", server + 16)[0].text, "the second secret");
+  t.is(send("server", ACK | PSH, "the first secret", server)[0].text, "the first secret");
+  t.false(onTheWire(net, "secret"));
+});
+
+test("a server that speaks for the first time after its router was told of a long connection anew is understood", (t) => {
+  for (const build of [twoRouters, threeRouters]) {
+    const net = build({ security: { fabric: SIGNED, payload: ADAPTIVE }, sessions: "recovery: packet-based" });
+    const connected = connection(net);
+    connected.send("client", ACK | PSH, "request");
+    connected.send("server", ACK);
+    for (let quarter = 1; quarter <= 5; quarter++) {
+      carry(net, { at: { ...connected.at } }, GIB / 4);
+      connected.at.client += GIB / 4;
+      connected.send("client", ACK | PSH, "a secret");
+      connected.send("server", ACK);
+    }
+    net.world.restart("east");
+    for (let n = 0; n < 4; n++) {
+      connected.send("client", ACK | PSH, "a secret");
+      net.world.run(200);
+    }
+    for (let n = 0; n < 4; n++)
+      t.is(connected.send("server", ACK | PSH, "a secret of the server")[0]?.text, "a secret of the server");
+    t.false(onTheWire(net, "secret"));
+  }
 });
 
 test("IPsec is left as it is, every other datagram is encrypted from the first one", (t) => {
