@@ -192,7 +192,6 @@ export class PlacedRows {
     return row;
   }
 
-  /** Take `row` out. Its key must be in it still. */
   /** Whether the row has a key. */
   isUsed(row: number): boolean {
     const bucket = Math.floor(row / BUCKET_ROWS);
@@ -200,6 +199,7 @@ export class PlacedRows {
     return (this.#tags[(bucket << 1) | (slot >> 2)] & (0xff << ((slot & 3) << 3))) !== 0;
   }
 
+  /** Take `row` out. Its key must be in it still. */
   remove(row: number): void {
     const tags = this.#tags;
     const home = Math.floor(row / BUCKET_ROWS);
