@@ -387,6 +387,11 @@ export function takeMark(batch: FrameBatch, i: number, l3: number, plan: number)
   batch.flags[i] &= ~LABEL;
 }
 
+/** Whether packets of a flow with this plan need nothing but their keys: what the secure path does. */
+export function needsKeysAlone(plan: number, generation: number): boolean {
+  return (plan & READY) === (generation | SECURE);
+}
+
 /** Whether the checksum of decoded frame `i` is partial: the port says so, or the frame is looked at. */
 export function isPartial(batch: FrameBatch, i: number, key: Int32Array): boolean {
   const flags = batch.flags[i];

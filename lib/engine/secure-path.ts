@@ -49,7 +49,7 @@ import {
   planDscp,
   planEgress,
 } from "../table/flow-table.ts";
-import { PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED } from "../table/session-table.ts";
+import { PAYLOAD_CLEAR, PAYLOAD_ENCRYPTED, PAYLOAD_WATCHED } from "../table/session-table.ts";
 import {
   AT_END,
   AT_L3,
@@ -70,7 +70,7 @@ import { getUdpLength } from "../wire/udp.ts";
 import { DROP_FRAME_TOO_LONG, DROP_PAYLOAD_CIPHER, OK, PUNT_SESSION } from "../wire/verdict.ts";
 import { FRAMES_CONSUMED, FRAMES_FORWARDED, FRAMES_SPLIT, SLOW_PATH_PACKETS } from "./counters.ts";
 import type { Egress } from "./egress.ts";
-import { canCut, hidesCookie, mtuOfSegments, segmentSizeOf, takeMark } from "./fast-path.ts";
+import { canCut, hidesCookie, mtuOfSegments, needsKeysAlone, segmentSizeOf, takeMark } from "./fast-path.ts";
 import { endSuperFrame, joinSegment } from "./join-segments.ts";
 import type { Outcomes } from "./outcomes.ts";
 import type { PacketSecurity } from "./packet-security.ts";
@@ -99,6 +99,8 @@ export class SecurePath {
   /** Rows of the batch that wait for `flush`, in order. */
   readonly #waiting: Int32Array;
   #waitingCount = 0;
+  /** Removals of flows when the flush began: a row that was found before may be another flow's when there were more. */
+  #removals = 0;
   // A row for each packet in work: where it is in its batch, its flow, and what became of it (OK so far, PUNT_SESSION for
   // the slow path, or a drop). The four columns behind it say what is to be done with it; a step that is done is null.
   #count = 0;
@@ -199,6 +201,7 @@ export class SecurePath {
   flush(batch: FrameBatch, keys: Int32Array, found: Int32Array, nowMs: number): number {
     const count = this.#waitingCount;
     this.#waitingCount = 0;
+    this.#removals = this.#sessions.flows.removals;
     let from = 0;
     for (let n = 0; n < count; n++) {
       const i = this.#waiting[n];
@@ -254,10 +257,13 @@ export class SecurePath {
   }
 
   /**
-   * Payload bytes of each segment of super-frame `i`; 0 = not here: it cannot be cut, its checksum is wrong, or a segment has
-   * metadata, or what looks like it.
+   * Payload bytes of each segment of super-frame `i`; 0 = not here: it cannot be cut, its checksum is wrong, a segment has
+   * metadata, or what looks like it, or what its session is to be is yet to be seen.
    */
   #segmentSize(batch: FrameBatch, i: number, keys: Int32Array, at: number, flow: number): number {
+    const { flows, table } = this.#sessions;
+    if (!this.#isReady(flow) || table.payload[flows.words[(flow << FLOW_SHIFT) + FLOW_SESSION]] === PAYLOAD_WATCHED)
+      return 0;
     const size = this.#cutSize(batch, i, keys, at, flow);
     return size > 0 && hidesCookie(batch.bytes, keys, at, size) ? 0 : size;
   }
@@ -311,6 +317,15 @@ export class SecurePath {
     this.#send(batch, keys, nowMs);
   }
 
+  /** Whether the flow is still what the fast path found: a packet before may have taken the slow path since, and changed its session. */
+  #isReady(flow: number): boolean {
+    const { flows } = this.#sessions;
+    return (
+      flows.removals === this.#removals &&
+      needsKeysAlone(flows.words[(flow << FLOW_SHIFT) + FLOW_PLAN], flows.generation)
+    );
+  }
+
   /** What has to be done with packet `i`, into row `r`. OK, or PUNT_SESSION: the slow path knows. */
   #prepare(batch: FrameBatch, i: number, keys: Int32Array, flow: number, r: number, nowMs: number): number {
     const { flows, table, paths } = this.#sessions;
@@ -329,7 +344,7 @@ export class SecurePath {
     this.#signs[r] = null;
     this.#joined[r] = 0;
     this.#bare[r] = length === 0 ? 1 : 0;
-    if ((plan & (OP_INSERT_UDP | OP_REMOVE_UDP)) !== 0) return PUNT_SESSION;
+    if (!this.#isReady(flow) || (plan & (OP_INSERT_UDP | OP_REMOVE_UDP)) !== 0) return PUNT_SESSION;
     if (length === 0) return OK;
     if (protocol === PROTOCOL_UDP && l4 + getUdpLength(batch.bytes, l4) !== end) return PUNT_SESSION;
     const direction = planDirection(plan);

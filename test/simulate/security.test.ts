@@ -736,6 +736,42 @@ test("super-frames are signed and encrypted segment by segment, whole or with ch
   }
 });
 
+test("what a host sends in one go as its first data tells, packet by packet, that it is encrypted: those before may be lost", (t) => {
+  for (const [length, later] of [
+    [1000, 1000],
+    [4000, 1000],
+    [1000, 4000],
+    [4000, 5000],
+  ]) {
+    const net = twoRouters({ superFrames: true, security: { fabric: SIGNED, payload: ADAPTIVE } });
+    connection(net, 1460);
+    const first = pattern(length);
+    const second = pattern(later, 7);
+    const lost: number[] = [];
+    net.wan.tamper = (frame, seen, from) => {
+      const isFirst = from === "west" && seen !== undefined && seen.sequence < 1001 + length;
+      if (isFirst) lost.push(seen.sequence);
+      return isFirst ? [] : [{ frame }];
+    };
+    for (const [sequence, bytes] of [
+      [1001, first],
+      [1001 + length, second],
+    ] as const)
+      net.world.send(net.client, tcpFrame(ENDS, { flags: ACK | PSH, sequence, acknowledgment: 5001 }, bytes));
+    net.world.run(2);
+    const what = `${length} and ${later}`;
+    t.true(lost.length >= length / 1460, what);
+    const got = net.server.received.filter(({ payload }) => payload.length > 0);
+    t.deepEqual(Buffer.concat(got.map(({ payload }) => payload)), Buffer.from(second), what);
+    const told = packetsOn(net.wan, "west").filter(({ payload, sequence }) => payload.length > 0 && sequence > 1000);
+    t.true(
+      told.every(({ hasMetadata }) => hasMetadata),
+      what,
+    );
+    t.true(noDrops(net), JSON.stringify([dropsOf(net.west), dropsOf(net.east)]));
+  }
+});
+
 test("a super-frame with a wrong checksum is not signed or encrypted into a right one", (t) => {
   const fabric = fabricText("sha256-128", "time-based", "every-packet", "aes-cbc-256");
   const net = twoRouters({ superFrames: true, security: { fabric, payload: AES_256 } });
