@@ -1,13 +1,17 @@
 // The captures of one lab, read and sorted: what each wire showed, what the hosts sent and what they received.
 
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { lanFlows, type Packet, readCapture, type WireSession, wireSessions } from "./capture.ts";
 import type { Lab, Outcome, Wire } from "./lab.ts";
 
 export const FILE_BYTES = 50 << 20;
+/** A machine that others keep busy may take its time with an answer. */
+const PING_MS_MAX = 20_000;
 const HOST_CLIENT = fileURLToPath(new URL("./host-client.js", import.meta.url));
 
 export interface WireEvidence extends Wire {
@@ -73,6 +77,38 @@ export async function download(lab: Lab): Promise<Outcome & { sha256: string }> 
 /** Run a conversation of host-client.ts on a host. */
 export async function converse(lab: Lab, host: "client" | "server", ...args: (string | number)[]): Promise<Outcome> {
   return await lab.run(host, process.execPath, HOST_CLIENT, ...args.map(String));
+}
+
+/**
+ * Ping the server: the first `count` must be answered, each once. Returns what ping said where one was not, or undefined. So
+ * many of the first as `toldMax` may be told that they are too big in place of an answer; then those behind them must be
+ * answered. Not by -c: ping waits for its last answer only as long as between two or twice as long as another took, whatever
+ * -W says; nor by -w, which ends at the first error.
+ */
+export async function ping(
+  lab: Lab,
+  count: number,
+  options: readonly string[],
+  toldMax = 0,
+): Promise<string | undefined> {
+  const child = lab.spawn("client", "stdbuf", ["-oL", "ping", ...options, lab.server]);
+  const ended = once(child, "close");
+  let said = "";
+  for (const stream of [child.stdout!, child.stderr!])
+    stream.setEncoding("utf8").on("data", (text: string) => (said += text));
+  const numbers = (line: RegExp) => [...said.matchAll(line)].map(([, number]) => Number(number));
+  const areAnswered = () => {
+    const answered = numbers(/ bytes from .* icmp_seq=(\d+) /g);
+    const told = numbers(/^From .* icmp_seq=(\d+) Packet too big/gm);
+    let from = 1;
+    while (from <= toldMax && told.includes(from)) from++;
+    const wanted = Array.from({ length: count }, (_, n) => from + n);
+    return wanted.every((number) => answered.filter((one) => one === number).length === 1);
+  };
+  for (const deadline = Date.now() + PING_MS_MAX; !areAnswered() && Date.now() < deadline; ) await sleep(20);
+  child.kill("SIGINT");
+  await ended;
+  return areAnswered() ? undefined : said;
 }
 
 /** Datagrams that each UDP super-frame of UDP_SEGMENTS stands for. */
