@@ -2,6 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { availableParallelism } from "node:os";
@@ -9,41 +10,31 @@ import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import type { ExecutionContext } from "ava";
 import { parseConfig } from "../../lib/control/config.ts";
 import { configIdentity, STATE_FORMAT } from "../../lib/control/router-state.ts";
-import type { CountersAnswer, EventsAnswer, PathsAnswer, SessionsAnswer } from "../../lib/control/show.ts";
+import type { CountersAnswer, SessionsAnswer } from "../../lib/control/show.ts";
 import { TAKE_OVER, Talk } from "../../lib/control/take-over.ts";
 import { type Lab, type LabOptions, MAIN, openLab, outcome, SERVER } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
-import { ringDrops, socketDrops, until } from "./watched.ts";
+import { ATTEMPTS, eventsOf, pathsOf, pathsUp, ringDrops, sawPathDown, shown, socketDrops, until } from "./watched.ts";
 
 const FAST = "bfd: { desired-tx-interval: 50ms, required-min-rx-interval: 50ms, hold-down: 0s, multiplier: 10 }";
 const HOST_CLIENT = fileURLToPath(new URL("./host-client.js", import.meta.url));
 const FILE_BYTES = 20 << 20;
-const ATTEMPTS = 3;
 
-async function withLab(options: LabOptions, use: (lab: Lab) => Promise<void>): Promise<void> {
+async function withLab<T>(options: LabOptions, use: (lab: Lab) => Promise<T>): Promise<T> {
   const lab = await openLab("two-routers", { extra: FAST, ...options });
   try {
     for (const device of ["lan0", "wan0"]) await lab.run("west", "ethtool", "-K", device, "gro", "on");
     if (options.protection !== undefined) await lab.waymark("west", "keys", "generate", "--file", "keys");
     await lab.startRouters();
-    for (const deadline = Date.now() + 20_000; ; await sleep(50)) {
-      const answers = await Promise.all(lab.routers.map(({ name }) => shown<PathsAnswer>(lab, name, "paths")));
-      if (answers.every(({ paths }) => paths.every(({ state }) => state === "up"))) break;
-      if (Date.now() > deadline) throw new Error(JSON.stringify(answers));
-    }
-    await use(lab);
+    await pathsUp(lab);
+    return await use(lab);
   } finally {
     await lab.close();
   }
-}
-
-async function shown<T>(lab: Lab, router: string, what: string): Promise<T> {
-  const { socketPath } = lab.routers.find(({ name }) => name === router)!;
-  const { stdout } = await lab.waymark(router, "show", what, "--socket", socketPath, "--json");
-  return JSON.parse(stdout) as T;
 }
 
 /** Sessions by their identifiers: what each carries. */
@@ -59,28 +50,27 @@ interface Talking {
 
 interface Ended {
   readonly datagrams: number;
-  /** What did not come back and was not lost in a host's own sockets; nothing where that is empty. */
+  /** What did not come back and was not lost in a host's own sockets, and what else happened; nothing where that is empty. */
   readonly missing: string;
   /** What the routers' capture rings had no room for meanwhile. */
   readonly unheard: readonly number[];
+  /** A router has seen its path go down. */
+  readonly wasDown: boolean;
 }
 
 /**
  * Play a scene until nothing of its talk is missing. A router whose main thread gets no processor for half a second loses
  * frames in its capture ring, and counts them: then it may have been the machine, and the scene is played again, three times
- * in all. What is missing and was counted by no ring fails at once. The rings' counts are not subtracted: a successor that is
- * slow to read its ring is what is looked for, and it would be so each time.
+ * in all; and the same where a path went down, as it must when nothing is heard for half a second. What is missing without
+ * either fails at once. The rings' counts are not subtracted: a successor that is slow to read its ring, or silent, is what is
+ * looked for, and it would be so each time.
  */
 async function lossless(t: ExecutionContext, options: LabOptions, scene: (lab: Lab) => Promise<Ended>): Promise<void> {
   for (let attempt = 1; ; attempt++) {
-    let ended: Ended | undefined;
-    await withLab(options, async (lab) => {
-      ended = await scene(lab);
-    });
-    const { missing, unheard } = ended!;
+    const { missing, unheard, wasDown } = await withLab(options, scene);
     if (missing === "") return;
-    const said = `${missing}; rings without room: ${unheard.join(", ")}`;
-    if (attempt === ATTEMPTS || !unheard.some((count) => count > 0)) return t.fail(said);
+    const said = `${missing}; rings without room: ${unheard.join(", ")}${wasDown ? "; a path went down" : ""}`;
+    if (attempt === ATTEMPTS || !(wasDown || unheard.some((count) => count > 0))) return t.fail(said);
     t.log(`again: ${said}`);
   }
 }
@@ -125,7 +115,7 @@ async function talk(lab: Lab): Promise<Talking> {
       t.is(code, 0, complaint);
       t.true(readFileSync(got).equals(file));
       const unheard = (await ringDrops(lab)).map((count, n) => count - unheardBefore[n]);
-      return { datagrams: sent, missing: missing.join("; "), unheard };
+      return { datagrams: sent, missing: missing.join("; "), unheard, wasDown: await sawPathDown(lab) };
     },
   };
 }
@@ -133,7 +123,7 @@ async function talk(lab: Lab): Promise<Talking> {
 /** What the routers counted as dropped, what happened to them, and what they wrote. */
 async function evidence(lab: Lab): Promise<string> {
   const lines = lab.routers.map(async ({ name }) => {
-    const { events } = await shown<EventsAnswer>(lab, name, "events");
+    const events = await eventsOf(lab, name);
     const counters = await shown<CountersAnswer>(lab, name, "counters");
     const unheard = Object.entries(counters).filter(([of]) => of.endsWith(".rx-kernel-drops"));
     return [
@@ -175,6 +165,16 @@ function watchGuard(lab: Lab, router: string): () => { looks: number; missing: n
   };
 }
 
+/** What the routers say of paths, what happened at the peer, and what the router that is taken over from has dropped. */
+async function seen(lab: Lab) {
+  const paths = await Promise.all(lab.routers.map(({ name }) => pathsOf(lab, name)));
+  return {
+    states: paths.flat().map(({ state }) => state),
+    events: (await eventsOf(lab, "east")).map(({ kind }) => kind),
+    drops: drops(await shown<CountersAnswer>(lab, "west", "counters")),
+  };
+}
+
 function drops(counters: CountersAnswer): [string, number][] {
   return Object.entries(counters).filter(([name, count]) => name.startsWith("drop.") && count > 0);
 }
@@ -199,8 +199,7 @@ for (const [kind, options] of KINDS) {
         const talking = await talk(lab);
         const before = await identifiers(lab, "west");
         t.deepEqual([...new Set(before.values())].sort(), ["icmp", "tcp", "udp"]);
-        const events = await shown<EventsAnswer>(lab, "east", "events");
-        const countersBefore = await shown<CountersAnswer>(lab, "west", "counters");
+        const seenBefore = await seen(lab);
         const guardSeen = watchGuard(lab, "west");
         for (let n = 0; n < 2; n++) {
           t.is(await lab.takeOver("west"), 0);
@@ -218,26 +217,16 @@ for (const [kind, options] of KINDS) {
         const { looks, missing } = guardSeen();
         t.true(looks > 10);
         t.is(missing, 0);
+        // Before the download has ended, which takes a while.
+        const seenAfter = await seen(lab);
         const ended = await talking.ends(t);
         const { datagrams } = ended;
         t.true(datagrams > 500);
-        for (const name of ["west", "east"]) {
-          const { paths } = await shown<PathsAnswer>(lab, name, "paths");
-          t.deepEqual(
-            paths.map(({ state }) => state),
-            ["up"],
-          );
-        }
-        const after = await shown<EventsAnswer>(lab, "east", "events");
-        t.deepEqual(
-          after.events.map(({ kind: what }) => what),
-          events.events.map(({ kind: what }) => what),
-          JSON.stringify(after.events),
-        );
         const counters = await shown<CountersAnswer>(lab, "west", "counters");
         t.true(counters["frames.forwarded"] > 2 * datagrams, "counters go on");
-        t.deepEqual(drops(counters), drops(countersBefore));
-        return ended;
+        if (!ended.wasDown) t.deepEqual(seenAfter, seenBefore);
+        const differs = isDeepStrictEqual(seenAfter, seenBefore) ? [] : [`seen ${JSON.stringify(seenAfter)}`];
+        return { ...ended, missing: [ended.missing, ...differs].filter((what) => what !== "").join("; ") };
       });
     },
   );
@@ -246,31 +235,43 @@ for (const [kind, options] of KINDS) {
 labTest(
   "A router on a machine that others keep busy is taken over twice, and no path is said to be down",
   async (t) => {
-    await withLab({}, async (lab) => {
-      // Three for every processor: whoever holds a lock may lose it to them.
-      const wanted = 3 * availableParallelism();
-      const spinning = Array.from({ length: wanted }, () =>
-        lab.spawn("client", process.execPath, ["-e", "for (;;);"], { stdio: "ignore" }),
-      );
-      try {
-        const talking = lab.spawn("client", "ping", ["-q", "-i", "0.002", SERVER], { stdio: "ignore" });
-        for (let n = 0; n < 2; n++) {
-          await sleep(2000);
-          t.is(await lab.takeOver("west"), 0);
-        }
-        await sleep(2000);
-        talking.kill("SIGINT");
-      } finally {
-        for (const child of spinning) child.kill("SIGKILL");
-      }
-      const { events } = await shown<EventsAnswer>(lab, "east", "events");
-      t.deepEqual(
-        events.map(({ kind }) => kind),
-        ["path-up"],
-      );
-    });
+    t.timeout(360_000);
+    // The machine may be busier than that: where a path went down it is done again, three times in all.
+    let happened: string[] = [];
+    for (let attempt = 1; attempt === 1 || (attempt <= ATTEMPTS && happened.includes("path-down")); attempt++) {
+      happened = await eventsWhileBusy(t);
+      t.log(`${happened}`);
+    }
+    t.deepEqual(happened, ["path-up"]);
   },
 );
+
+/** Take a router over twice while others want every processor. Returns what has happened at its peer. */
+async function eventsWhileBusy(t: ExecutionContext): Promise<string[]> {
+  return await withLab({}, async (lab) => {
+    // Three for every processor: whoever holds a lock may lose it to them.
+    const wanted = 3 * availableParallelism();
+    const spinning = Array.from({ length: wanted }, () =>
+      lab.spawn("client", process.execPath, ["-e", "for (;;);"], { stdio: "ignore" }),
+    );
+    try {
+      const talking = lab.spawn("client", "ping", ["-q", "-i", "0.002", SERVER], { stdio: "ignore" });
+      for (let n = 0; n < 2; n++) {
+        await sleep(2000);
+        t.is(await lab.takeOver("west"), 0);
+      }
+      await sleep(2000);
+      talking.kill("SIGINT");
+    } finally {
+      for (const child of spinning) child.kill("SIGKILL");
+    }
+    return (await eventsOf(lab, "east")).map(({ kind }) => kind);
+  });
+}
+
+/** $1: a process that asks at the socket $2: ended when the router has begun to hear it. */
+const KILL_WHEN_CONNECTED = `while kill -0 $1 && ! grep -q " 03 .* $2$" /proc/net/unix; do sleep 0.01; done
+kill -KILL $1`;
 
 /** A successor that asks, and goes away at some point. */
 async function failAt(lab: Lab, point: "hello" | "open" | "ready" | "state"): Promise<void> {
@@ -307,8 +308,10 @@ labTest(
       }
       const guardSeen = watchGuard(lab, "west");
       const second = lab.spawn("west", process.execPath, [MAIN, "run", "-c", lab.routers[0].configPath, "--take-over"]);
-      await sleep(900);
-      second.kill("SIGKILL");
+      const killed = once(second, "exit");
+      // By a process of its own: this one may be late, and the second through by then.
+      await lab.run("west", "sh", "-c", KILL_WHEN_CONNECTED, "sh", `${second.pid}`, lab.routers[0].socketPath);
+      t.is((await killed)[1], "SIGKILL");
       await sleep(500);
       t.is(lab.routerProcess("west").exitCode, null);
       await lab.takeOver("west");
@@ -336,7 +339,7 @@ labTest(
         t.regex(stderr, why);
         t.notRegex(stderr, /^\s+at /m);
         t.is(lab.routerProcess("west").exitCode, null);
-        t.is((await lab.run("client", "ping", "-c", "1", "-W", "2", SERVER)).code, 0);
+        t.is((await lab.run("client", "ping", "-c", "1", "-w", "20", SERVER)).code, 0);
       };
       await lab.run("client", "ping", "-c", "3", SERVER);
       await refused(text.replace("router: west", "router: other"), /goes on: it runs with other router/);
