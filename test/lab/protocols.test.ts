@@ -29,7 +29,8 @@ wrong = []
 count = 0
 for protocol in map(int, sys.argv[1:]):
     s = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
-    s.settimeout(3)
+    s.settimeout(20)
+    earlier = []
     for n, size in enumerate([8, 100, 1400, 1472, 1480, 9, 31]):
         tos = (0x2a + 37 * n) & 255
         s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
@@ -39,6 +40,8 @@ for protocol in map(int, sys.argv[1:]):
             try:
                 s.sendto(data, ("${SERVER}", 0))
                 packet = s.recv(65535)
+                # What was sent again may have been answered twice.
+                while packet[20:] in earlier: packet = s.recv(65535)
             except OSError as error:
                 print(protocol, size, attempt, error, file=sys.stderr)
                 continue
@@ -46,6 +49,7 @@ for protocol in map(int, sys.argv[1:]):
                 wrong.append((protocol, size, packet[1], tos, len(packet)))
             count += 1
             break
+        earlier.append(data[::-1])
 print(count, wrong)
 `;
 
@@ -74,7 +78,7 @@ for (const [name, shape, options] of NETS) {
         });
         let said = "";
         server.stdout!.setEncoding("utf8").on("data", (text: string) => (said += text));
-        for (let n = 0; n < 500 && !said.includes("ready"); n++) await sleep(20);
+        for (let n = 0; n < 3000 && !said.includes("ready"); n++) await sleep(20);
         await lab.startCaptures();
         const asked = await lab.run("client", "python3", "-c", ASK, ...numbers);
         await lab.stopCaptures();
@@ -82,7 +86,10 @@ for (const [name, shape, options] of NETS) {
         for (const wire of lab.wires) {
           const packets = await readCapture(lab.capturePath(wire.name));
           t.true(packets.length > 0);
-          t.deepEqual([...new Set(packets.map(({ protocol }) => protocol))], [UDP]);
+          t.deepEqual(
+            [...new Set(packets.map(({ protocol }) => protocol))].filter((protocol) => protocol !== 0),
+            [UDP],
+          );
         }
         for (const router of lab.routers) {
           const { sessions } = await shown<SessionsAnswer>(lab, router.name, "sessions");

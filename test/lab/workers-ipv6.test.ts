@@ -1,11 +1,11 @@
 // Routers with several workers and IPv6: the suite over each mix of families, and what only IPv6 has for a worker to get wrong.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { askRouter } from "../../lib/control/admin-socket.ts";
 import type { CountersAnswer, DropsAnswer, NeighborsAnswer, SessionsAnswer } from "../../lib/control/show.ts";
 import { hostSuite } from "./host-suite.ts";
 import { type Family, type Lab, openLab } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
+import { ringDrops, shown, until } from "./watched.ts";
 import { assertBothCarry, talk } from "./worker-checks.ts";
 import { converse } from "./workload.ts";
 
@@ -16,15 +16,16 @@ const FAMILIES: readonly [hosts: Family, wire: Family][] = [
   [6, 4],
 ];
 
-/** ADDRESS PORT COUNT: sockets that send to a port where nobody is; says how many were told so. */
+/** ADDRESS PORT COUNT: sockets that send to a port where nobody is; says how many were told so, when all are or after a minute. */
 const REFUSED_BY_UDP = `const [, address, port, count] = process.argv;
 let told = 0;
+const end = () => { console.log(told); process.exit(); };
 for (let n = 0; n < count; n++) {
   const socket = require("node:dgram").createSocket("udp6");
-  socket.once("error", () => { told++; socket.close(); });
+  socket.once("error", () => { socket.close(); if (++told === Number(count)) end(); });
   socket.connect(port, address, () => socket.send("anybody"));
 }
-setTimeout(() => { console.log(told); process.exit(); }, 3000);`;
+setTimeout(end, 60_000);`;
 
 for (const [hosts, wire] of FAMILIES) {
   const name = `IPv${hosts} over IPv${wire}, two workers each`;
@@ -44,11 +45,11 @@ for (const [hosts, wire] of FAMILIES) {
       const lab = suite.lab();
       const hosted = new Set([lab.client, lab.server].map((host) => (hosts === 6 ? `[${host}]` : host)));
       for (const router of lab.routers) {
-        const { sessions } = (await askRouter(router.socketPath, "sessions")) as SessionsAnswer;
+        const { sessions } = await shown<SessionsAnswer>(lab, router.name, "sessions");
         t.is(new Set(sessions.map(({ worker }) => worker)).size, 2);
         for (const { source, destination } of sessions)
           for (const end of [source, destination]) t.true(hosted.has(end.slice(0, end.lastIndexOf(":"))), end);
-        const { neighbors } = (await askRouter(router.socketPath, "neighbors")) as NeighborsAnswer;
+        const { neighbors } = await shown<NeighborsAnswer>(lab, router.name, "neighbors");
         const addresses = neighbors.map(({ address }) => address);
         const [host, other] = router.name === "west" ? [lab.client, 1] : [lab.server, 0];
         t.deepEqual(addresses.sort(), [host, lab.wires[0].addresses[other]].sort());
@@ -65,23 +66,30 @@ for (const [hosts, wire] of FAMILIES) {
       // Enough sockets for either worker; the longest is longer than an IPv4 header can say.
       const sizes = Array.from({ length: 12 }, (_, n) => 2000 + n * 4321).concat(65_527, 65_527, 65_527);
       const { code, stdout, stderr } = await converse(lab, "client", "udp", lab.server, 7002, ...sizes);
-      t.is(code, 0, stderr);
+      t.is(code, 0, code === 0 ? "" : `${stderr}${await droppedBy(lab)}`);
       t.deepEqual(JSON.parse(stdout), { answered: sizes });
-      for (const router of lab.routers) {
-        const counters = (await askRouter(router.socketPath, "counters")) as CountersAnswer;
-        t.true(counters["strays.sent"] > 10, router.name);
-        t.is(counters["strays.sent"], counters["strays.received"]);
-      }
+      for (const { name: router } of lab.routers)
+        await until(`the strays of ${router} have changed hands`, async () => {
+          const { "strays.sent": sent, "strays.received": received } = await shown<CountersAnswer>(
+            lab,
+            router,
+            "counters",
+          );
+          return sent > 10 && sent === received ? undefined : `${sent} sent, ${received} received`;
+        });
     },
   );
 
   labTest(`${name}: a host's errors reach whoever sent, whichever worker has the session`, async (t) => {
     const lab = suite.lab();
     await lab.run("server", "sysctl", "-q", "-w", "net.ipv6.icmp.ratelimit=0");
-    const before = await count(lab, "east", "strays.sent");
+    const strays = async () => (await shown<CountersAnswer>(lab, "east", "counters"))["strays.sent"];
+    const before = await strays();
     const { stdout } = await lab.run("client", process.execPath, "-e", REFUSED_BY_UDP, lab.server, "7009", "24");
     t.is(stdout.trim(), "24");
-    t.true((await count(lab, "east", "strays.sent")) > before, "its errors go by their addresses");
+    await until("its errors go by their addresses", async () =>
+      (await strays()) > before ? undefined : `${before} strays as before`,
+    );
   });
 
   labTest(
@@ -89,7 +97,7 @@ for (const [hosts, wire] of FAMILIES) {
     async (t) => {
       const lab = suite.lab();
       const [{ socketPath }] = lab.routers;
-      const { sessions } = (await askRouter(socketPath, "sessions")) as SessionsAnswer;
+      const { sessions } = await shown<SessionsAnswer>(lab, "west", "sessions");
       for (const worker of [0, 1]) {
         const { uuid, protocol, source, destination } = sessions.find(
           (one) => one.worker === worker && one.protocol === "udp",
@@ -100,17 +108,23 @@ for (const [hosts, wire] of FAMILIES) {
       }
       const nowhere = "2001:db8:77::1";
       await lab.run("client", "ping", "-c", "1", "-W", "1", nowhere);
-      const { drops } = (await askRouter(socketPath, "drops")) as DropsAnswer;
-      const dropped = drops.find(({ sample }) => sample?.packet.includes(nowhere));
-      t.truthy(dropped, JSON.stringify(drops));
-      const explained = await lab.waymark("west", "explain", "--drop", dropped!.reason, "--socket", socketPath);
+      let reason = "";
+      await until(`a packet to ${nowhere} is dropped`, async () => {
+        const { drops } = await shown<DropsAnswer>(lab, "west", "drops");
+        const dropped = drops.find(({ sample }) => sample?.packet.includes(nowhere));
+        reason = dropped?.reason ?? "";
+        return dropped === undefined ? JSON.stringify(drops) : undefined;
+      });
+      const explained = await lab.waymark("west", "explain", "--drop", reason, "--socket", socketPath);
       t.true(explained.stdout.includes(nowhere), explained.stderr);
     },
   );
 }
 
-async function count(lab: Lab, router: string, name: string): Promise<number> {
-  return ((await askRouter(lab.router(router).socketPath, "counters")) as CountersAnswer)[name];
+/** What each router has dropped, and what its rings had no room for. */
+async function droppedBy(lab: Lab): Promise<string> {
+  const all = lab.routers.map(async ({ name }) => ({ name, ...(await shown<DropsAnswer>(lab, name, "drops")) }));
+  return JSON.stringify({ drops: await Promise.all(all), unheard: await ringDrops(lab) });
 }
 
 labTest("Hosts learn their router from one worker, and a router that stops says that it routes no more", async (t) => {
@@ -123,17 +137,20 @@ labTest("Hosts learn their router from one worker, and a router that stops says 
   try {
     const heard = lab.spawn("client", "tcpdump", ["-n", "-l", "-v", "-i", "eth0", "icmp6 and ip6[40] = 134"]);
     let said = "";
-    heard.stdout?.on("data", (bytes: Buffer) => (said += String(bytes)));
-    await sleep(500);
+    for (const stream of [heard.stdout!, heard.stderr!])
+      stream.setEncoding("utf8").on("data", (text: string) => (said += text));
+    const hears = (text: string) =>
+      until(`tcpdump says ${text}`, async () => (said.includes(text) ? undefined : said), 60_000);
+    await hears("listening on");
     // Alone: the next advertisement may come while another starts.
     await lab.startRouters([lab.router("west")]);
     const count = (text: RegExp) => said.match(text)?.length ?? 0;
-    for (let n = 0; n < 50 && count(/router lifetime 1800s/g) === 0; n++) await sleep(100);
+    await hears("router lifetime 1800s");
     await sleep(1500);
     t.is(count(/router lifetime 1800s/g), 1, said);
     await lab.startRouters([lab.router("east")]);
     await lab.stopRouters();
-    for (let n = 0; n < 50 && count(/router lifetime 0s/g) === 0; n++) await sleep(100);
+    await hears("router lifetime 0s");
     t.is(count(/router lifetime 0s/g), 1, said);
   } finally {
     await lab.close();
