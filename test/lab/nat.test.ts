@@ -5,9 +5,10 @@ import { randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EventsAnswer, PathsAnswer, SessionsAnswer } from "../../lib/control/show.ts";
+import type { SessionsAnswer } from "../../lib/control/show.ts";
 import { CLIENT, type Lab, openLab, SERVER } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
+import { eventsOf, pathsUp, shown } from "./watched.ts";
 
 /** At the rate below it takes four seconds. */
 const FILE_BYTES = 12 << 20;
@@ -62,23 +63,13 @@ async function withNat(use: (lab: Lab) => Promise<void>): Promise<void> {
     if (gateway.code !== 0) throw new Error(gateway.stderr);
     for (const at of [0, 1] as const) await writeFile(lab.routers[at].configPath, configuration(lab, at));
     await lab.startRouters();
-    for (const deadline = Date.now() + 20_000; ; await sleep(100)) {
-      const answers = await Promise.all(lab.routers.map(({ name }) => shown<PathsAnswer>(lab, name, "paths")));
-      if (answers.every(({ paths }) => paths.every(({ state }) => state === "up"))) break;
-      if (Date.now() > deadline) throw new Error(JSON.stringify(answers));
-    }
+    await pathsUp(lab);
     // A router that has just started waits for sessions from before.
     await sleep(2500);
     await use(lab);
   } finally {
     await lab.close();
   }
-}
-
-async function shown<T>(lab: Lab, router: string, what: string): Promise<T> {
-  const { socketPath } = lab.routers.find(({ name }) => name === router)!;
-  const { stdout } = await lab.waymark(router, "show", what, "--socket", socketPath, "--json");
-  return JSON.parse(stdout) as T;
 }
 
 /** When data of the download came to a host, in milliseconds. */
@@ -124,7 +115,7 @@ for (const [direction, asks, address] of [
         JSON.stringify(moved),
       );
       for (const { name } of lab.routers) {
-        const { events } = await shown<EventsAnswer>(lab, name, "events");
+        const events = await eventsOf(lab, name);
         t.true(events.some(({ kind }) => kind === "nat-changed"));
         const counters = await shown<Record<string, number>>(lab, name, "counters");
         t.is(counters["tcp.resets-sent"], 0);

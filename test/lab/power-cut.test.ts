@@ -38,7 +38,7 @@ for (const [kind, protection] of [
   labTest(
     `200 TCP connections ${kind} outlive kill -9 of the ingress router, of the egress router, and of one right after the other`,
     async (t) => {
-      t.timeout(180_000);
+      t.timeout(600_000);
       const lab = await openLab("two-routers", {
         extra: bfdText(TIMING),
         ...(protection === undefined ? {} : { protection }),

@@ -9,6 +9,7 @@ import test, { type ExecutionContext } from "ava";
 import { addressComplaints, handshakeComplaints } from "./capture.ts";
 import { type Lab, MAIN, openLab, SERVER } from "./lab.ts";
 import { labTest, missing } from "./lab-test.ts";
+import { until } from "./watched.ts";
 import { converse, download, FILE_BYTES, gatherEvidence, offerFile, UDP_SEGMENTS } from "./workload.ts";
 
 const UPLOAD_BYTES = 20 << 20;
@@ -92,8 +93,7 @@ labTest("Where the kernel cannot do it, a warning names interface, device and re
   for (const stream of [router.stdout, router.stderr]) {
     stream?.setEncoding("utf8").on("data", (text: string) => (log += text));
   }
-  const deadline = Date.now() + 10_000;
-  while (!log.includes("forwarding") && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 50));
+  await until("the router forwards", async () => (log.includes("forwarding") ? undefined : log));
   const shown = await lab.waymark(name, "show", "interfaces", "--socket", socketPath);
   t.is(shown.code, 0, log);
   const ended = once(router, "exit");

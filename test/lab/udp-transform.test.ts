@@ -118,7 +118,7 @@ labTest("tshark sees UDP and no TCP on the wire, with right checksums, and TCP a
 labTest("without it the firewall keeps every connection from standing", async (t) => {
   const lab = await opened("two-routers", {}, "");
   try {
-    const got = await lab.run("client", "curl", "--silent", `http://${SERVER}:8080/`, "--max-time", "3");
+    const got = await lab.run("client", "curl", "--silent", `http://${SERVER}:8080/`, "--max-time", "10");
     t.not(got.code, 0);
     t.true((await counted(lab, "wire1", "refused")) > 0);
   } finally {

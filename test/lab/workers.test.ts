@@ -14,7 +14,7 @@ import { assertBothCarry, talk } from "./worker-checks.ts";
 /** Worker 1 fails once all of them forward, however long that takes. */
 const BREAK_WORKER_1 = `const { workerData, parentPort } = require("node:worker_threads");
 if (workerData?.worker === 1) parentPort.on("message", ({ question }) => {
-  if (question?.ask === "start") setTimeout(() => { throw new Error("out of luck"); }, 2000);
+  if (question?.ask === "start") setTimeout(() => { throw new Error("out of luck"); }, 10_000);
 });`;
 
 const suite = hostSuite("two-routers", { workers: { west: 2, east: 2 } });
