@@ -2,20 +2,34 @@
 // IPv6 is taken over. Each mix of families alone: families.test.ts.
 
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecutionContext } from "ava";
-import type { CountersAnswer, PathsAnswer } from "../../lib/control/show.ts";
+import type { CountersAnswer } from "../../lib/control/show.ts";
 import { type Lab, openLab, SERVER, type Shape } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
-import { shown } from "./watched.ts";
+import { pathsUp, shown, until } from "./watched.ts";
+import { converse } from "./workload.ts";
 
 type Family = 4 | 6;
+
+/** What iperf3 tells, with --json; it exits with 0 also where it has failed. */
+interface Load {
+  readonly end: { readonly sum?: { readonly packets: number } };
+  readonly error?: string;
+}
 
 const CLIENT_6 = "2001:db8:1::2";
 const SERVER_6 = "2001:db8:2::2";
 const FILE_BYTES = 8 << 20;
+const ATTEMPTS = 3;
+const LATE = "drop.clock-skew";
+/** Of iperf3, whose first datagram goes once. */
+const START_MS_MAX = 60_000;
+/** Before and after a router is taken over, and meanwhile as many as there are. */
+const PINGS = 50;
 const KERNEL_6 = `for file in /proc/sys/net/ipv6/conf/*/disable_ipv6; do echo 0 > "$file"; done
 for file in /proc/sys/net/ipv6/conf/*/accept_dad; do echo 1 > "$file"; done
 for file in /proc/sys/net/ipv6/conf/*/accept_ra; do echo 0 > "$file"; done`;
@@ -68,7 +82,7 @@ function configure(lab: Lab, wires: readonly Family[], protectedBy: boolean, bfd
       "peers:",
       ...peers.map((item) => `  - ${item}`),
       ...(bfd
-        ? ["bfd: { desired-tx-interval: 100ms, required-min-rx-interval: 100ms, multiplier: 10, hold-down: 0s }"]
+        ? ["bfd: { desired-tx-interval: 500ms, required-min-rx-interval: 500ms, multiplier: 20, hold-down: 0s }"]
         : []),
     ];
     if (protectedBy) {
@@ -140,16 +154,6 @@ function flowLabels(lab: Lab, node: string): string[] {
   return [...said].sort();
 }
 
-async function pathsUp(lab: Lab): Promise<void> {
-  for (const deadline = Date.now() + 20_000; ; await sleep(100)) {
-    const answers = await Promise.all(lab.routers.map(({ name }) => shown<PathsAnswer>(lab, name, "paths")));
-    if (answers.every(({ paths }) => paths.every(({ state }) => state === "up"))) break;
-    if (Date.now() > deadline) throw new Error(JSON.stringify(answers));
-  }
-  // A router that has just started waits for what its peer may give back.
-  await sleep(2500);
-}
-
 async function talks(t: ExecutionContext, lab: Lab, server: string, size: number): Promise<void> {
   for (const bytes of ["56", `${size}`]) {
     const ping = await lab.run("client", "ping", "-M", "dont", "-c", "4", "-i", "0.5", "-s", bytes, server);
@@ -174,12 +178,97 @@ async function talks(t: ExecutionContext, lab: Lab, server: string, size: number
   const digest = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
   t.is(digest(readFileSync(got)), digest(file));
   const udp = ["-c", server, "-u", "-b", "20M", "-l", "1200", "-t", "2", "--json"];
-  lab.spawn("server", "iperf3", ["-s", "-1"], { stdio: "ignore" });
-  let said = await lab.run("client", "iperf3", ...udp);
-  for (let n = 0; n < 20 && said.code !== 0; n++) said = await lab.run("client", "iperf3", ...udp);
-  t.is(said.code, 0, said.stdout);
-  const { end } = JSON.parse(said.stdout) as { end: { sum: { lost_packets: number; packets: number } } };
-  t.true(end.sum.packets > 1000);
+  const serving = lab.spawn("server", "iperf3", ["-s"], { stdio: "ignore" });
+  const load = async () => JSON.parse((await lab.run("client", "iperf3", ...udp)).stdout) as Load;
+  let { end, error } = await load();
+  for (const deadline = Date.now() + START_MS_MAX; error !== undefined && Date.now() < deadline; ) {
+    await sleep(100);
+    ({ end, error } = await load());
+  }
+  t.is(error, undefined);
+  const ended = once(serving, "exit");
+  serving.kill();
+  await ended;
+  t.true(end.sum!.packets > 1000);
+}
+
+/** A router is taken over under pings: none is missing before the last that came, which was sent when all was over. */
+async function pingedThrough(t: ExecutionContext, lab: Lab): Promise<void> {
+  const pings = lab.spawn("client", "stdbuf", ["-oL", "ping", "-i", "0.01", SERVER_6]);
+  let said = "";
+  pings.stdout!.setEncoding("utf8").on("data", (text: string) => (said += text));
+  const answered = () => new Set([...said.matchAll(/ bytes from .* icmp_seq=(\d+) /g)].map(([, n]) => Number(n)));
+  const more = async (what: string) => {
+    const before = answered().size;
+    await until(what, async () => (answered().size >= before + PINGS ? undefined : said.slice(-500)));
+  };
+  await more("pings are answered");
+  t.is(await lab.takeOver("west"), 0);
+  await more("pings are answered by the successor");
+  pings.kill("SIGINT");
+  const heard = answered();
+  const missing = Array.from({ length: Math.max(...heard) }, (_, n) => n + 1).filter((n) => !heard.has(n));
+  t.deepEqual(missing, [], "a successor knows the same addresses");
+}
+
+/** All of a lab. Returns which signed packets were refused as too old: of a machine that stood still for seconds. */
+async function carried(
+  t: ExecutionContext,
+  shape: Shape,
+  wires: readonly Family[],
+  protectedBy: boolean,
+): Promise<string[]> {
+  const lab = await opened(shape, wires, protectedBy, !protectedBy);
+  try {
+    await lab.startCaptures();
+    await lab.startRouters();
+    if (!protectedBy) {
+      await pathsUp(lab);
+      // A router that has just started waits for what its peer may give back.
+      await sleep(2500);
+    }
+    await talks(t, lab, SERVER_6, 1452);
+    await talks(t, lab, SERVER, 1472);
+    const back = await lab.run("server", "ping", "-c", "3", "-i", "1", CLIENT_6);
+    t.regex(back.stdout, / 0% packet loss/, back.stdout);
+    const trace = await lab.run("client", "traceroute", "-6", "-n", "-q", "1", "-w", "10", "-m", "6", SERVER_6);
+    t.log(trace.stdout);
+    t.regex(trace.stdout, new RegExp(`\\n *${lab.routers.length + 1}  ${SERVER_6} `));
+    t.regex(trace.stdout, /\n *1 {2}2001:db8:1::1 /);
+    if (shape === "two-routers" && !protectedBy) await pingedThrough(t, lab);
+    // Two labels each, so many that each bit that is looked for is set in one.
+    const { code, stderr } = await converse(lab, "client", "parallel", SERVER_6, 7000, 20, 100);
+    t.is(code, 0, stderr);
+    await lab.stopCaptures();
+    if (!wires.includes(4)) {
+      const sent = flowLabels(lab, "client");
+      t.deepEqual(flowLabels(lab, "server"), sent);
+      const labels = sent.map((one) => Number(one.split(" ")[2]));
+      t.true(new Set(labels).size > 4, sent.join("\n"));
+      for (const bits of [0xffff, 0xf_0000, 0x1_0000]) t.true(labels.some((label) => (label & bits) !== 0));
+    }
+    for (const [n, wire] of lab.wires.entries()) {
+      t.deepEqual(
+        (await etherTypes(lab, wire.name)).filter((type) => type !== "0x0806"),
+        [wires[n] === 6 ? "0x86dd" : "0x0800"],
+      );
+      t.is(await complaints(lab, wire.name), "");
+    }
+    const late: string[] = [];
+    for (const { name } of lab.routers) {
+      const counters = await shown<CountersAnswer>(lab, name, "counters");
+      const dropped = Object.keys(counters).filter((key) => key.startsWith("drop.") && counters[key] > 0);
+      t.deepEqual(
+        dropped.filter((key) => key !== LATE),
+        ["drop.ttl"],
+        `${name}: traceroute's alone`,
+      );
+      if (dropped.includes(LATE)) late.push(`${name} ${LATE} ${counters[LATE]}`);
+    }
+    return late;
+  } finally {
+    await lab.close();
+  }
 }
 
 const NETS: [shape: Shape, wires: Family[], protectedBy: boolean][] = [
@@ -193,52 +282,12 @@ for (const [shape, wires, protectedBy] of NETS) {
   labTest(
     `Hosts of both families over ${over}, ${how}: ping, a download, UDP; tshark finds nothing wrong`,
     async (t) => {
-      const lab = await opened(shape, wires, protectedBy, !protectedBy);
-      try {
-        await lab.startCaptures();
-        await lab.startRouters();
-        if (!protectedBy) await pathsUp(lab);
-        await talks(t, lab, SERVER_6, 1452);
-        await talks(t, lab, SERVER, 1472);
-        const back = await lab.run("server", "ping", "-c", "3", "-i", "1", CLIENT_6);
-        t.regex(back.stdout, / 0% packet loss/, back.stdout);
-        const trace = await lab.run("client", "traceroute", "-6", "-n", "-q", "1", "-w", "2", "-m", "6", SERVER_6);
-        t.log(trace.stdout);
-        t.regex(trace.stdout, new RegExp(`\\n *${lab.routers.length + 1}  ${SERVER_6} `));
-        t.regex(trace.stdout, /\n *1 {2}2001:db8:1::1 /);
-        if (shape === "two-routers" && !protectedBy) {
-          const pings = lab.run("client", "ping", "-q", "-i", "0.01", "-c", "400", SERVER_6);
-          await sleep(500);
-          t.is(await lab.takeOver("west"), 0);
-          t.regex(
-            (await pings).stdout,
-            /400 packets transmitted, 400 received/,
-            "a successor knows the same addresses",
-          );
-        }
-        await lab.stopCaptures();
-        if (!wires.includes(4)) {
-          const sent = flowLabels(lab, "client");
-          t.deepEqual(flowLabels(lab, "server"), sent);
-          const labels = sent.map((one) => Number(one.split(" ")[2]));
-          t.true(new Set(labels).size > 4, sent.join("\n"));
-          for (const bits of [0xffff, 0xf_0000, 0x1_0000]) t.true(labels.some((label) => (label & bits) !== 0));
-        }
-        for (const [n, wire] of lab.wires.entries()) {
-          t.deepEqual(
-            (await etherTypes(lab, wire.name)).filter((type) => type !== "0x0806"),
-            [wires[n] === 6 ? "0x86dd" : "0x0800"],
-          );
-          t.is(await complaints(lab, wire.name), "");
-        }
-        for (const { name } of lab.routers) {
-          const counters = await shown<CountersAnswer>(lab, name, "counters");
-          const dropped = Object.keys(counters).filter((key) => key.startsWith("drop.") && counters[key] > 0);
-          t.deepEqual(dropped, ["drop.ttl"], `${name}: traceroute's alone`);
-        }
-      } finally {
-        await lab.close();
+      let late = await carried(t, shape, wires, protectedBy);
+      for (let n = 1; n < ATTEMPTS && late.length > 0; n++) {
+        t.log(`again: ${late.join(", ")}`);
+        late = await carried(t, shape, wires, protectedBy);
       }
+      t.deepEqual(late, []);
     },
   );
 }
