@@ -106,7 +106,7 @@ c.close()
 print(h.hexdigest(), flush=True)
 `;
   const fetch = `import hashlib, socket, time
-s = socket.create_connection(("${lab.server}", 9002), 10)
+s = socket.create_connection(("${lab.server}", 9002), 60)
 h, last, stall = hashlib.sha256(), time.monotonic(), 0
 while True:
     data = s.recv(65536)
@@ -119,10 +119,10 @@ print(h.hexdigest(), round(stall * 1000))
   const server = lab.spawn("server", "python3", ["-c", serve], { stdio: ["ignore", "pipe", "inherit"] });
   let said = "";
   server.stdout!.setEncoding("utf8").on("data", (text: string) => (said += text));
-  for (let n = 0; n < 500 && !said.includes("ready"); n++) await sleep(20);
+  for (let n = 0; n < 3000 && !said.includes("ready"); n++) await sleep(20);
   const { stdout, stderr } = await lab.run("client", "python3", "-c", fetch);
   if (stderr !== "") throw new Error(stderr);
-  for (let n = 0; n < 500 && !/\w{64}/.test(said); n++) await sleep(20);
+  for (let n = 0; n < 3000 && !/\w{64}/.test(said); n++) await sleep(20);
   const [got, stallMs] = stdout.trim().split(" ");
   return { sent: said.trim().split("\n").at(-1)!, got, stallMs: Number(stallMs) };
 }
@@ -164,14 +164,16 @@ labTest(
   async (t) => {
     t.timeout(240_000);
     // It is down after 150 ms without BFD: on a busy machine that may be for want of a processor, and then not each time.
-    let downs = 0;
-    for (let attempt = 0; attempt === 0 || (downs > 0 && attempt < 3); attempt++) downs = await narrowedInSilence(t);
-    t.is(downs, 0);
+    // Found within 5 s; then the sender's own timer, which has doubled meanwhile.
+    let seen = await narrowedInSilence(t);
+    for (let n = 1; n < 3 && (seen.downs > 0 || seen.stallMs >= 12_000); n++) seen = await narrowedInSilence(t);
+    t.is(seen.downs, 0);
+    t.true(seen.stallMs < 12_000, `longest pause ${seen.stallMs} ms`);
   },
 );
 
-/** The link becomes narrower under a download; returns how often a path went down meanwhile. */
-async function narrowedInSilence(t: ExecutionContext): Promise<number> {
+/** The link becomes narrower under a download: how often a path went down meanwhile, and the longest pause. */
+async function narrowedInSilence(t: ExecutionContext): Promise<{ downs: number; stallMs: number }> {
   const lab = await opened(1500, {});
   try {
     await known(lab, 1500);
@@ -180,20 +182,17 @@ async function narrowedInSilence(t: ExecutionContext): Promise<number> {
     setLink(lab, 1387);
     const { sent, got, stallMs } = await downloading;
     t.is(got, sent);
-    t.log(`longest pause ${stallMs} ms`);
-    // Found within 5 s; then the sender's own timer, which has doubled meanwhile.
-    t.true(stallMs < 12_000);
     await known(lab, 1387);
-    let downs = 0;
-    for (const { name } of lab.routers) {
-      const events = await eventsOf(lab, name);
+    const seen = await Promise.all(lab.routers.map(({ name }) => eventsOf(lab, name)));
+    const downs = seen.flat().filter(({ kind }) => kind === "path-down").length;
+    t.log(`longest pause ${stallMs} ms, ${downs} times a path down`);
+    // A path that comes up again is looked at anew.
+    for (const events of downs === 0 ? seen : [])
       t.deepEqual(
         events.filter(({ kind }) => kind === "path-mtu").map(({ why }) => why),
         ["packets of up to 1387 bytes, as probes found"],
       );
-      downs += events.filter(({ kind }) => kind === "path-down").length;
-    }
-    return downs;
+    return { downs, stallMs };
   } finally {
     await lab.close();
   }

@@ -33,6 +33,9 @@ const BYTES = 2 << 20;
 const MARKS = { client: 34, server: 26 } as const;
 /** That a packet is too long is told to its sender, which is how path MTU discovery works. */
 const HARMLESS = ["drop.exceeds-mtu"];
+/** What is signed and seconds old: of a machine that stood still. */
+const LATE = "drop.clock-skew";
+const ATTEMPTS = 3;
 
 /** The product of two elements of the field with four elements, as polynomials over bits modulo x^2 + x + 1. */
 function times(a: number, b: number): number {
@@ -73,8 +76,8 @@ if side == "server":
     print("ready", flush=True)
     c, _ = s.accept()
 else:
-    c = socket.create_connection((address, ${PORT}), 10)
-c.settimeout(20)
+    c = socket.create_connection((address, ${PORT}), 60)
+c.settimeout(60)
 data = os.urandom(${BYTES})
 def send():
     c.sendall(data)
@@ -160,8 +163,8 @@ async function marksAt(lab: Lab, host: string): Promise<{ marked: number; others
   return { marked: packets("marked"), others: packets("others") };
 }
 
-/** One case on a lab whose routers do not run. Returns a line of the table. */
-async function carry(t: ExecutionContext, lab: Lab, one: Case): Promise<string> {
+/** One case on a lab whose routers do not run, again where the machine stood still. Returns a line of the table. */
+async function carry(t: ExecutionContext, lab: Lab, one: Case, attempt = 1): Promise<string> {
   const title = `${one.families}, ${one.client} ${one.between} ${one.server}, discovery ${one.discovery}, offloads ${one.offloads}`;
   await prepare(lab, one);
   for (const [host, own, from, mark] of [
@@ -195,12 +198,15 @@ async function carry(t: ExecutionContext, lab: Lab, one: Case): Promise<string> 
     for (const [counter, count] of Object.entries(counters))
       if (counter.startsWith("drop.") && count > 0) drops.push(`${name} ${counter} ${count}`);
   }
-  t.deepEqual(
-    drops.filter((drop) => !HARMLESS.includes(drop.split(" ")[1])),
-    [],
-    title,
-  );
+  const unexpected = drops.filter((drop) => !HARMLESS.includes(drop.split(" ")[1]));
+  const isLate = unexpected.length > 0 && unexpected.every((drop) => drop.split(" ")[1] === LATE);
+  const isAgain = isLate && attempt < ATTEMPTS;
+  if (!isAgain) t.deepEqual(unexpected, [], title);
   await lab.stopRouters();
+  if (isAgain) {
+    t.log(`again: ${unexpected.join(", ")}`);
+    return await carry(t, lab, one, attempt + 1);
+  }
   return `${title}: ${ms} ms, ${marks.join(" and ")} packets marked; ${drops.join(", ") || "no drops"}`;
 }
 
