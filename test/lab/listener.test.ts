@@ -2,7 +2,7 @@
 // the router says of its groups lets solicitations through to it (lib/ipv6/listener.ts).
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { CountersAnswer } from "../../lib/control/show.ts";
+import type { CountersAnswer, InterfacesAnswer } from "../../lib/control/show.ts";
 import { must, openIpv6Net, SERVER_6 } from "./ipv6-net.ts";
 import type { Lab } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
@@ -71,8 +71,8 @@ labTest(
       // What tcpdump has heard it says a little later.
       await until("it was asked for", async () => (solicitations().length > 0 ? undefined : heard.join("")));
       // A pool's address is asked for by a group of its own.
-      await lab.run("client", "ping", "-c", "1", "-W", "1", POOL);
       await until("the client has found it", async () => {
+        await lab.run("client", "ping", "-c", "1", "-W", "1", POOL);
         const known = await must(lab, "client", `ip -6 neigh show ${POOL}`);
         return known.includes("lladdr") ? undefined : known;
       });
@@ -80,7 +80,14 @@ labTest(
       // What comes back is told of itself, without being asked.
       await must(lab, "west", "ip link set switch type bridge mcast_query_interval 100000; ip link set port down");
       t.deepEqual(await known(lab), []);
+      const isDown = async () => {
+        const { interfaces } = await shown<InterfacesAnswer>(lab, "west", "interfaces");
+        return interfaces.every(({ device, linkUp }) => device !== "lan0" || !linkUp) ? undefined : "up";
+      };
+      await until("its link is down", isDown);
+      // It looks every 200 ms: when it gets to answer again it has looked.
       await sleep(500);
+      await until("its link is still down", isDown);
       heard.length = 0;
       await must(lab, "west", "ip link set port up");
       await until("the switch knows again", async () =>
