@@ -3,6 +3,8 @@
 //
 //   client ── west ══ kernel with nftables ══ east ── server
 
+import { statSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecutionContext } from "ava";
 import type { CountersAnswer } from "../../lib/control/show.ts";
@@ -179,6 +181,10 @@ labTest(
       const limited = ["--limit-rate", "2M"];
       const slow = lab.run("client", "curl", "-sS", ...limited, "-o", "slow.bin", "http://10.2.0.2:8080/file.bin");
       await sleep(3000);
+      await until("it stands", async () => {
+        const got = statSync(join(lab.directory, "slow.bin"), { throwIfNoEntry: false });
+        return (got?.size ?? 0) > 0 ? undefined : "nothing has come";
+      });
       t.deepEqual(await carriedAs(lab), ["tcp"]);
       const no = await lab.run(WIRE, "sh", "-ec", "nft delete table ip firewall\n".concat(rules("meta l4proto tcp")));
       t.is(no.code, 0, no.stderr);
