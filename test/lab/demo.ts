@@ -101,7 +101,7 @@ async function traffic(lab: Lab, sha256: string): Promise<void> {
     udp.code === 0,
     udp.stderr.trim() || `requests of ${UDP_SIZES.map((size) => number.format(size)).join(", ")} bytes answered`,
   );
-  const ping = await lab.run("client", "ping", "-c", String(PINGS), "-i", "0.2", SERVER);
+  const ping = await lab.run("client", "ping", "-c", String(PINGS), "-i", "0.5", SERVER);
   check("ping", / 0% packet loss/.test(ping.stdout), ping.stdout.trim().split("\n").slice(-2).join("; "));
 }
 
