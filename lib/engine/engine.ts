@@ -154,7 +154,10 @@ export class Engine {
     this.#fast.find(batch, port, from, to);
     for (let i = from; ; i++) {
       i = this.#fast.forward(batch, i, to, nowMs);
-      if (!this.#secure.isEmpty && (i < to || to === batch.count)) others += this.#flushSecure(batch, nowMs);
+      if (!this.#secure.isEmpty && (i < to || to === batch.count)) {
+        others += this.#flushSecure(batch, nowMs);
+        if (i < to) this.#fast.lookAgain(i);
+      }
       if (i === to) return others;
       others++;
       this.#other(batch, i, port, nowMs);

@@ -209,6 +209,13 @@ export class FastPath {
     return this.#flows.insertions !== this.#insertions;
   }
 
+  /** Flows may have gone since `forward` stopped at frame `i` for its flow. */
+  lookAgain(i: number): void {
+    if (this.verdict !== SESSION || this.#flows.removals === this.#removals) return;
+    this.findAgain(i);
+    if (this.found[i] < 0) this.verdict = MISS;
+  }
+
   /** Look the flow of frame `i` up again: a session may have opened since. */
   findAgain(i: number): void {
     const { keys } = this;

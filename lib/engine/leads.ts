@@ -39,6 +39,7 @@ import {
   FORWARD,
   PAYLOAD_CLEAR,
   PAYLOAD_ENCRYPTED,
+  PAYLOAD_WATCHED,
   REVERSE,
 } from "../table/session-table.ts";
 import { BFD_PORT_MULTIHOP, BFD_PORT_PEER, BFD_PORT_SINGLE_HOP } from "../wire/bfd.ts";
@@ -399,6 +400,9 @@ export class Leads {
     }
     if (request.payload !== PAYLOAD_CLEAR && security?.name !== told.securityPolicy) return DROP_SECURITY_POLICY;
     const key = this.#payload.takeKey(request, security, this.#security.told, this.#reader.parsed);
+    // Told in its midst: a TLS handshake has gone by long ago. If the first router is yet to begin it will say so.
+    if (request.payload === PAYLOAD_WATCHED && this.#reader.parsed.has(ATTRIBUTE_REMAINING_TIME))
+      request.payload = PAYLOAD_CLEAR;
     if (key !== OK || !told.isEncrypted || request.payloadKeyLength > 0) return key;
     return security?.ring.remembered(told.payloadKeyVersion)?.cipher == null ? DROP_KEY_VERSION : OK;
   }

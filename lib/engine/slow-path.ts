@@ -10,6 +10,7 @@ import type { Duplication } from "../session/duplication.ts";
 import { armTimer, holdBackClock, isExpired, watchSilence } from "../session/expire.ts";
 import * as handshake from "../session/metadata-handshake.ts";
 import type { Sessions } from "../session/open.ts";
+import { isOneSided } from "../session/payload.ts";
 import type { Policy } from "../session/policy.ts";
 import type { Reroute } from "../session/reroute.ts";
 import {
@@ -484,12 +485,15 @@ export class SlowPath {
     }
     if (isBehind) return OK;
     // Without metadata: the responder has been heard; an initiator that still waits believes nothing.
-    if (direction === FORWARD) {
-      this.#heardBare(batch.bytes, key, session);
-    } else if (this.#from.state[this.#fromRow] === SIDE_SENDING) {
-      return DROP_METADATA_MISSING;
-    }
+    if (direction === REVERSE) return this.#bareReverse(session);
+    this.#heardBare(batch.bytes, key, session);
     return OK;
+  }
+
+  /** A reverse packet that tells nothing of its session: believed once the peer has told, unless it has been told something new since. */
+  #bareReverse(session: number): number {
+    if (this.#from.state[this.#fromRow] !== SIDE_SENDING || isOneSided(this.#sessions.table, session)) return OK;
+    return DROP_METADATA_MISSING;
   }
 
   /** A forward packet that tells nothing of its session: the peer has heard our answer. */
@@ -568,9 +572,7 @@ export class SlowPath {
   #reverseMetadata(session: number, nowMs: number): number {
     const parsed = this.#reader.parsed;
     const { table } = this.#sessions;
-    if (!hasContext(parsed, REVERSE)) {
-      return this.#from.state[this.#fromRow] === SIDE_SENDING ? DROP_METADATA_MISSING : OK;
-    }
+    if (!hasContext(parsed, REVERSE)) return this.#bareReverse(session);
     if (!parsed.has(ATTRIBUTE_UUID)) return DROP_METADATA_CONTEXT;
     if (!this.#reader.speaksOf(session)) return DROP_METADATA_UNEXPECTED;
     // An answer to what we said before the session was encrypted is none.

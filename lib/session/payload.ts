@@ -96,6 +96,14 @@ export function encryptFrom(table: SessionTable, session: number, direction: num
   table.encryptedFrom[session * 2 + direction] = sequence;
 }
 
+/**
+ * Whether the session's last router has not begun, and may not have heard that the first one has: what its server sends goes in clear,
+ * and with no metadata.
+ */
+export function isOneSided(table: SessionTable, session: number): boolean {
+  return knowsEncryptedFrom(table, session, FORWARD) && !knowsEncryptedFrom(table, session, REVERSE);
+}
+
 /** This router is the last one of a session that is told as one which was encrypted in its midst: an earlier router, or this one, had it before. */
 export function takeUp(table: SessionTable, session: number): void {
   table.hasEncryptedFrom[session] |= TAKEN_UP;

@@ -19,7 +19,6 @@ import {
   FLOW_SHIFT,
   FLOW_SOURCE,
   GENERATION_MASK,
-  GENERATION_SHIFT,
   OP_REVERSE,
   OPS_MASK,
   planEgress,
@@ -258,7 +257,7 @@ function restoreFlow(sessions: Sessions, session: number, way: number, from: Sta
   if (flow < 0) throw new StateError("two flows have one key");
   sessions.plan(flow, words[FLOW_NEW_SOURCE], words[FLOW_NEW_DESTINATION], words[FLOW_NEW_PORTS], egress, hop, ops);
   const base = flow << FLOW_SHIFT;
-  if (isStale) flows.words[base + FLOW_PLAN] ^= 1 << GENERATION_SHIFT;
+  if (isStale) flows.makeStale(flow);
   flows.words[base + FLOW_SESSION] = session;
   flows.words[base + FLOW_LAST_SEEN] = lastSeenMs;
   flows.doubles.set(counts, (flow << 3) + FLOW_PACKETS_F64);

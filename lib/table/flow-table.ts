@@ -135,6 +135,14 @@ export class FlowTable {
     }
   }
 
+  /** The flow is checked once before its next packet is forwarded. */
+  makeStale(row: number): void {
+    const at = (row << FLOW_SHIFT) + FLOW_PLAN;
+    // The generation before, which is the last one to come.
+    this.words[at] =
+      (this.words[at] & ~GENERATION_MASK) | ((this.generation - (1 << GENERATION_SHIFT)) & GENERATION_MASK);
+  }
+
   /** Write down that a packet of `length` bytes was forwarded at `nowMs`. */
   touch(row: number, length: number, nowMs: number): void {
     this.words[(row << FLOW_SHIFT) + FLOW_LAST_SEEN] = nowMs;

@@ -11,13 +11,14 @@ import { snapshot } from "../../lib/control/snapshot.ts";
 import { lookAtClocks } from "../../lib/control/watch.ts";
 import type { Keys } from "../../lib/crypto/key-ring.ts";
 import { nodeCrypto } from "../../lib/crypto/node-crypto.ts";
+import { FRAME_CHECKSUM_KNOWN } from "../../lib/io/port.ts";
 import { fold, pseudoHeaderSum } from "../../lib/wire/checksum.ts";
 import { ACK, FIN, PSH, SYN } from "../../lib/wire/tcp.ts";
 import { unaccounted } from "../fuzz/fuzzed.ts";
 import { ALL, ANSWERS, converse, ECHO, established, noDrops, REQUESTS } from "./conversation.ts";
 import { TcpClient, tcpServer, UdpClient, udpServer } from "./endpoints.ts";
 import { spoil } from "./faults.ts";
-import { concat, pattern, protocolFrame, swapEnds, tcpFrame, udpFrame, withHeader } from "./packets.ts";
+import { concat, metadataOf, pattern, protocolFrame, swapEnds, tcpFrame, udpFrame, withHeader } from "./packets.ts";
 import { ENDS } from "./peer.ts";
 import { ADAPTIVE, AES_128, AES_256, fabricText, keyText, SIGNED } from "./protection.ts";
 import { takeOver } from "./successor.ts";
@@ -25,12 +26,14 @@ import {
   CLIENT,
   countOf,
   dropsOf,
+  EAST_WAYPOINT,
   packetsOn,
   SERVER,
   sessionRows,
   type TwoRouters,
   threeRouters,
   twoRouters,
+  WEST_WAYPOINT,
 } from "./topologies.ts";
 
 const NAMES = ["corp", "app", "west", "east", "middle"];
@@ -770,6 +773,73 @@ test("what a host sends in one go as its first data tells, packet by packet, tha
     );
     t.true(noDrops(net), JSON.stringify([dropsOf(net.west), dropsOf(net.east)]));
   }
+});
+
+test("a server that speaks first, and says much at once, is heard whole: encryption begins with its first segment", (t) => {
+  for (const build of [twoRouters, threeRouters]) {
+    for (const lengths of [[10, 1000, 1400, 20], [5000, 3000], [20_000]]) {
+      const net = build({ superFrames: true, security: { fabric: SIGNED, payload: ADAPTIVE } });
+      const { send } = connection(net, 1460);
+      const all: Uint8Array[] = [];
+      let said = 0;
+      for (const length of lengths) {
+        const bytes = pattern(length, said);
+        const numbers = { flags: ACK | PSH, sequence: 5001 + said, acknowledgment: 1001 };
+        net.world.send(net.server, tcpFrame(swapEnds(ENDS), numbers, bytes));
+        all.push(bytes);
+        said += length;
+      }
+      net.world.run(3);
+      const got = net.client.received.filter(({ payload }) => payload.length > 0);
+      const what = `${net.world.routers.size} routers, ${lengths}`;
+      t.deepEqual(Buffer.concat(got.map(({ payload }) => payload)), Buffer.concat(all), what);
+      t.true(noDrops(net), JSON.stringify([...net.world.routers.values()].map(dropsOf)));
+      t.is(send("client", ACK | PSH, "a secret")[0].text, "a secret");
+      t.is(send("server", ACK | PSH, "another secret", 5001 + said)[0].text, "another secret");
+      t.false(onTheWire(net, "secret"), what);
+    }
+  }
+});
+
+test("a last router that begins anew leaves TLS to its hosts, and once told of the session takes nothing more the slow way", (t) => {
+  const net = twoRouters({ security: { fabric: SIGNED, payload: ADAPTIVE }, sessions: "recovery: packet-based" });
+  const { send } = connection(net);
+  send("client", ACK | PSH, HELLO);
+  send("server", ACK | PSH, "hello");
+  net.world.skip(30_000);
+  const east = net.world.restart("east");
+  for (let n = 0; n < 4; n++) {
+    // Of what is shorter than the question nobody asks.
+    send("client", ACK | PSH, pattern(200));
+    send("server", ACK | PSH, pattern(200));
+    net.world.run(200);
+  }
+  const before = countOf(east, "slow-path.packets");
+  for (let n = 0; n < 4; n++) {
+    t.is(send("client", ACK | PSH, `data ${n}`)[0].text, `data ${n}`);
+    t.is(send("server", ACK | PSH, `answer ${n}`)[0].text, `answer ${n}`);
+  }
+  t.is(countOf(east, "slow-path.packets"), before);
+});
+
+test("a frame is not taken for one of a session that a frame before it, out of the same super-frame, has ended", (t) => {
+  const net = twoRouters({ superFrames: true, security: { payload: AES_256 } });
+  connection(net, 1460);
+  const [{ sequence, sourcePort, destinationPort }] = packetsOn(net.wan, "west").slice(-1);
+  const ends = { source: WEST_WAYPOINT, destination: EAST_WAYPOINT, sourcePort, destinationPort };
+  const frame = (offset: number, flags: number, payload: Uint8Array) =>
+    tcpFrame(ends, { flags, sequence: sequence + offset, acknowledgment: 5001 }, payload);
+  const first = concat(pattern(1000), metadataOf([16, 0], [24, 6]), pattern(50));
+  net.world.inject(net.wan, "east", frame(0, ACK, first), FRAME_CHECKSUM_KNOWN, 1000);
+  net.world.inject(net.wan, "east", frame(2000, ACK | FIN, new Uint8Array(0)), FRAME_CHECKSUM_KNOWN);
+  const before = packetsOn(net.far).length;
+  net.world.run(2);
+  t.is(packetsOn(net.far).length, before);
+  t.deepEqual(sessionRows(net.east), []);
+  t.deepEqual(dropsOf(net.east), { "payload-cipher": 1, "unknown-session": 1 });
+  // Nothing of it is left behind for timers.
+  net.world.skip(60_000);
+  t.is(unaccounted(readCounters(net.east)), 0);
 });
 
 test("a super-frame with a wrong checksum is not signed or encrypted into a right one", (t) => {

@@ -20,6 +20,7 @@ import {
   CLIENT,
   dropsOf,
   type Protection,
+  packetsOn,
   SERVER,
   sessionRows,
   TWICE,
@@ -195,6 +196,28 @@ test("sessions that were moved, with what still comes by their old tuples, and c
     t.deepEqual(observed(net.west), before, `step ${n}`);
     t.deepEqual(readCounters(net.west), counters);
   }
+});
+
+test("what was to be looked at before its next packet still is when its router was taken over and another path event came", (t) => {
+  const net = twoPaths();
+  net.server.onPacket = udpServer(net.world, net.server);
+  const ends = { source: CLIENT, destination: SERVER, sourcePort: 40000, destinationPort: 7 };
+  const say = (text: string) => {
+    net.world.send(net.client, udpFrame(ends, text));
+    net.world.run(2);
+    return net.client.received.at(-1)?.text.toLowerCase();
+  };
+  for (const text of ["lead", "second", "third"]) t.is(say(text), text);
+  net.west.sessions.flows.nextGeneration();
+  takeOver(net, "west");
+  const [row] = sessionRows(net.west);
+  const { sessions } = net.west;
+  sessions.paths[sessions.table.downstream.path[row]].up = false;
+  sessions.flows.nextGeneration();
+  const before = [net.wan, net.wan2].map((link) => packetsOn(link, "west").length);
+  t.is(say("by the other path"), "by the other path");
+  const by = [net.wan, net.wan2].map((link, n) => packetsOn(link, "west").length - before[n]);
+  t.is(by[sessions.paths[0].up ? 1 : 0], 0);
 });
 
 for (const name of ["west", "east"] as const) {

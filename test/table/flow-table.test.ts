@@ -92,6 +92,18 @@ test("a new generation makes every flow's plan stale, and new flows have it", (t
   t.is(planEgress((7 << 16) | 0xff1f), 7);
 });
 
+test("a flow that is made stale is in every generation to come", (t) => {
+  const table = new FlowTable(4, 1);
+  for (let began = 0; began < 3; began++) {
+    const row = table.insert(began, 0, 0, 0);
+    table.makeStale(row);
+    for (let n = 0; n < 600; n++) {
+      t.not(table.words[(row << FLOW_SHIFT) + FLOW_PLAN] & GENERATION_MASK, table.generation, `after ${n}`);
+      table.nextGeneration();
+    }
+  }
+});
+
 test("a flow that is idle for many generations is stale in every one, and keeps its plan", (t) => {
   const table = new FlowTable(1000, 1);
   const rows = Array.from({ length: 1000 }, (_, n) => table.insert(n, 0, 0, 0));
