@@ -78,10 +78,10 @@ export async function warmUp(
   /** Have the first `count` frames come in on port `at`. */
   const offer = (batch: FrameBatch, at: number, count = batch.count): void => void ports[1 - at].tx(batch, 0, count);
   try {
-    // One first: the next hops are unknown yet, and few frames can wait for each.
     const { counters } = router;
     const { table } = router.sessions;
     const ended = (packets: number) => counters.get(dropCounter(DROP_TTL)) === packets;
+    // One first: the next hops are unknown yet, and few frames can wait for each.
     offer(there[0], 0, 1);
     await until(() => ended(1));
     offer(back[0], 1, 1);

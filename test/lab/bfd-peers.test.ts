@@ -8,13 +8,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ExecutionContext } from "ava";
 import { type Lab, openLab } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
-import { eventsOf, pathsOf, until } from "./watched.ts";
+import { ATTEMPTS, eventsOf, pathsOf, until } from "./watched.ts";
 
 const FRR = "/usr/lib/frr";
 const STATION = "198.18.0.9";
 const WEST = "198.18.0.1";
 const DOWN_MS = 3000;
-const ATTEMPTS = 3;
 /** The detection time is 2 s, and 5 s with intervals of 250 ms. */
 const MULTIPLIER = 20;
 /** For chrt: before what else the machine does, as our path monitor is. */

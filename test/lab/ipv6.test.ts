@@ -10,7 +10,7 @@ import type { ExecutionContext } from "ava";
 import type { CountersAnswer } from "../../lib/control/show.ts";
 import { type Lab, openLab, SERVER, type Shape } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
-import { pathsUp, shown, until } from "./watched.ts";
+import { ATTEMPTS, pathsUp, shown, until } from "./watched.ts";
 import { converse } from "./workload.ts";
 
 type Family = 4 | 6;
@@ -24,7 +24,6 @@ interface Load {
 const CLIENT_6 = "2001:db8:1::2";
 const SERVER_6 = "2001:db8:2::2";
 const FILE_BYTES = 8 << 20;
-const ATTEMPTS = 3;
 const LATE = "drop.clock-skew";
 /** Of iperf3, whose first datagram goes once. */
 const START_MS_MAX = 60_000;

@@ -9,7 +9,7 @@ import test, { type ExecutionContext } from "ava";
 import type { CountersAnswer } from "../../lib/control/show.ts";
 import { type Family, type Lab, openLab, outcome } from "./lab.ts";
 import { labTest } from "./lab-test.ts";
-import { shown } from "./watched.ts";
+import { ATTEMPTS, shown } from "./watched.ts";
 
 interface Case {
   /** Of the hosts' addresses, and of those between routers. */
@@ -35,7 +35,6 @@ const MARKS = { client: 34, server: 26 } as const;
 const HARMLESS = ["drop.exceeds-mtu"];
 /** What is signed and seconds old: of a machine that stood still. */
 const LATE = "drop.clock-skew";
-const ATTEMPTS = 3;
 
 /** The product of two elements of the field with four elements, as polynomials over bits modulo x^2 + x + 1. */
 function times(a: number, b: number): number {

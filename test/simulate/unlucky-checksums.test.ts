@@ -4,7 +4,7 @@
 
 import test from "ava";
 import { getU16, setU16 } from "../../lib/base/bytes.ts";
-import { FAR, type Family, LAN, netOf } from "./families.ts";
+import { FAR, type Family, LAN, type Net, netOf } from "./families.ts";
 import { type Ends, pattern, type SeenPacket, swapEnds, udpFrame } from "./packets.ts";
 import { AES_256, EVERY_PACKET } from "./protection.ts";
 import { dropsOf } from "./topologies.ts";
@@ -49,6 +49,12 @@ const ends = (hosts: Family): Ends => ({
   destinationPort: 5000,
 });
 
+const bothWays = ({ client, server }: Net, hosts: Family) =>
+  [
+    [client, server, ends(hosts)],
+    [server, client, swapEnds(ends(hosts))],
+  ] as const;
+
 const FAMILIES: readonly [hosts: Family, wire: Family][] = [
   [4, 4],
   [4, 6],
@@ -78,10 +84,7 @@ for (const [hosts, wire] of FAMILIES) {
           changed++;
           return [{ frame: copy }];
         };
-        for (const [host, far, way] of [
-          [net.client, net.server, ends(hosts)],
-          [net.server, net.client, swapEnds(ends(hosts))],
-        ] as const) {
+        for (const [host, far, way] of bothWays(net, hosts)) {
           net.world.send(host, udpFrame(way, pattern(size)));
           net.world.run(2);
           datagrams.push(...far.received.filter(({ protocol }) => protocol === UDP));
@@ -120,10 +123,7 @@ for (const [hosts, wire] of FAMILIES) {
         }
         const heard: Uint8Array[] = [];
         for (const size of [100, 1400, 100, 1300]) {
-          for (const [host, far, way] of [
-            [net.client, net.server, ends(hosts)],
-            [net.server, net.client, swapEnds(ends(hosts))],
-          ] as const) {
+          for (const [host, far, way] of bothWays(net, hosts)) {
             net.world.send(host, udpFrame(way, pattern(size)));
             net.world.run(2);
             const last = far.received.at(-1);
