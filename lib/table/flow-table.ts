@@ -124,15 +124,11 @@ export class FlowTable {
    */
   // cold: when something changed
   nextGeneration(): void {
-    const before = this.generation;
-    this.generation = (before + (1 << GENERATION_SHIFT)) & GENERATION_MASK;
+    this.generation = (this.generation + (1 << GENERATION_SHIFT)) & GENERATION_MASK;
     const rows = this.words.length >> FLOW_SHIFT;
     const share = Math.ceil(rows / GENERATION_SHARES);
     const first = ((this.generation >> GENERATION_SHIFT) % GENERATION_SHARES) * share;
-    for (let row = first; row < Math.min(first + share, rows); row++) {
-      const at = (row << FLOW_SHIFT) + FLOW_PLAN;
-      if (this.#placed.isUsed(row)) this.words[at] = (this.words[at] & ~GENERATION_MASK) | before;
-    }
+    for (let row = first; row < Math.min(first + share, rows); row++) if (this.#placed.isUsed(row)) this.makeStale(row);
   }
 
   /** The flow is checked once before its next packet is forwarded. */
